@@ -1,1 +1,31 @@
-//! Placeholder head, replaced by the first real line.
+//! What oneport decides: who gets a connection, when a worker is trusted, restarted, replaced or given up.
+//!
+//! Nothing here touches the world: no I/O, no clock, no descriptor, no JSON, std only. Everything that happens
+//! comes in as an [`Event`] with the [`Time`] it happened at; everything that has to be done goes out as
+//! [`Effect`]s. So every schedule, crash loop and reload is a test of a few microseconds, and the whole state
+//! is a value that can be written out and read back ([`Cluster::snapshot`]).
+
+mod cluster;
+mod effect;
+mod event;
+mod ids;
+mod life;
+mod listen;
+mod port;
+mod reload;
+mod restart;
+mod schedule;
+mod settings;
+mod slot;
+mod stop;
+mod timer;
+mod worker;
+
+pub use cluster::{Cluster, Snapshot};
+pub use effect::{DropReason, Effect, Effects, Notice, ReloadFailure, ReplyOutcome};
+pub use event::{Event, Exit, Opened, QueryTerms};
+pub use ids::{ConnId, Errno, PortId, QuerySeq, Slot, Time, WorkerId};
+pub use life::{Act, Input, Phase, transition};
+pub use port::{Endpoint, EndpointKind, Mode, Place, Terms};
+pub use settings::{Attach, Policy, Readiness, Settings, StopWith};
+pub use worker::{EndCause, Standing};

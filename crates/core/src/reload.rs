@@ -1,0 +1,167 @@
+//! Replacing every supervised worker, the new one first.
+//!
+//! For each slot: start a successor; once it is proven ask its predecessor to leave; once that is gone take the
+//! next slot. A successor that cannot prove itself is ended, its predecessor stays, and the reload stops there.
+
+use std::collections::VecDeque;
+
+use crate::cluster::{Cluster, slot_at};
+use crate::effect::{Effect, Effects, Notice, ReloadFailure};
+use crate::event::Exit;
+use crate::ids::{Slot, Time, WorkerId};
+use crate::slot::Occupancy;
+use crate::stop::Ending;
+use crate::timer::Timer;
+use crate::worker::{EndCause, Worker};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The successor has to show that it works.
+    Proving,
+    /// The predecessor leaves.
+    Retiring,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Replacement {
+    slot: Slot,
+    new: WorkerId,
+    stage: Stage,
+}
+
+/// A reload under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Roll {
+    todo: VecDeque<Slot>,
+    active: Vec<Replacement>,
+    replaced: usize,
+    started: Time,
+}
+
+impl Cluster {
+    pub(crate) fn reload(&mut self, now: Time, fx: &mut Effects) {
+        if self.ending != Ending::No || self.slots.is_empty() {
+            return;
+        }
+        if self.roll.is_some() {
+            self.roll_again = true;
+            return fx.push(Effect::Tell(Notice::ReloadQueued));
+        }
+        let todo: VecDeque<Slot> = (0..self.slots.len()).map(slot_at).collect();
+        fx.push(Effect::Tell(Notice::ReloadStarted { workers: todo.len() }));
+        self.roll = Some(Roll { todo, active: Vec::new(), replaced: 0, started: now });
+        self.advance_roll(now, fx);
+    }
+
+    /// Starts as many replacements as may run at a time; ends the reload when none is left.
+    pub(crate) fn advance_roll(&mut self, now: Time, fx: &mut Effects) {
+        loop {
+            let Some(roll) = self.roll.as_mut() else { return };
+            if roll.active.len() >= self.settings.parallel.max(1) {
+                return;
+            }
+            let Some(slot) = roll.todo.pop_front() else { break };
+            let new = self.spawn(now, Some(slot), self.settings.attach, fx);
+            match self.slot(slot).map(|s| s.occupancy) {
+                Some(Occupancy::Held(old)) => self.occupy(slot, Occupancy::Handing { old, new }),
+                Some(Occupancy::Waiting | Occupancy::Errored) => {
+                    self.timers.disarm(Timer::Restart(slot));
+                    self.occupy(slot, Occupancy::Held(new));
+                }
+                // A slot is in `todo` once and leaves it before it is handed over.
+                Some(Occupancy::Handing { .. }) | None => {}
+            }
+            if let Some(roll) = self.roll.as_mut() {
+                roll.active.push(Replacement { slot, new, stage: Stage::Proving });
+            }
+        }
+        if self.roll.as_ref().is_some_and(|roll| roll.active.is_empty())
+            && let Some(done) = self.roll.take()
+        {
+            let took = now.since(done.started);
+            fx.push(Effect::Tell(Notice::ReloadDone { replaced: done.replaced, took }));
+            if std::mem::take(&mut self.roll_again) {
+                self.reload(now, fx);
+            }
+        }
+    }
+
+    /// Whether this worker is a successor that has still to prove itself.
+    pub(crate) fn is_proving(&self, worker: WorkerId) -> bool {
+        let active = self.roll.iter().flat_map(|roll| &roll.active);
+        active.into_iter().any(|r| r.new == worker && r.stage == Stage::Proving)
+    }
+
+    pub(crate) fn roll_proven(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        let Some(roll) = self.roll.as_mut() else { return };
+        let Some(replacement) = roll.active.iter_mut().find(|r| r.new == worker && r.stage == Stage::Proving)
+        else {
+            return;
+        };
+        replacement.stage = Stage::Retiring;
+        let slot = replacement.slot;
+        roll.replaced += 1;
+        fx.push(Effect::Tell(Notice::Replaced { slot, new: worker }));
+        match self.slot(slot).map(|s| s.occupancy) {
+            Some(Occupancy::Handing { old, .. }) => self.ask(now, old, fx),
+            Some(Occupancy::Held(_) | Occupancy::Waiting | Occupancy::Errored) | None => {
+                self.finish_replacement(now, slot, fx);
+            }
+        }
+    }
+
+    /// A worker is gone: the predecessor that was awaited, or a successor that failed.
+    pub(crate) fn roll_lost(&mut self, now: Time, dead: &Worker, exit: Exit, fx: &mut Effects) {
+        let Some(slot) = dead.slot else { return };
+        let Some(roll) = self.roll.as_ref() else { return };
+        let Some(replacement) = roll.active.iter().find(|r| r.slot == slot) else { return };
+        if replacement.new == dead.id {
+            let failure = match dead.cause {
+                EndCause::ByItself | EndCause::Voluntary | EndCause::Killed => ReloadFailure::Died(exit),
+                EndCause::NotReady => ReloadFailure::NotReady(self.settings.listen_timeout),
+                EndCause::Violation | EndCause::Hung => ReloadFailure::Condemned(dead.cause),
+                EndCause::Asked => ReloadFailure::Interrupted,
+            };
+            self.abort_roll(now, slot, dead.id, failure, fx);
+        } else if replacement.stage == Stage::Retiring {
+            self.finish_replacement(now, slot, fx);
+        }
+    }
+
+    fn finish_replacement(&mut self, now: Time, slot: Slot, fx: &mut Effects) {
+        if let Some(roll) = self.roll.as_mut() {
+            roll.active.retain(|r| r.slot != slot);
+        }
+        self.advance_roll(now, fx);
+    }
+
+    fn abort_roll(
+        &mut self,
+        now: Time,
+        slot: Slot,
+        worker: WorkerId,
+        failure: ReloadFailure,
+        fx: &mut Effects,
+    ) {
+        let Some(roll) = self.roll.take() else { return };
+        self.roll_again = false;
+        fx.push(Effect::Tell(Notice::ReloadAborted { slot, worker, failure, replaced: roll.replaced }));
+        for other in roll.active {
+            let handing = matches!(
+                self.slot(other.slot).map(|s| s.occupancy),
+                Some(Occupancy::Handing { new, .. }) if new == other.new
+            );
+            if other.stage == Stage::Proving && handing {
+                self.ask(now, other.new, fx);
+            }
+        }
+    }
+
+    /// The slot is being scaled away.
+    pub(crate) fn forget_in_roll(&mut self, slot: Slot) {
+        if let Some(roll) = self.roll.as_mut() {
+            roll.todo.retain(|s| *s != slot);
+            roll.active.retain(|r| r.slot != slot);
+        }
+    }
+}

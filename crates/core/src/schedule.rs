@@ -1,0 +1,233 @@
+//! Who gets the next connection under round robin: strict rotation among the workers with a credit.
+//!
+//! The worker served longest ago is chosen, so none is served twice while another with a credit waits. A
+//! refusal makes the worker rest on that port for a while that doubles: when all refuse, connections wait
+//! instead of circling.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::effect::{DropReason, Effect, Effects, Notice};
+use crate::ids::{ConnId, PortId, Time, WorkerId};
+use crate::life::{Input, Phase};
+use crate::port::{Mode, Port, PortPhase};
+use crate::timer::Timer;
+use crate::worker::{EndCause, InFlight, Worker};
+
+const FIRST_REST: Duration = Duration::from_millis(10);
+const LONGEST_REST: Duration = Duration::from_millis(250);
+const FIRST_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The position in the rotation of the worker to serve next.
+fn choose(port: &Port, workers: &BTreeMap<WorkerId, Worker>, credits: usize, now: Time) -> Option<usize> {
+    let mut fallback = None;
+    let mut proven_serves = false;
+    for (position, holder) in port.holders.iter().enumerate() {
+        let Some(worker) = workers.get(&holder.worker) else { continue };
+        if !holder.scheduled || !worker.is_ready() {
+            continue;
+        }
+        proven_serves |= worker.is_proven();
+        let may = worker.in_flight.len() < credits && holder.rests_until.is_none_or(|until| until <= now);
+        if may && worker.is_proven() {
+            return Some(position);
+        }
+        if may && fallback.is_none() {
+            fallback = Some(position);
+        }
+    }
+    // An unproven worker gets traffic only where no proven one serves, not even a busy one.
+    if proven_serves { None } else { fallback }
+}
+
+impl Cluster {
+    pub(crate) fn accepted(&mut self, now: Time, port: PortId, conn: ConnId, fx: &mut Effects) {
+        if self.exhausted > 0 {
+            self.exhausted = 0;
+            self.timers.disarm(Timer::Accept);
+            self.update_accepting(fx);
+        }
+        let Some(p) = self.ports.get_mut(&port) else {
+            return self.drop_conn(conn, DropReason::PortClosed, fx);
+        };
+        p.queue.push_back(conn);
+        self.queued += 1;
+        self.serve(now, port, fx);
+        if !self.full && self.queued >= self.settings.queue {
+            self.full = true;
+            self.update_accepting(fx);
+        }
+    }
+
+    /// Hands off what waits on a port while some worker may take it.
+    pub(crate) fn serve(&mut self, now: Time, port: PortId, fx: &mut Effects) {
+        let credits = self.settings.credits as usize;
+        let Some(p) = self.ports.get_mut(&port) else { return };
+        while !p.queue.is_empty() {
+            let Some(position) = choose(p, &self.workers, credits, now) else {
+                if let Some(at) = p.holders.iter().filter_map(|h| h.rests_until).filter(|&t| t > now).min() {
+                    self.timers.arm(Timer::Retry(port), at);
+                }
+                break;
+            };
+            let Some(conn) = p.queue.pop_front() else { break };
+            self.queued -= 1;
+            let Some(holder) = p.holders.remove(position) else { break };
+            let worker = holder.worker;
+            p.holders.push_back(holder);
+            if let Some(w) = self.workers.get_mut(&worker) {
+                if w.in_flight.is_empty()
+                    && let Some(span) = self.settings.hang_timeout
+                {
+                    self.timers.arm(Timer::Hang(worker), now.after(span));
+                }
+                w.in_flight.push_back(InFlight { conn, port, since: now });
+                if w.ports.len() > 1 {
+                    w.ports.retain(|&held| held != port);
+                    w.ports.push_back(port);
+                }
+            }
+            fx.push(Effect::HandOff { worker, port, conn });
+        }
+        if self.full && self.queued <= self.settings.queue / 2 {
+            self.full = false;
+            self.update_accepting(fx);
+        }
+    }
+
+    /// Uses a worker's free credits, port by port, the one served longest ago first.
+    pub(crate) fn serve_worker(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        let Some(w) = self.workers.get(&worker) else { return };
+        if w.ports.len() == 1 {
+            let port = w.ports[0];
+            return self.serve(now, port, fx);
+        }
+        for port in w.ports.clone() {
+            self.serve(now, port, fx);
+        }
+    }
+
+    pub(crate) fn settled(&mut self, now: Time, worker: WorkerId, conn: ConnId, fx: &mut Effects) {
+        let Some(flight) = self.take_in_flight(now, worker, conn) else { return };
+        fx.push(Effect::Settle { conn });
+        if let Some(holder) = self.ports.get_mut(&flight.port).and_then(|p| p.holder_mut(worker))
+            && holder.refusals > 0
+        {
+            holder.refusals = 0;
+            holder.rests_until = None;
+        }
+        self.credit_returned(now, worker, fx);
+    }
+
+    pub(crate) fn refused(&mut self, now: Time, worker: WorkerId, conn: ConnId, fx: &mut Effects) {
+        let Some(flight) = self.take_in_flight(now, worker, conn) else { return };
+        match self.ports.get_mut(&flight.port) {
+            Some(port) => {
+                port.queue.push_front(conn);
+                self.queued += 1;
+                if let Some(holder) = port.holder_mut(worker) {
+                    let rest = FIRST_REST.saturating_mul(1 << holder.refusals.min(8)).min(LONGEST_REST);
+                    holder.refusals = holder.refusals.saturating_add(1);
+                    holder.rests_until = Some(now.after(rest));
+                }
+                self.serve(now, flight.port, fx);
+                self.drop_unservable(flight.port, fx);
+            }
+            None => self.drop_conn(conn, DropReason::PortClosed, fx),
+        }
+        self.credit_returned(now, worker, fx);
+    }
+
+    fn credit_returned(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        let Some(w) = self.workers.get(&worker) else { return };
+        match w.phase {
+            Phase::Draining if w.in_flight.is_empty() => self.live(now, worker, Input::Settled, fx),
+            Phase::Starting | Phase::Online | Phase::Listening => self.serve_worker(now, worker, fx),
+            Phase::Draining | Phase::Leaving | Phase::Stopping | Phase::Ending | Phase::Gone => {}
+        }
+        self.advance_stop(now, fx);
+    }
+
+    fn take_in_flight(&mut self, now: Time, worker: WorkerId, conn: ConnId) -> Option<InFlight> {
+        let w = self.workers.get_mut(&worker)?;
+        let flight = w.take_in_flight(conn)?;
+        if let Some(span) = self.settings.hang_timeout {
+            match w.in_flight.front() {
+                Some(next) => self.timers.arm(Timer::Hang(worker), next.since.after(span).max(now)),
+                None => self.timers.disarm(Timer::Hang(worker)),
+            }
+        }
+        Some(flight)
+    }
+
+    pub(crate) fn hang_due(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        let Some(span) = self.settings.hang_timeout else { return };
+        let oldest = self.workers.get(&worker).and_then(|w| w.in_flight.front());
+        if oldest.is_some_and(|flight| now.since(flight.since) >= span) {
+            self.condemn(now, worker, EndCause::Hung, fx);
+        }
+    }
+
+    /// A worker that is gone gives back what it did not acknowledge, oldest first, and lets go of its ports.
+    pub(crate) fn give_back(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        let flights = std::mem::take(&mut w.in_flight);
+        let held = std::mem::take(&mut w.ports);
+        for flight in flights.into_iter().rev() {
+            match self.ports.get_mut(&flight.port) {
+                Some(port) => {
+                    port.queue.push_front(flight.conn);
+                    self.queued += 1;
+                }
+                None => self.drop_conn(flight.conn, DropReason::PortClosed, fx),
+            }
+        }
+        for port in held {
+            if let Some(p) = self.ports.get_mut(&port) {
+                p.holders.retain(|h| h.worker != worker);
+            }
+        }
+        for port in self.ports.keys().copied().collect::<Vec<_>>() {
+            self.serve(now, port, fx);
+            self.drop_unservable(port, fx);
+        }
+        self.note_orphans(now, fx);
+    }
+
+    pub(crate) fn unschedule(&mut self, worker: WorkerId) {
+        let Some(w) = self.workers.get(&worker) else { return };
+        for port in &w.ports {
+            if let Some(holder) = self.ports.get_mut(port).and_then(|p| p.holder_mut(worker)) {
+                holder.scheduled = false;
+            }
+        }
+    }
+
+    pub(crate) fn accept_exhausted(&mut self, now: Time, port: PortId, fx: &mut Effects) {
+        if self.exhausted == 0 {
+            fx.push(Effect::Tell(Notice::AcceptExhausted { port }));
+        }
+        let pause = FIRST_ACCEPT_PAUSE.saturating_mul(1 << self.exhausted.min(8)).min(LONGEST_ACCEPT_PAUSE);
+        self.exhausted = self.exhausted.saturating_add(1);
+        self.timers.arm(Timer::Accept, now.after(pause));
+        self.update_accepting(fx);
+    }
+
+    /// Accept while there is room in the queue and descriptors to be had. While descriptors are short, the
+    /// timer lets one attempt through; its outcome decides how it goes on.
+    pub(crate) fn update_accepting(&mut self, fx: &mut Effects) {
+        let may = !self.full && (self.exhausted == 0 || !self.timers.is_armed(Timer::Accept));
+        for (&port, p) in &mut self.ports {
+            let bound = match p.phase {
+                PortPhase::Open => p.mode == Mode::RoundRobin,
+                PortPhase::Opening(_) | PortPhase::Closing(_) | PortPhase::Shut => false,
+            };
+            if bound && p.accepting != may {
+                p.accepting = may;
+                fx.push(if may { Effect::ResumeAccept { port } } else { Effect::PauseAccept { port } });
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What one app wants, as values the core decides by. Defaults are those of `oneport run`.
+
+use std::time::Duration;
+
+/// Who gets the next connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The primary accepts and hands off in strict rotation (Node's `SCHED_RR`).
+    RoundRobin,
+    /// One socket bound by the primary; every worker listens and accepts on it (Node's `SCHED_NONE`).
+    Shared,
+}
+
+/// How a worker reaches the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// Node's IPC channel.
+    Channel,
+    /// Not at all: the program binds for itself.
+    Nothing,
+}
+
+/// What makes a new worker count as ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It listens; an app that never does is ready from the start.
+    Listening,
+    /// It said `ready` (PM2's `wait_ready`); before that it gets no connection at all.
+    Message,
+}
+
+/// How a worker is asked to leave once nothing is on its way to it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopWith {
+    /// Node's `disconnect` message: servers close, open connections finish, then the stop signal.
+    Disconnect,
+    /// The stop signal as soon as its open connections are gone or idle (PM2's habit).
+    Signal,
+}
+
+/// Everything the core decides by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Who gets the next connection.
+    pub policy: Policy,
+    /// How supervised workers reach the primary.
+    pub attach: Attach,
+    /// Un-acknowledged hand-offs one worker may hold, over all its ports. Node's own primary: 1 per port.
+    /// 2 already hides the wake-up between two hand-offs; each more is one more connection that a blocked
+    /// worker delays.
+    pub credits: u32,
+    /// Accepted connections that may wait in the primary; above it accepting stops and the kernel's
+    /// backlog pushes back.
+    pub queue: usize,
+    /// Endpoints an app may open; further ones are answered with EMFILE.
+    pub ports: usize,
+    /// What makes a worker ready.
+    pub readiness: Readiness,
+    /// How long a ready worker must stay up to be proven; a shorter life counts as unstable.
+    pub min_uptime: Duration,
+    /// How long a replacement may take until it is ready.
+    pub listen_timeout: Duration,
+    /// How long a leaving worker may finish what it has.
+    pub drain_timeout: Duration,
+    /// How long after the stop signal SIGKILL follows.
+    pub kill_timeout: Duration,
+    /// A worker that holds a hand-off longer than this is ended. `None`: never.
+    pub hang_timeout: Option<Duration>,
+    /// How a worker is asked to leave.
+    pub stop_with: StopWith,
+    /// Unstable ends in a row after which a slot is given up.
+    pub max_restarts: u32,
+    /// Fixed pause before a restart. `None`: exponential, 100 ms to 15 s.
+    pub restart_delay: Option<Duration>,
+    /// Workers a reload replaces at a time.
+    pub parallel: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            policy: Policy::RoundRobin,
+            attach: Attach::Channel,
+            credits: 2,
+            queue: 1024,
+            ports: 256,
+            readiness: Readiness::Listening,
+            min_uptime: Duration::from_secs(1),
+            listen_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(30),
+            kill_timeout: Duration::from_secs(5),
+            hang_timeout: None,
+            stop_with: StopWith::Disconnect,
+            max_restarts: 16,
+            restart_delay: None,
+            parallel: 1,
+        }
+    }
+}

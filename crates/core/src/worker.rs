@@ -1,0 +1,103 @@
+//! What the core knows of one worker.
+
+use std::collections::VecDeque;
+
+use crate::event::Exit;
+use crate::ids::{ConnId, PortId, Slot, Time, WorkerId};
+use crate::life::Phase;
+use crate::settings::Attach;
+
+/// How far a worker is trusted with traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Not ready.
+    Unready,
+    /// Ready since then; it serves only where nobody proven does.
+    Ready(Time),
+    /// Ready, and up for `min_uptime` since.
+    Proven,
+}
+
+/// Why a worker ends, as far as we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    /// Nobody asked for it: a crash, or the program came to its end.
+    ByItself,
+    /// It announced that it leaves (Node's `exitedAfterDisconnect`).
+    Voluntary,
+    /// We asked it to.
+    Asked,
+    /// It broke the protocol.
+    Violation,
+    /// It held a hand-off longer than `hang_timeout`.
+    Hung,
+    /// It was not ready in time.
+    NotReady,
+    /// The owner killed it.
+    Killed,
+}
+
+/// A connection sent to a worker and not yet acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InFlight {
+    pub(crate) conn: ConnId,
+    pub(crate) port: PortId,
+    pub(crate) since: Time,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) slot: Option<Slot>,
+    pub(crate) attach: Attach,
+    pub(crate) phase: Phase,
+    pub(crate) standing: Standing,
+    pub(crate) spawned: Time,
+    /// Oldest first.
+    pub(crate) in_flight: VecDeque<InFlight>,
+    /// Ports it holds, in the order in which they may use its credits: the one served last is at the end.
+    pub(crate) ports: VecDeque<PortId>,
+    pub(crate) channel_open: bool,
+    pub(crate) has_listened: bool,
+    pub(crate) cause: EndCause,
+    pub(crate) exit: Option<(Exit, Time)>,
+}
+
+impl Worker {
+    pub(crate) fn new(id: WorkerId, slot: Option<Slot>, attach: Attach, now: Time) -> Worker {
+        Worker {
+            id,
+            slot,
+            attach,
+            phase: Phase::Starting,
+            standing: Standing::Unready,
+            spawned: now,
+            in_flight: VecDeque::new(),
+            ports: VecDeque::new(),
+            channel_open: attach == Attach::Channel,
+            has_listened: false,
+            cause: EndCause::ByItself,
+            exit: None,
+        }
+    }
+
+    pub(crate) fn is_proven(&self) -> bool {
+        match self.standing {
+            Standing::Proven => true,
+            Standing::Unready | Standing::Ready(_) => false,
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        match self.standing {
+            Standing::Unready => false,
+            Standing::Ready(_) | Standing::Proven => true,
+        }
+    }
+
+    /// Takes a hand-off off the books.
+    pub(crate) fn take_in_flight(&mut self, conn: ConnId) -> Option<InFlight> {
+        let at = self.in_flight.iter().position(|f| f.conn == conn)?;
+        self.in_flight.remove(at)
+    }
+}
