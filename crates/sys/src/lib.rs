@@ -1,1 +1,26 @@
-//! Placeholder head, replaced by the first real line.
+//! The system calls of oneport, each as one function that does one thing.
+//!
+//! What lives here: descriptors, sockets, processes, `/proc`, socket diagnostics. What does not: decisions,
+//! message formats, an event loop with opinions. Invariant: every descriptor that leaves this crate is an
+//! [`OwnedFd`](std::os::fd::OwnedFd), close-on-exec, and belongs to exactly one owner; errors are
+//! [`std::io::Error`] with the kernel's number kept.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("oneport runs on Linux only: it is built on epoll, pidfd, signalfd, /proc and sock_diag");
+
+pub mod accept;
+pub mod clock;
+pub mod diag;
+pub mod elf;
+pub mod fdpass;
+mod fdscan;
+pub mod listen;
+pub mod poll;
+pub mod proc;
+pub mod process;
+pub mod signal;
+pub mod signals;
+pub mod spawn;
+pub mod startup;
+pub mod tree;
+pub mod waker;

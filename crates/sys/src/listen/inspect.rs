@@ -1,0 +1,87 @@
+//! Asking a descriptor what it is.
+//!
+//! Needed for descriptors that come from others: inherited ones named by `listen({fd})`, handles sent by workers.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, getsockname, sockopt};
+
+/// What kind of socket a descriptor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketKind {
+    /// A stream over IPv4 or IPv6.
+    Tcp,
+    /// A Unix stream.
+    UnixStream,
+    /// Datagrams over IPv4 or IPv6.
+    Udp,
+    /// Unix datagrams.
+    UnixDatagram,
+    /// Another socket, or no socket at all.
+    Other,
+}
+
+/// Where a socket is bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalAddress {
+    /// IPv4 or IPv6; port 0 when not bound.
+    Ip(SocketAddr),
+    /// A Unix path as it was given to `bind`, an abstract name with its leading NUL, or `None` when not bound.
+    Unix(Option<PathBuf>),
+    /// Another family.
+    Other,
+}
+
+/// The kind of socket; never fails, a descriptor that is no socket is `Other`. MPTCP counts as TCP: it answers the
+/// same calls.
+pub fn socket_kind(fd: BorrowedFd<'_>) -> SocketKind {
+    let (Ok(domain), Ok(kind)) = (sockopt::socket_domain(fd), sockopt::socket_type(fd)) else {
+        return SocketKind::Other;
+    };
+    let internet = domain == AddressFamily::INET || domain == AddressFamily::INET6;
+    let unix = domain == AddressFamily::UNIX;
+    if internet && kind == SocketType::STREAM {
+        SocketKind::Tcp
+    } else if internet && kind == SocketType::DGRAM {
+        SocketKind::Udp
+    } else if unix && kind == SocketType::STREAM {
+        SocketKind::UnixStream
+    } else if unix && kind == SocketType::DGRAM {
+        SocketKind::UnixDatagram
+    } else {
+        SocketKind::Other
+    }
+}
+
+/// The address a socket is bound to. `ENOTSOCK` when it is none.
+pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<LocalAddress> {
+    let name = getsockname(fd)?;
+    if let Ok(address) = SocketAddr::try_from(name.clone()) {
+        return Ok(LocalAddress::Ip(address));
+    }
+    let Ok(unix) = SocketAddrUnix::try_from(name) else { return Ok(LocalAddress::Other) };
+    let path = if let Some(abstract_name) = unix.abstract_name() {
+        let mut bytes = vec![0];
+        bytes.extend_from_slice(abstract_name);
+        Some(bytes)
+    } else {
+        unix.path_bytes().map(<[u8]>::to_vec)
+    };
+    Ok(LocalAddress::Unix(path.map(|bytes| PathBuf::from(OsString::from_vec(bytes)))))
+}
+
+/// Whether the socket listens now (`SO_ACCEPTCONN`); `false` for anything that is no socket.
+pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
+    sockopt::socket_acceptconn(fd).unwrap_or(false)
+}
+
+/// Makes the open file description non-blocking, for every process that shares it. One worker's blocking read on a
+/// shared description would otherwise stop its whole event loop.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(fd, true)?)
+}

@@ -1,0 +1,74 @@
+//! Making sockets that others listen on: TCP and UDP here, Unix paths in `unix`, questions in `inspect`.
+//!
+//! What does not live here: who may have which port. Invariant: every socket is non-blocking and close-on-exec, and
+//! binding is separate from listening, because a shared handle is bound by the primary and listened on by the worker.
+
+mod inspect;
+mod unix;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
+
+pub use inspect::{LocalAddress, SocketKind, is_listening, local_address, set_nonblocking, socket_kind};
+pub use unix::{UnixIdentity, UnixMode, bind_unix, chmod_unix, unlink_if_ours};
+
+/// Whether an IPv6 socket also serves IPv4. No meaning for IPv4 addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum V6 {
+    /// Both families (`IPV6_V6ONLY` off).
+    Dual,
+    /// IPv6 alone (`IPV6_V6ONLY` on).
+    Only,
+}
+
+/// Whether a UDP address may be bound by several sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// A second bind of the address fails with `EADDRINUSE`.
+    Exclusive,
+    /// `SO_REUSEADDR`: on Linux several UDP sockets that all set it share the address; unicast goes to the last one bound.
+    Address,
+}
+
+/// Binds a TCP socket, without listening. `SO_REUSEADDR` is set as libuv does, so a port in TIME_WAIT can be had; on
+/// Linux it also lets two sockets *bind* one address as long as neither listens, so a taken port may show as `EADDRINUSE`
+/// only in [`start_listening`]. Otherwise `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EAFNOSUPPORT`.
+pub fn bind_tcp(addr: SocketAddr, v6: V6) -> io::Result<OwnedFd> {
+    let socket = open_socket(addr, SocketType::STREAM, v6)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &addr)?;
+    Ok(socket)
+}
+
+/// Binds a UDP socket. Errors as for [`bind_tcp`].
+pub fn bind_udp(addr: SocketAddr, v6: V6, reuse: Reuse) -> io::Result<OwnedFd> {
+    let socket = open_socket(addr, SocketType::DGRAM, v6)?;
+    match reuse {
+        Reuse::Exclusive => {}
+        Reuse::Address => sockopt::set_socket_reuseaddr(&socket, true)?,
+    }
+    bind(&socket, &addr)?;
+    Ok(socket)
+}
+
+/// Starts listening, or changes the backlog of a socket that listens already. The kernel caps the backlog at
+/// `net.core.somaxconn`. `EADDRINUSE` when another socket listens on the address.
+pub fn start_listening(fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
+    Ok(rustix::net::listen(fd, i32::try_from(backlog).unwrap_or(i32::MAX))?)
+}
+
+fn open_socket(addr: SocketAddr, kind: SocketType, v6: V6) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    match addr {
+        SocketAddr::V4(_) => Ok(socket_with(AddressFamily::INET, kind, flags, None)?),
+        SocketAddr::V6(_) => {
+            let socket = socket_with(AddressFamily::INET6, kind, flags, None)?;
+            // Said either way: the default is the administrator's (net.ipv6.bindv6only).
+            sockopt::set_ipv6_v6only(&socket, v6 == V6::Only)?;
+            Ok(socket)
+        }
+    }
+}

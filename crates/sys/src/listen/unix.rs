@@ -1,0 +1,141 @@
+//! Unix stream sockets with a name: binding, permissions, and taking away a name that is ours.
+//!
+//! Invariant: a file is removed only if it is a socket nobody serves (at bind) or the very inode we made (at close).
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
+
+/// `sun_path` has 108 bytes, one of them for the terminating NUL.
+const MAX_PATH: usize = 107;
+
+/// Who may use a Unix socket beside its owner (`readableAll`, `writableAll` of Node's `listen`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnixMode {
+    /// Everyone may read (adds 0444).
+    pub readable_all: bool,
+    /// Everyone may write, which is what Linux asks of `connect` (adds 0222).
+    pub writable_all: bool,
+}
+
+/// Which file a bound path is; both 0 for an abstract name, which has no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnixIdentity {
+    /// Device number.
+    pub dev: u64,
+    /// Inode number on it.
+    pub ino: u64,
+}
+
+/// Binds a Unix stream socket to a path, or to an abstract name when the path begins with a NUL byte, without
+/// listening. A path left behind by a dead server is taken over. `EADDRINUSE`: someone serves it, or it is no socket;
+/// `EACCES`: no permission, or no such directory (libuv says so, and Node's users know it); `ENAMETOOLONG`: more than
+/// 107 bytes; `EINVAL`: empty.
+pub fn bind_unix(path: &Path, mode: UnixMode) -> io::Result<(OwnedFd, UnixIdentity)> {
+    let address = spell_address(path)?;
+    let socket = open_socket()?;
+    match bind(&socket, &address) {
+        Err(Errno::ADDRINUSE) if !is_abstract(path) => {
+            unlink_stale(path, &address)?;
+            bind(&socket, &address).map_err(word_as_libuv)?;
+        }
+        other => other.map_err(word_as_libuv)?,
+    }
+    if is_abstract(path) {
+        return Ok((socket, UnixIdentity { dev: 0, ino: 0 }));
+    }
+    let identity = read_identity(path)?;
+    chmod_unix(path, mode)?;
+    Ok((socket, identity))
+}
+
+/// Adds the permissions to the path; never takes any away. Nothing to do for an abstract name.
+pub fn chmod_unix(path: &Path, mode: UnixMode) -> io::Result<()> {
+    let wanted = if mode.readable_all { 0o444 } else { 0 } | if mode.writable_all { 0o222 } else { 0 };
+    if wanted == 0 || is_abstract(path) {
+        return Ok(());
+    }
+    let present = fs::symlink_metadata(path)?.mode() & 0o7777;
+    fs::set_permissions(path, fs::Permissions::from_mode(present | wanted))
+}
+
+/// Removes the path if it is still the socket we made; answers whether it did. A path that is gone or that another
+/// server made since is left alone. Between look and removal there is a moment without protection: the kernel has no
+/// "unlink this inode".
+pub fn unlink_if_ours(path: &Path, identity: &UnixIdentity) -> io::Result<bool> {
+    if is_abstract(path) {
+        return Ok(false);
+    }
+    match read_identity(path) {
+        Ok(present) if present == *identity => {
+            fs::remove_file(path)?;
+            Ok(true)
+        }
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a path that is a socket nobody serves; `EADDRINUSE` otherwise. A socket that is bound but does not listen
+/// yet refuses connections like a dead one (a shared handle between the primary's bind and the worker's listen), so
+/// the kernel's table of bound names is asked as well.
+fn unlink_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
+    let in_use = || io::Error::from_raw_os_error(libc::EADDRINUSE);
+    let metadata = fs::symlink_metadata(path).map_err(|_| in_use())?;
+    // Connecting to a plain file answers ECONNREFUSED too.
+    if !metadata.file_type().is_socket() || crate::proc::is_unix_path_bound(path) {
+        return Err(in_use());
+    }
+    let probed = UnixIdentity { dev: metadata.dev(), ino: metadata.ino() };
+    // Non-blocking: a live server with a full backlog answers EAGAIN instead of making us wait.
+    match connect(open_socket()?, address) {
+        Err(Errno::CONNREFUSED) => {}
+        Ok(()) | Err(_) => return Err(in_use()),
+    }
+    // Two servers starting at once may both find the name stale; the second must not remove the first one's socket.
+    match unlink_if_ours(path, &probed) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(in_use()),
+    }
+}
+
+fn open_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+fn spell_address(path: &Path) -> io::Result<SocketAddrUnix> {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() > MAX_PATH {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    match bytes {
+        // An empty name would make the kernel choose an abstract one.
+        [] => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        [0, name @ ..] => Ok(SocketAddrUnix::new_abstract_name(name)?),
+        name => Ok(SocketAddrUnix::new(name)?),
+    }
+}
+
+fn is_abstract(path: &Path) -> bool {
+    path.as_os_str().as_bytes().first() == Some(&0)
+}
+
+fn read_identity(path: &Path) -> io::Result<UnixIdentity> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok(UnixIdentity { dev: metadata.dev(), ino: metadata.ino() })
+}
+
+fn word_as_libuv(error: Errno) -> io::Error {
+    match error {
+        Errno::NOENT => io::Error::from_raw_os_error(libc::EACCES),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,76 @@
+//! What `/proc` says about a process: identity and use here, its sockets in `sockets`.
+//!
+//! Everything here reads text the kernel makes up at that moment: slow (a scan of all processes takes milliseconds), so it
+//! belongs off the accept loop, and only true for an instant. Invariant: a process that is gone or not ours to look at is an
+//! error or an empty answer, never a panic.
+
+mod sockets;
+mod stat;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+
+use crate::process::Pid;
+
+pub(crate) use sockets::is_unix_path_bound;
+pub use sockets::{Listening, ListeningKind, holder_of, holder_of_unix, listening_sockets, open_sockets};
+pub(crate) use stat::{Stat, read_stat};
+
+/// Longest text read from one `/proc` file. The kernel's own bound for an environment is larger than this only with
+/// a raised stack limit.
+const MAX_TEXT: u64 = 8 * 1024 * 1024;
+
+/// When the process started, in clock ticks since boot. Together with the pid it names a process for ever. `ENOENT` or
+/// `ESRCH` when there is no such process.
+pub fn start_ticks(pid: Pid) -> io::Result<u64> {
+    Ok(read_stat(pid)?.start_ticks)
+}
+
+/// Resident memory in bytes, shared pages included. 0 for a zombie.
+pub fn rss(pid: Pid) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let pages: u64 = text.split(' ').nth(1).and_then(|field| field.parse().ok()).ok_or_else(unreadable)?;
+    Ok(pages.saturating_mul(u64::try_from(rustix::param::page_size()).unwrap_or(4096)))
+}
+
+/// Processor time of all threads that live now, in nanoseconds, from `schedstat`; exact where `stat` counts ticks.
+/// Threads that ended are not in it, so it can shrink. Where the kernel keeps no `schedstat`, the ticks of `stat`.
+pub fn cpu_ns(pid: Pid) -> io::Result<u64> {
+    let mut total: u64 = 0;
+    let mut counted = false;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that ends between listing and reading counts as ended.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        if let Some(time) = text.split(' ').next().and_then(|field| field.parse::<u64>().ok()) {
+            total = total.saturating_add(time);
+            counted = true;
+        }
+    }
+    if counted {
+        return Ok(total);
+    }
+    let ticks = read_stat(pid)?.cpu_ticks;
+    Ok(ticks.saturating_mul(1_000_000_000 / rustix::param::clock_ticks_per_second().max(1)))
+}
+
+/// All pids there are now, in rising order.
+pub(crate) fn all_pids() -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut pids: Vec<Pid> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::new))
+        .collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// The contents of one `/proc` file, bounded.
+pub(crate) fn read_bounded(path: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_TEXT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn unreadable() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "cannot read process table: unexpected format")
+}

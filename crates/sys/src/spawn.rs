@@ -1,0 +1,232 @@
+//! Starting a worker in a clean state.
+//!
+//! What lives here: one builder, one `spawn`, one child. What does not: which variables and arguments a worker gets.
+//! Invariant: the child has descriptors 0, 1, 2 and, if given, the channel as 3, and no other; its own process group;
+//! default signal dispositions, nothing blocked; no ambient capabilities.
+#![expect(unsafe_code, reason = "pre_exec and the raw calls allowed between fork and exec")]
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process;
+
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use crate::fdscan;
+use crate::listen::set_nonblocking;
+use crate::process::{Pid, Signal};
+use crate::signals;
+
+/// The number under which a worker finds its channel.
+pub const CHANNEL_FD: RawFd = 3;
+
+/// Where a standard stream of the child leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdio {
+    /// `/dev/null`.
+    Null,
+    /// The same as ours.
+    Inherit,
+    /// A pipe whose other end is in [`Child`].
+    Pipe,
+}
+
+impl From<Stdio> for process::Stdio {
+    fn from(stdio: Stdio) -> Self {
+        match stdio {
+            Stdio::Null => Self::null(),
+            Stdio::Inherit => Self::inherit(),
+            Stdio::Pipe => Self::piped(),
+        }
+    }
+}
+
+/// A program to start. Fill the fields, then [`spawn`](Self::spawn).
+#[derive(Debug)]
+pub struct Command {
+    /// The program; without a slash it is searched in the `PATH` of [`env`](Self::env). A relative path is resolved
+    /// after the change of directory.
+    pub program: OsString,
+    /// Its arguments, without the program's own name.
+    pub args: Vec<OsString>,
+    /// Its complete environment: nothing of ours is added. A later entry of the same name wins.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where it starts; `None`: where we are.
+    pub cwd: Option<PathBuf>,
+    /// Standard input.
+    pub stdin: Stdio,
+    /// Standard output.
+    pub stdout: Stdio,
+    /// Standard error.
+    pub stderr: Stdio,
+    /// The child's end of its channel; it becomes descriptor 3. Our copy is closed by `spawn`.
+    pub channel: Option<OwnedFd>,
+    /// User to become. When we are root, supplementary groups are dropped as well.
+    pub uid: Option<u32>,
+    /// Group to become.
+    pub gid: Option<u32>,
+    /// Soft limit of open descriptors for the child, capped at the hard one; `None`: ours.
+    pub nofile_soft: Option<u64>,
+}
+
+/// A started process. Dropping it neither ends nor reaps it.
+#[derive(Debug)]
+pub struct Child {
+    /// Its pid, which is also its process group. Valid until it is reaped.
+    pub pid: Pid,
+    /// Readable when it has ended; names this process for ever. Close-on-exec.
+    pub pidfd: OwnedFd,
+    /// Write end of its standard input, when piped; blocking, close-on-exec.
+    pub stdin: Option<OwnedFd>,
+    /// Read end of its standard output, when piped; non-blocking, close-on-exec.
+    pub stdout: Option<OwnedFd>,
+    /// Read end of its standard error, when piped; non-blocking, close-on-exec.
+    pub stderr: Option<OwnedFd>,
+}
+
+impl Command {
+    /// The program with no arguments, an empty environment, no input, our output and error.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            stdin: Stdio::Null,
+            stdout: Stdio::Inherit,
+            stderr: Stdio::Inherit,
+            channel: None,
+            uid: None,
+            gid: None,
+            nofile_soft: None,
+        }
+    }
+
+    /// Starts it. Every failure up to and including exec is the error: `ENOENT` (program or `cwd`), `EACCES`,
+    /// `ENOEXEC`, `EAGAIN` (process limit), `EPERM` (user).
+    pub fn spawn(self) -> io::Result<Child> {
+        make_children_waitable();
+        let mut command = process::Command::new(&self.program);
+        command.args(&self.args).env_clear().envs(self.env).process_group(0);
+        command.stdin(self.stdin).stdout(self.stdout).stderr(self.stderr);
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        if let Some(gid) = self.gid {
+            command.gid(gid);
+        }
+        if let Some(uid) = self.uid {
+            command.uid(uid);
+        }
+        // The standard library reports a failed exec through a pipe of its own. Were that pipe number 3, putting the
+        // channel there would silence it; so 3 is kept occupied while it is made.
+        let _occupied = self.channel.as_ref().map(|fd| occupy_channel_fd(fd.as_fd())).transpose()?;
+        let (channel, nofile_soft) = (self.channel, self.nofile_soft);
+        // SAFETY: the closure makes only async-signal-safe system calls on the stack: no allocation, no lock, no
+        // panic. Another thread may have held the allocator's lock at fork, and here it would never be released.
+        unsafe {
+            command.pre_exec(move || {
+                arrange_fds(channel.as_ref().map(AsRawFd::as_raw_fd))?;
+                clear_ambient_capabilities();
+                if let Some(soft) = nofile_soft {
+                    lower_nofile(soft)?;
+                }
+                // Dispositions before mask: a signal that waited must find no handler of ours.
+                for number in 1..=64 {
+                    signals::restore_default(number);
+                }
+                signals::clear_mask();
+                Ok(())
+            });
+        }
+        let mut child = command.spawn()?;
+        match adopt(&mut child) {
+            Ok(adopted) => Ok(adopted),
+            Err(error) => {
+                // Without a pidfd nobody could end or reap it.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The child is ours and not reaped, so its number still names it when the pidfd is opened.
+fn adopt(child: &mut process::Child) -> io::Result<Child> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::new);
+    let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    let pidfd = pidfd_open(pid.as_rustix(), PidfdFlags::empty())?;
+    let stdin = child.stdin.take().map(OwnedFd::from);
+    let stdout = child.stdout.take().map(OwnedFd::from);
+    let stderr = child.stderr.take().map(OwnedFd::from);
+    for end in [&stdout, &stderr].into_iter().flatten() {
+        set_nonblocking(end.as_fd())?;
+    }
+    Ok(Child { pid, pidfd, stdin, stdout, stderr })
+}
+
+/// An ignored SIGCHLD (some supervisors leave it so) makes the kernel reap children by itself, and their exit is lost.
+fn make_children_waitable() {
+    if signals::is_ignored(Signal::CHILD) {
+        signals::restore_default(libc::SIGCHLD);
+    }
+}
+
+/// Holds number 3 if it is free. If it is not, what has it keeps it: closing it in another thread just now is the one
+/// race left, and then only the report of a failed exec is lost.
+fn occupy_channel_fd(any: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(any, CHANNEL_FD)?)
+}
+
+/// In the child: the channel becomes 3, everything else from 3 on closes at exec. Marking instead of closing keeps the
+/// standard library's report pipe alive until exec.
+fn arrange_fds(channel: Option<RawFd>) -> io::Result<()> {
+    if let Some(channel) = channel
+        && channel != CHANNEL_FD
+    {
+        // SAFETY: both are plain numbers; in this child nobody else uses 3.
+        let moved = unsafe { libc::dup2(channel, CHANNEL_FD) };
+        if moved < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    close_all_at_exec();
+    if channel.is_some() {
+        fdscan::set_fd_flags(CHANNEL_FD, 0);
+    }
+    Ok(())
+}
+
+fn close_all_at_exec() {
+    let (first, last) = (3 as libc::c_uint, libc::c_uint::MAX);
+    // SAFETY: plain numbers; marks descriptors and closes none.
+    let failed = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+    if failed != 0 {
+        // Before Linux 5.11 there is no such flag (EINVAL), before 5.9 no such call (ENOSYS); seccomp may say EPERM.
+        fdscan::visit_open_fds(|fd| fdscan::set_fd_flags(fd, libc::FD_CLOEXEC));
+    }
+}
+
+fn clear_ambient_capabilities() {
+    let (operation, unused): (libc::c_ulong, libc::c_ulong) =
+        (libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0);
+    // SAFETY: plain numbers. Before Linux 4.3 there is no ambient set to clear, so a refusal is no failure.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, operation, unused, unused, unused) };
+}
+
+fn lower_nofile(soft: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the answer goes to memory of the right type.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = soft.min(limit.rlim_max);
+    // SAFETY: `limit` is initialised.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

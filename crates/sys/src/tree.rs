@@ -1,0 +1,182 @@
+//! A worker and everything it started, as a set of processes that can be ended.
+//!
+//! Children inherit a process group and can leave it, inherit a parent and can lose it, inherit a session and can leave
+//! that; the environment they were started with stays readable. So membership is any of these. Invariant: a signal goes
+//! through a pidfd that was checked after it was opened, so a reused number is never hit, and never to this process.
+//!
+//! Limit: a process that lost its parent, left group and session *and* started with another environment is not found; a
+//! cgroup would hold it. Everything here reads `/proc` and may block for its bounded time: use a helper thread.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use crate::proc::{Stat, all_pids, read_bounded, read_stat, start_ticks};
+use crate::process::{self, Pid, Signal, own_pid};
+
+/// The variable that marks a worker's processes.
+pub const MARK_VARIABLE: &str = "ONEPORT_WORKER";
+
+/// The value of [`MARK_VARIABLE`] for one worker: primary's pid, primary's start in ticks, worker id. No two workers of
+/// one boot share it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeMark(String);
+
+impl TreeMark {
+    /// The mark of a worker of this process.
+    pub fn of_worker(worker: u64) -> io::Result<Self> {
+        let primary = own_pid();
+        Ok(Self(format!("{primary}.{}.{worker}", start_ticks(primary)?)))
+    }
+
+    /// A mark read back from saved state.
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The value to set.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TreeMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What [`kill_until_gone`] could not end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Left {
+    /// Processes still alive at the end: in uninterruptible sleep, not ours to signal, or started faster than killed.
+    pub pids: Vec<Pid>,
+}
+
+impl Left {
+    /// Whether all are gone.
+    pub fn is_empty(&self) -> bool {
+        self.pids.is_empty()
+    }
+}
+
+/// All live processes that are `root`, descend from it, are in the group or session it leads, carry the mark in the
+/// environment they were started with, or descend from one of those; never this process. Zombies are not live. Call it
+/// while `root` is not reaped, or the number may be somebody else's.
+pub fn members(root: Pid, mark: &str) -> Vec<Pid> {
+    scan(root, mark).into_iter().map(|member| member.pid).collect()
+}
+
+/// Sends a signal to all members; returns to how many.
+pub fn kill(root: Pid, mark: &str, signal: Signal) -> usize {
+    scan(root, mark)
+        .iter()
+        .filter_map(open_member)
+        .filter(|pidfd| process::signal(pidfd.as_fd(), signal).is_ok())
+        .count()
+}
+
+/// Ends all members with SIGKILL: kills, waits until they are dead, looks again for what they started meanwhile; at most
+/// `rounds` times and about `within` in all.
+pub fn kill_until_gone(root: Pid, mark: &str, rounds: u32, within: Duration) -> Left {
+    let deadline = Instant::now() + within;
+    for _ in 0..rounds {
+        let found = scan(root, mark);
+        if found.is_empty() {
+            return Left::default();
+        }
+        // At the descriptor limit only some open; they go first, the next round takes the others.
+        let mut pidfds: Vec<OwnedFd> = found.iter().filter_map(open_member).collect();
+        pidfds.retain(|pidfd| process::signal(pidfd.as_fd(), Signal::KILL).is_ok());
+        wait_for_end(pidfds, deadline);
+        if Instant::now() >= deadline {
+            break;
+        }
+    }
+    Left { pids: members(root, mark) }
+}
+
+/// Waits until every pidfd is readable (its process is dead, reaped or not) or the deadline has passed.
+fn wait_for_end(mut pidfds: Vec<OwnedFd>, deadline: Instant) {
+    while !pidfds.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        let ended: Vec<bool> = {
+            let mut polled: Vec<PollFd<'_>> =
+                pidfds.iter().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)).collect();
+            let timeout = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            match poll(&mut polled, Some(&timeout)) {
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(_) => return,
+            }
+            polled.iter().map(|entry| !entry.revents().is_empty()).collect()
+        };
+        let mut ended = ended.into_iter();
+        pidfds.retain(|_| !ended.next().unwrap_or(false));
+    }
+}
+
+struct Member {
+    pid: Pid,
+    start_ticks: u64,
+}
+
+/// A pidfd for the process that was seen in the scan, not for one that got its number since: numbers are only handed out
+/// again after the end, and two holders of one number have different starts.
+fn open_member(member: &Member) -> Option<OwnedFd> {
+    let pidfd = pidfd_open(member.pid.as_rustix(), PidfdFlags::empty()).ok()?;
+    (start_ticks(member.pid).ok()? == member.start_ticks).then_some(pidfd)
+}
+
+fn scan(root: Pid, mark: &str) -> Vec<Member> {
+    let own = own_pid();
+    let table: Vec<(Pid, Stat)> = all_pids()
+        .into_iter()
+        .filter(|pid| *pid != own)
+        .filter_map(|pid| Some((pid, read_stat(pid).ok()?)))
+        .collect();
+    let entry = format!("{MARK_VARIABLE}={mark}");
+    let number = root.get();
+    let mut chosen: HashSet<i32> = HashSet::new();
+    for (pid, stat) in &table {
+        let led = stat.group == number || stat.session == number;
+        if *pid == root || led || (stat.is_live() && carries_mark(*pid, entry.as_bytes())) {
+            chosen.insert(pid.get());
+        }
+    }
+    // Zombies are kept until here: they can still be somebody's group leader, though no longer anybody's parent.
+    loop {
+        let before = chosen.len();
+        for (pid, stat) in &table {
+            if chosen.contains(&stat.parent) {
+                chosen.insert(pid.get());
+            }
+        }
+        if chosen.len() == before {
+            break;
+        }
+    }
+    table
+        .into_iter()
+        .filter(|(pid, stat)| stat.is_live() && chosen.contains(&pid.get()))
+        .map(|(pid, stat)| Member { pid, start_ticks: stat.start_ticks })
+        .collect()
+}
+
+/// Whether the process was started with that entry in its environment. Another user's environment cannot be read and
+/// counts as no.
+fn carries_mark(pid: Pid, entry: &[u8]) -> bool {
+    let Ok(environ) = read_bounded(&format!("/proc/{pid}/environ")) else { return false };
+    environ.split(|byte| *byte == 0).any(|found| found == entry)
+}
