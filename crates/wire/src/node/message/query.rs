@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::reader::{Reader, json_if, present, truthy};
+use super::reader::{Reader, json_if, truthy};
 use super::write::Object;
 use super::{AddressType, Json};
 use crate::Violation;
@@ -22,7 +22,8 @@ pub struct Query<'a> {
     pub fd: Option<i32>,
     /// libuv's: 1 for IPv6 only, 4 for UDP `reuseAddr`. Given without a host by Node 22 and later only.
     pub flags: Option<u32>,
-    /// Length of the accept queue, 0 for the default (511). UDP has none.
+    /// Length of the accept queue, 0 for the default (511). UDP has none, and neither has `listen(port, host)`,
+    /// where every Node from 18 to 26 says `false`.
     pub backlog: Option<i32>,
     /// Whether any user may read from the Unix socket.
     pub readable_all: bool,
@@ -32,6 +33,15 @@ pub struct Query<'a> {
     pub index: u32,
     /// What a TLS worker wants to share with its siblings (session ticket keys).
     pub data: Option<Json<'a>>,
+}
+
+/// Which keys end in the query's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyForm {
+    /// All: Node up to 20. Two open servers of one worker never get the same key this way.
+    Indexed,
+    /// Those for port 0: Node 22 and later.
+    IndexedPortZero,
 }
 
 impl<'a> Query<'a> {
@@ -44,18 +54,14 @@ impl<'a> Query<'a> {
         };
         Ok(Self {
             address: reader.text_if("address", fields.address)?,
-            port: reader.loose_if("port", fields.port)?,
+            port: reader.ranged_if("port", fields.port)?,
             address_type,
-            fd: reader.loose_if("fd", fields.fd)?,
-            flags: reader.loose_if("flags", fields.flags)?,
-            backlog: reader.loose_if("backlog", fields.backlog)?,
+            fd: reader.ranged_if("fd", fields.fd)?,
+            flags: reader.ranged_if("flags", fields.flags)?,
+            backlog: reader.loose_if("backlog", fields.backlog)?.map(clamped),
             readable_all: truthy(fields.readable_all),
             writable_all: truthy(fields.writable_all),
-            index: match present(fields.index) {
-                None => 0,
-                raw => u32::try_from(reader.int("index", raw)?)
-                    .map_err(|_| reader.not("index", "a whole number in range"))?,
-            },
+            index: reader.ranged_if("index", fields.index)?.unwrap_or(0),
             data: json_if(fields.data),
         })
     }
@@ -97,6 +103,25 @@ impl<'a> Query<'a> {
         self.fd.is_some_and(|fd| fd >= 0)
     }
 
+    /// The key that Node's own primary would name this handle by: `address:port:addressType:fd` and the index, in
+    /// JavaScript's spelling. Workers only ever repeat it.
+    #[must_use]
+    pub fn key(&self, form: KeyForm) -> String {
+        let absent = |null: bool| if null { "null" } else { "undefined" };
+        let or =
+            |number: Option<i64>, null: bool| number.map_or(absent(null).into(), |number| number.to_string());
+        let address = self.address.as_deref().unwrap_or("null");
+        let port = or(self.port.map(i64::from), self.names_descriptor());
+        let kind = self.address_type.as_json().trim_matches('"');
+        let fd = or(self.fd.map(i64::from), false);
+        match (form, self.port) {
+            (KeyForm::Indexed, _) | (KeyForm::IndexedPortZero, Some(0)) => {
+                format!("{address}:{port}:{kind}:{fd}:{}", self.index)
+            }
+            (KeyForm::IndexedPortZero, _) => format!("{address}:{port}:{kind}:{fd}"),
+        }
+    }
+
     /// The same, without the line it was read from.
     #[must_use]
     pub fn into_owned(self) -> Query<'static> {
@@ -113,4 +138,9 @@ impl<'a> Query<'a> {
             index: self.index,
         }
     }
+}
+
+/// A queue length as far as the kernel takes one: it cuts at `net.core.somaxconn` anyway.
+fn clamped(backlog: i64) -> i32 {
+    i32::try_from(backlog).unwrap_or(if backlog < 0 { i32::MIN } else { i32::MAX })
 }

@@ -39,20 +39,26 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A whole number of the receiving type's range, or its decimal digits in a string: these come from the worker's
-    /// own program, and JavaScript takes `"8080"` for a port.
-    pub(super) fn loose_if<T: TryFrom<i64>>(
+    /// A whole number that the worker's own program chose, so JavaScript's idea of one: digits in a string count,
+    /// fractions are cut off, `false` is as good as nothing.
+    pub(super) fn loose_if(&self, name: &str, raw: Option<&RawValue>) -> Result<Option<i64>, Violation> {
+        let Some(raw) = present(raw).filter(|raw| raw.get() != "false") else { return Ok(None) };
+        let text = string(raw).unwrap_or(Cow::Borrowed(raw.get()));
+        match text.trim().parse::<f64>() {
+            // The cast saturates, far outside of what any of these fields may be.
+            Ok(value) if value.is_finite() => Ok(Some(value as i64)),
+            Ok(_) | Err(_) => Err(self.not(name, "a whole number")),
+        }
+    }
+
+    /// [`loose_if`](Self::loose_if) in the range of its receiver.
+    pub(super) fn ranged_if<T: TryFrom<i64>>(
         &self,
         name: &str,
         raw: Option<&RawValue>,
     ) -> Result<Option<T>, Violation> {
-        let Some(raw) = present(raw) else { return Ok(None) };
-        let digits = string(raw);
-        let value: Option<i64> = digits.as_deref().unwrap_or(raw.get()).trim().parse().ok();
-        match value.and_then(|value| T::try_from(value).ok()) {
-            Some(value) => Ok(Some(value)),
-            None => Err(self.not(name, "a whole number in range")),
-        }
+        let Some(value) = self.loose_if(name, raw)? else { return Ok(None) };
+        T::try_from(value).map(Some).map_err(|_| self.not(name, "a whole number in range"))
     }
 
     /// A string, required.
