@@ -1,0 +1,99 @@
+//! The command line, and the amounts of work that follow from it.
+//!
+//! Every count the measurements use is decided here, once; a measurement never invents one. All of them are
+//! bounded, so a run ends whatever its peers do.
+
+use crate::measure;
+use crate::peer::Peer;
+use clap::Parser;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Measures oneport beside Node's own cluster, PM2 and one plain process, interleaved in one run.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+pub(crate) struct Args {
+    /// Run only this measurement (may be given several times)
+    #[arg(long, value_name = "NAME", value_parser = measure::names())]
+    pub(crate) only: Vec<String>,
+    /// Rounds per measurement; every round runs every peer once, in shuffled order
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: Option<u32>,
+    /// Three rounds with small counts: shows that everything runs, its figures mean little
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Run only these peers
+    #[arg(long, value_name = "PEER", value_delimiter = ',', default_values_t = Peer::ALL)]
+    pub(crate) peers: Vec<Peer>,
+    /// Pass `--credits N` to oneport, and judge its goals by N
+    #[arg(long, value_name = "N")]
+    pub(crate) credits: Option<u32>,
+    /// The oneport binary [default: target/release/oneport]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) oneport: Option<PathBuf>,
+    /// Niceness of the runner and everything it starts (negative needs the privilege)
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) nice: Option<i32>,
+    /// Seed of the shuffled order [default: the clock]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+/// How much of everything one run does.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Interleaved rounds per measurement.
+    pub(crate) rounds: u32,
+    /// Connections each worker serves before anything is counted: below about 12,000 the figures are those of
+    /// V8's interpreter, up to eight times the settled ones.
+    pub(crate) warm_per_worker: u32,
+    /// Connections counted in one sample of `churn`.
+    pub(crate) churn_connections: u32,
+    /// Connections served before the primary's memory is read.
+    pub(crate) memory_connections: u32,
+    /// Starts timed in one sample of `start`.
+    pub(crate) starts: u32,
+    /// Connections placed in `placement`; a multiple of the four workers.
+    pub(crate) placed: usize,
+    /// Connections opened while a worker is stopped.
+    pub(crate) beside_stopped: usize,
+    /// How long such a connection may wait before it counts as waiting.
+    pub(crate) stopped_deadline: Duration,
+    /// Blocks of 200 ms in one sample of `blocked`.
+    pub(crate) blocks: u32,
+    /// From the start of one block to the start of the next.
+    pub(crate) block_every: Duration,
+    /// Connections per second offered in `blocked`.
+    pub(crate) open_rate: u32,
+}
+
+impl Plan {
+    /// The plan `args` asks for.
+    pub(crate) fn of(args: &Args) -> Self {
+        let full = Self {
+            rounds: 9,
+            warm_per_worker: 12_000,
+            churn_connections: 24_000,
+            memory_connections: 12_000,
+            starts: 3,
+            placed: 64,
+            beside_stopped: 40,
+            stopped_deadline: Duration::from_millis(1000),
+            blocks: 30,
+            block_every: Duration::from_millis(300),
+            open_rate: 1000,
+        };
+        let quick = Self {
+            rounds: 3,
+            warm_per_worker: 1_000,
+            churn_connections: 2_000,
+            memory_connections: 1_000,
+            starts: 1,
+            blocks: 4,
+            stopped_deadline: Duration::from_millis(500),
+            ..full.clone()
+        };
+        let plan = if args.quick { quick } else { full };
+        Self { rounds: args.rounds.unwrap_or(plan.rounds), ..plan }
+    }
+}

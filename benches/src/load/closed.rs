@@ -1,0 +1,70 @@
+//! Closed loop: a fixed number of connections open, each followed by the next as soon as it was answered.
+//!
+//! Says what the servers can do at most; says little about latency, which here is the length of the queue.
+
+use super::Outcome;
+use super::engine::{Ask, Engine};
+use crate::error::Result;
+use std::time::{Duration, Instant};
+
+/// Connections open at a time.
+const CONCURRENCY: usize = 64;
+
+/// Drives `connections` connections through `port`, giving up after `limit`.
+pub(crate) fn closed(port: u16, connections: u32, limit: Duration) -> Result<Outcome> {
+    let connections = connections as usize;
+    let mut engine = Engine::new(port, CONCURRENCY, connections)?;
+    let begin = Instant::now();
+    while begin.elapsed() < limit {
+        while engine.in_flight() < CONCURRENCY && engine.started() < connections {
+            let failed_before = engine.in_flight();
+            engine.start(Instant::now(), Ask::Plain);
+            if engine.in_flight() == failed_before {
+                break; // refused at once: let the loop's own wait slow us down
+            }
+        }
+        if engine.in_flight() == 0 && engine.started() >= connections {
+            break;
+        }
+        engine.turn(Duration::from_millis(20))?;
+    }
+    Ok(engine.finish(begin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    #[test]
+    fn every_connection_is_answered_or_counted_as_failed() {
+        let listener = TcpListener::bind("0.0.0.0:0").expect("a listener");
+        let port = listener.local_addr().expect("bound").port();
+        // Every fifth connection is closed without a word.
+        let server = thread::spawn(move || {
+            for count in 0..200 {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let mut request = [0; 256];
+                let _length = stream.read(&mut request).expect("a request");
+                if count % 5 != 4 {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer");
+                }
+            }
+        });
+        let outcome = closed(port, 200, Duration::from_secs(10)).expect("a run");
+        server.join().expect("server ends");
+        assert_eq!((outcome.answered(), outcome.failed), (160, 40));
+        assert!(outcome.rate() > 0.0);
+    }
+
+    #[test]
+    fn a_port_nobody_listens_on_ends_the_run_with_failures_only() {
+        let unused = TcpListener::bind("0.0.0.0:0").expect("a listener");
+        let port = unused.local_addr().expect("bound").port();
+        drop(unused);
+        let outcome = closed(port, 50, Duration::from_secs(10)).expect("a run");
+        assert_eq!((outcome.answered(), outcome.failed), (0, 50));
+    }
+}

@@ -1,0 +1,74 @@
+//! The few words of HTTP the generator speaks, and one blocking question for everything outside the hot loop.
+//!
+//! Not a client: answers are small, come in one segment, and only status line and `X-Worker` are looked at.
+
+use rustix::net::sockopt::set_socket_linger;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::time::Duration;
+
+/// One ordinary request.
+pub(crate) const PLAIN: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
+/// One that keeps its worker busy for 200 ms.
+pub(crate) const BLOCK: &[u8] = b"GET /block HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
+/// One whose connection stays open.
+pub(crate) const KEPT: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
+
+/// The `index`th loopback address used, 127.0.0.2 to 127.0.0.65.
+///
+/// Destinations vary so that each has its own range of ephemeral ports. Varying the source instead would need
+/// `IP_BIND_ADDRESS_NO_PORT` to be as cheap, which safe Rust offers nowhere; servers bind the wildcard, so they do
+/// not see the difference.
+pub(crate) fn address(port: u16, index: usize) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2 + (index % 64) as u8), port)
+}
+
+/// Whether `answer` is the start of a good response.
+pub(crate) fn is_ok(answer: &[u8]) -> bool {
+    answer.starts_with(b"HTTP/1.1 200")
+}
+
+/// The pid of the worker that sent `answer`.
+pub(crate) fn worker(answer: &[u8]) -> Option<i32> {
+    let head = std::str::from_utf8(answer).ok()?;
+    head.lines().find_map(|line| line.strip_prefix("X-Worker: "))?.trim().parse().ok()
+}
+
+/// Connects, asks, and returns the pid of the worker that answered.
+pub(crate) fn ask(port: u16, limit: Duration) -> io::Result<i32> {
+    let mut stream = TcpStream::connect_timeout(&address(port, 0).into(), limit)?;
+    set_socket_linger(&stream, Some(Duration::ZERO))?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(PLAIN)?;
+    read_worker(&mut stream)
+}
+
+/// Reads one answer and returns the pid of the worker that gave it.
+pub(crate) fn read_worker(stream: &mut TcpStream) -> io::Result<i32> {
+    let mut buffer = [0; 2048];
+    let length = stream.read(&mut buffer)?;
+    let answer = &buffer[..length];
+    worker(answer)
+        .filter(|_| is_ok(answer))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not the answer expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worker_is_read_from_its_header_and_nothing_else() {
+        let answer = b"HTTP/1.1 200 OK\r\nX-Worker: 4711\r\nContent-Length: 6\r\n\r\nhello\n";
+        assert!(is_ok(answer));
+        assert_eq!(worker(answer), Some(4711));
+        assert_eq!(worker(b"HTTP/1.1 200 OK\r\n\r\n"), None);
+        assert!(!is_ok(b"HTTP/1.1 503 no"));
+    }
+
+    #[test]
+    fn addresses_stay_between_127_0_0_2_and_127_0_0_65() {
+        let all: Vec<u8> = (0..200).map(|index| address(1, index).ip().octets()[3]).collect();
+        assert_eq!((all.iter().min(), all.iter().max()), (Some(&2), Some(&65)));
+    }
+}

@@ -1,0 +1,113 @@
+//! The columns of the report: what is compared with what, and the command that starts each.
+//!
+//! Every peer runs the same `server.js` with the same Node binary and is told its port and number of workers in
+//! the way its own users tell it. No peer gets an option that its documentation does not suggest.
+
+use crate::tools::Tools;
+use std::fmt;
+use std::path::Path;
+use std::process::Command;
+use std::str::FromStr;
+
+/// One way to serve `server.js`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Peer {
+    /// `oneport run -i N --policy rr server.js`.
+    Oneport,
+    /// Node's own `cluster` module, round robin: what the ratios are taken against.
+    NodeRr,
+    /// `pm2 start server.js -i N`, whose daemon is the primary.
+    Pm2,
+    /// `node server.js`: one process, no distribution at all.
+    Single,
+}
+
+impl Peer {
+    /// All of them, in the order of the report.
+    pub(crate) const ALL: [Self; 4] = [Self::Oneport, Self::NodeRr, Self::Pm2, Self::Single];
+    /// The two whose policies can be compared connection by connection.
+    pub(crate) const PAIR: [Self; 2] = [Self::Oneport, Self::NodeRr];
+    /// The three that have a primary.
+    pub(crate) const CLUSTERS: [Self; 3] = [Self::Oneport, Self::NodeRr, Self::Pm2];
+    /// The column every ratio is taken against.
+    pub(crate) const BASELINE: Self = Self::NodeRr;
+
+    /// Its heading in tables and charts.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Oneport => "oneport rr",
+            Self::NodeRr => "node cluster",
+            Self::Pm2 => "pm2",
+            Self::Single => "node single",
+        }
+    }
+
+    /// Its name on the command line and in `raw.json`.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Oneport => "oneport",
+            Self::NodeRr => "node",
+            Self::Pm2 => "pm2",
+            Self::Single => "single",
+        }
+    }
+
+    /// The command that starts it with `workers` workers on `port`.
+    pub(crate) fn command(self, tools: &Tools, servers: &Path, port: u16, workers: usize) -> Command {
+        let script = servers.join("server.js");
+        let mut command = match self {
+            Self::Oneport => {
+                let mut command = Command::new(&tools.oneport);
+                command.args(["run", "-i", &workers.to_string(), "--policy", "rr"]);
+                if let Some(credits) = tools.credits_given {
+                    command.args(["--credits", &credits.to_string()]);
+                }
+                command.arg(script);
+                command
+            }
+            Self::NodeRr => {
+                let mut command = Command::new(&tools.node);
+                command.arg(servers.join("cluster.js")).env("WORKERS", workers.to_string());
+                command
+            }
+            Self::Pm2 => {
+                let mut command = Command::new(&tools.node);
+                command.arg(&tools.pm2).arg("start").arg(script);
+                command.args(["-i", &workers.to_string(), "--name", "bench"]);
+                command
+                    .env("PM2_HOME", &tools.pm2_home)
+                    .env("PM2_DISABLE_VERSION_CHECK", "true")
+                    .env("PM2_NO_INTERACTION", "true");
+                command
+            }
+            Self::Single => {
+                let mut command = Command::new(&tools.node);
+                command.arg(script);
+                command
+            }
+        };
+        command.env("PORT", port.to_string()).env("PATH", &tools.path).current_dir(servers);
+        // Left over from a runner that is itself a worker, these would change what the servers do.
+        for name in ["NODE_OPTIONS", "NODE_UNIQUE_ID", "NODE_CHANNEL_FD", "NODE_CLUSTER_SCHED_POLICY"] {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|peer| peer.key() == text)
+            .ok_or_else(|| format!("no peer `{text}`: one of oneport, node, pm2, single"))
+    }
+}

@@ -1,0 +1,174 @@
+//! Writes what was measured: a table for terminals, one for Markdown, charts, and every number raw.
+//!
+//! Rows, cells and goals are worded here, once, for both tables; the files below differ only in form.
+
+mod markdown;
+mod raw;
+mod svg;
+mod text;
+
+use crate::bench::Bench;
+use crate::error::{Cannot, Result};
+use crate::measure::Metric;
+use crate::peer::Peer;
+use crate::pin::Pins;
+use crate::section::{Goal, Section, Verdict};
+use crate::stats::Spread;
+use std::fs;
+
+/// Writes all files for the sections there are so far, and returns the text.
+pub(crate) fn write(bench: &Bench, sections: &[Section]) -> Result<String> {
+    let text = text::page(bench, sections);
+    let mut files = vec![
+        ("report.txt".to_owned(), text.clone()),
+        ("report.md".to_owned(), markdown::page(bench, sections)),
+        ("raw.json".to_owned(), raw::document(bench, sections)),
+        ("goals.svg".to_owned(), svg::goals(bench, sections)),
+    ];
+    for section in sections {
+        files.push((format!("{}.svg", section.measurement.name), svg::chart(bench, section)));
+    }
+    for (name, content) in files {
+        fs::write(bench.out.join(&name), content).cannot(|| format!("write `{name}`"))?;
+    }
+    Ok(text)
+}
+
+/// What everything ran on, one fact per line.
+fn conditions(bench: &Bench) -> Vec<String> {
+    let machine = &bench.machine;
+    let tools = &bench.tools;
+    let version = |version: &Result<String>| version.clone().unwrap_or_else(|_| "absent".to_owned());
+    let mut lines = vec![
+        format!("{} CPUs, {}, Linux {}", machine.cpus, machine.cpu_model, machine.kernel),
+        format!(
+            "Node {}, PM2 {}, oneport {}",
+            tools.node_version,
+            version(&tools.pm2_version),
+            version(&tools.oneport_version)
+        ),
+        match bench.pins {
+            Pins::Apart { generator, servers } => {
+                format!("servers pinned to CPU {servers}, load generator to CPU {generator}")
+            }
+            Pins::Together => {
+                "fewer than two CPUs: servers and generator share one, rates mean little".to_owned()
+            }
+        },
+        format!("{} interleaved rounds, seed {}", bench.plan.rounds, bench.seed),
+    ];
+    if bench.quick {
+        lines.push("--quick: small counts, not warmed up; these figures only show that it runs".to_owned());
+    }
+    lines
+}
+
+/// Load by others during a section.
+fn load_line(section: &Section) -> String {
+    format!("load average {:.1} before, {:.1} after", section.load_before, section.load_after)
+}
+
+/// What to reach, in a few characters.
+fn goal_words(goal: Goal) -> String {
+    match goal {
+        Goal::Ratio(limit) => format!("≤ {limit}x node"),
+        Goal::EveryRound(limit) => format!("≤ {limit} in every round"),
+        Goal::Median(limit) => format!("≤ {limit} in the median"),
+    }
+}
+
+/// The title of a metric with its unit.
+fn metric_words(metric: &Metric) -> String {
+    match metric.unit {
+        "" => metric.title.to_owned(),
+        unit => format!("{}, {unit}", metric.title),
+    }
+}
+
+/// `median (min to max)`.
+fn value_cell(metric: &Metric, spread: Option<Spread>) -> String {
+    match spread {
+        None => "-".to_owned(),
+        Some(Spread { median, min, max }) => {
+            format!("{} ({} to {})", metric.show(median), metric.show(min), metric.show(max))
+        }
+    }
+}
+
+/// `0.86x (0.80 to 0.91)`.
+fn ratio_cell(spread: Option<Spread>) -> String {
+    match spread {
+        None => "-".to_owned(),
+        Some(Spread { median, min, max }) => format!("{median:.2}x ({min:.2} to {max:.2})"),
+    }
+}
+
+/// One measurement as rows of cells, headings first: metric, peers, goal.
+fn table(bench: &Bench, section: &Section) -> Vec<Vec<String>> {
+    let heading = |peer: &Peer| peer.title().to_owned();
+    let mut head = vec![String::new()];
+    head.extend(section.peers.iter().map(heading));
+    head.push("goal".to_owned());
+    let mut rows = vec![head];
+    for metric in section.measurement.metrics {
+        let goal = section.verdict(metric, &bench.tools);
+        let words =
+            goal.map_or(String::new(), |(goal, verdict)| format!("{}: {}", goal_words(goal), verdict.word()));
+        let mut row = vec![metric_words(metric)];
+        row.extend(section.peers.iter().map(|&peer| value_cell(metric, section.spread(peer, metric))));
+        row.push(if metric.ratio { String::new() } else { words.clone() });
+        rows.push(row);
+        if metric.ratio {
+            let mut row = vec!["  ratio to node cluster".to_owned()];
+            row.extend(section.peers.iter().map(|&peer| {
+                if peer == Peer::BASELINE { "1".to_owned() } else { ratio_cell(section.ratio(peer, metric)) }
+            }));
+            row.push(words);
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+/// Each distinct note of a peer with the number of rounds that had it.
+fn notes(section: &Section, peer: Peer) -> Vec<String> {
+    let mut counted: Vec<(&str, usize)> = Vec::new();
+    for note in section.notes(peer) {
+        match counted.iter_mut().find(|(known, _)| *known == note) {
+            Some((_, times)) => *times += 1,
+            None => counted.push((note, 1)),
+        }
+    }
+    counted.iter().map(|(note, times)| format!("{}, {times}x: {note}", peer.title())).collect()
+}
+
+/// A goal with what was measured against it.
+struct Judged<'a> {
+    section: &'a Section,
+    metric: &'static Metric,
+    goal: Goal,
+    verdict: Verdict,
+}
+
+/// Every goal of the sections there are.
+fn judged<'a>(bench: &Bench, sections: &'a [Section]) -> Vec<Judged<'a>> {
+    let mut all = Vec::new();
+    for section in sections {
+        for metric in section.measurement.metrics {
+            if let Some((goal, verdict)) = section.verdict(metric, &bench.tools) {
+                all.push(Judged { section, metric, goal, verdict });
+            }
+        }
+    }
+    all
+}
+
+/// What oneport measured, in the terms of the goal.
+fn judged_value(judged: &Judged<'_>) -> String {
+    match judged.goal {
+        Goal::Ratio(_) => ratio_cell(judged.section.ratio(Peer::Oneport, judged.metric)),
+        Goal::EveryRound(_) | Goal::Median(_) => {
+            value_cell(judged.metric, judged.section.spread(Peer::Oneport, judged.metric))
+        }
+    }
+}

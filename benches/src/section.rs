@@ -1,0 +1,188 @@
+//! The samples of one measurement, and the questions the report asks of them. Pure.
+//!
+//! A goal is judged here and only here: from per-round ratios or from every round's value, never from two medians
+//! taken apart.
+
+use crate::error::{Failure, Result};
+use crate::measure::{Measurement, Metric, Sample};
+use crate::peer::Peer;
+use crate::stats::Spread;
+use crate::tools::Tools;
+
+/// What oneport has to reach in one metric.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Goal {
+    /// The median of per-round ratios to Node's cluster is at most this.
+    Ratio(f64),
+    /// The value is at most this in every single round.
+    EveryRound(f64),
+    /// The median value is at most this.
+    Median(f64),
+}
+
+/// What became of a goal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Reached.
+    Pass,
+    /// Missed.
+    Short,
+    /// There are no samples to judge by.
+    Unknown,
+}
+
+impl Verdict {
+    /// Its word in tables.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Short => "SHORT",
+            Self::Unknown => "not measured",
+        }
+    }
+}
+
+/// One attempt at one sample.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// Counted from 0.
+    pub(crate) round: u32,
+    /// Whose.
+    pub(crate) peer: Peer,
+    /// The values, or why there are none.
+    pub(crate) sample: Result<Sample>,
+}
+
+/// All rounds of one measurement.
+#[derive(Debug)]
+pub(crate) struct Section {
+    /// Which one.
+    pub(crate) measurement: &'static Measurement,
+    /// Who took part.
+    pub(crate) peers: Vec<Peer>,
+    /// In the order they were run.
+    pub(crate) rows: Vec<Row>,
+    /// Load average of the minute before.
+    pub(crate) load_before: f64,
+    /// Load average of the last minute of it, its own work included.
+    pub(crate) load_after: f64,
+}
+
+impl Section {
+    /// Without samples yet.
+    pub(crate) fn new(measurement: &'static Measurement, peers: Vec<Peer>) -> Self {
+        Self { measurement, peers, rows: Vec::new(), load_before: 0.0, load_after: 0.0 }
+    }
+
+    /// Adds one attempt.
+    pub(crate) fn add(&mut self, round: u32, peer: Peer, sample: Result<Sample>) {
+        self.rows.push(Row { round, peer, sample });
+    }
+
+    /// Attempts of `peer` that gave nothing.
+    pub(crate) fn failures(&self, peer: Peer) -> usize {
+        self.rows.iter().filter(|row| row.peer == peer && row.sample.is_err()).count()
+    }
+
+    /// Each peer that failed, with the last reason.
+    pub(crate) fn reasons(&self) -> Vec<(Peer, &Failure)> {
+        let last = |&peer: &Peer| {
+            let mut own = self.rows.iter().rev().filter(|row| row.peer == peer);
+            Some((peer, own.find_map(|row| row.sample.as_ref().err())?))
+        };
+        self.peers.iter().filter_map(last).collect()
+    }
+
+    /// What `peer` noted in its rounds, in order.
+    pub(crate) fn notes(&self, peer: Peer) -> Vec<&str> {
+        let samples =
+            self.rows.iter().filter(|row| row.peer == peer).filter_map(|row| row.sample.as_ref().ok());
+        samples.filter_map(|sample| sample.note.as_deref()).collect()
+    }
+
+    /// The values of one metric by round, gaps kept.
+    pub(crate) fn values(&self, peer: Peer, metric: &Metric) -> Vec<Option<f64>> {
+        let rounds = self.rows.iter().map(|row| row.round + 1).max().unwrap_or(0);
+        let mut values = vec![None; rounds as usize];
+        for row in self.rows.iter().filter(|row| row.peer == peer) {
+            if let Ok(sample) = &row.sample {
+                values[row.round as usize] = sample.get(metric.key);
+            }
+        }
+        values
+    }
+
+    /// Median and extremes of one metric.
+    pub(crate) fn spread(&self, peer: Peer, metric: &Metric) -> Option<Spread> {
+        Spread::of(self.values(peer, metric).into_iter().flatten())
+    }
+
+    /// Median and extremes of the per-round ratios to the baseline.
+    pub(crate) fn ratio(&self, peer: Peer, metric: &Metric) -> Option<Spread> {
+        Spread::of_ratios(&self.values(peer, metric), &self.values(Peer::BASELINE, metric))
+    }
+
+    /// The goal of `metric`, and whether oneport reached it.
+    pub(crate) fn verdict(&self, metric: &Metric, tools: &Tools) -> Option<(Goal, Verdict)> {
+        let goal = (metric.goal?)(tools);
+        Some((goal, self.judge(metric, goal)))
+    }
+
+    fn judge(&self, metric: &Metric, goal: Goal) -> Verdict {
+        let (measured, limit) = match goal {
+            Goal::Ratio(limit) => (self.ratio(Peer::Oneport, metric).map(|r| r.median), limit),
+            Goal::EveryRound(limit) => (self.spread(Peer::Oneport, metric).map(|v| v.max), limit),
+            Goal::Median(limit) => (self.spread(Peer::Oneport, metric).map(|v| v.median), limit),
+        };
+        match measured {
+            None => Verdict::Unknown,
+            Some(value) if value <= limit => Verdict::Pass,
+            Some(_) => Verdict::Short,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::ALL;
+
+    fn section(ours: &[f64], theirs: &[f64]) -> (Section, &'static Metric) {
+        let measurement = ALL[0];
+        let metric = &measurement.metrics[0];
+        let mut section = Section::new(measurement, Peer::PAIR.to_vec());
+        for (peer, values) in [(Peer::Oneport, ours), (Peer::NodeRr, theirs)] {
+            for (round, &value) in values.iter().enumerate() {
+                section.add(round as u32, peer, Ok(Sample::default().with(metric.key, value)));
+            }
+        }
+        (section, metric)
+    }
+
+    #[test]
+    fn a_ratio_goal_is_judged_by_the_median_of_ratios() {
+        // Medians apart would give 20/20; by round the ratios are 0.5, 0.5 and 4.
+        let (section, metric) = section(&[10.0, 20.0, 40.0], &[20.0, 40.0, 10.0]);
+        assert_eq!(section.judge(metric, Goal::Ratio(0.6)), Verdict::Pass);
+        assert_eq!(section.judge(metric, Goal::Ratio(0.4)), Verdict::Short);
+    }
+
+    #[test]
+    fn one_bad_round_breaks_an_every_round_goal_and_no_round_judges_nothing() {
+        let (bad, metric) = section(&[0.0, 1.0, 0.0], &[0.0, 0.0, 0.0]);
+        assert_eq!(bad.judge(metric, Goal::EveryRound(0.0)), Verdict::Short);
+        assert_eq!(bad.judge(metric, Goal::Median(0.0)), Verdict::Pass);
+        let (none, metric) = section(&[], &[1.0]);
+        assert_eq!(none.judge(metric, Goal::Median(9.0)), Verdict::Unknown);
+    }
+
+    #[test]
+    fn the_last_reason_of_a_failing_peer_is_kept() {
+        let (mut section, metric) = section(&[1.0], &[1.0]);
+        section.add(1, Peer::Oneport, Err(Failure::cannot("start", "first")));
+        section.add(2, Peer::Oneport, Err(Failure::cannot("start", "second")));
+        assert_eq!(section.failures(Peer::Oneport), 2);
+        assert_eq!(section.reasons()[0].1.to_string(), "cannot start: second");
+        assert_eq!(section.values(Peer::Oneport, metric), [Some(1.0), None, None]);
+    }
+}

@@ -1,0 +1,179 @@
+//! The programs under comparison: where they are, which versions, and how to get the missing ones.
+//!
+//! Node 20 is the machine's own when its major is 20, else npm's `node` package; PM2 always comes from npm. Both
+//! are installed below `target/bench/node` and nowhere else. What cannot be had costs its column and is said.
+
+use crate::args::Args;
+use crate::error::{Cannot, Failure, Result};
+use crate::peer::Peer;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+/// The Node major every peer runs on.
+const NODE_MAJOR: &str = "20";
+/// The PM2 compared with, as npm names it.
+const PM2: &str = "pm2@7";
+/// Credits per worker when neither the command line nor `oneport run --help` names a number.
+const CREDITS: u32 = 2;
+
+/// Where every program of the comparison is, and its version.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    /// The Node binary that runs every worker.
+    pub(crate) node: PathBuf,
+    /// `v20.x.y`.
+    pub(crate) node_version: String,
+    /// PM2's command-line script.
+    pub(crate) pm2: PathBuf,
+    /// Its version, or why it cannot run.
+    pub(crate) pm2_version: Result<String>,
+    /// PM2's home: sockets, logs and pid file of the daemon this run starts.
+    pub(crate) pm2_home: PathBuf,
+    /// The oneport binary.
+    pub(crate) oneport: PathBuf,
+    /// Its version, or why it cannot run.
+    pub(crate) oneport_version: Result<String>,
+    /// `--credits`, when it was given.
+    pub(crate) credits_given: Option<u32>,
+    /// Credits a worker has in this run.
+    pub(crate) credits: u32,
+    /// `PATH` for every peer: the chosen Node first.
+    pub(crate) path: OsString,
+}
+
+impl Tools {
+    /// Finds everything, installing what is missing below `bench`.
+    pub(crate) fn find(args: &Args, target: &Path, bench: &Path) -> Result<Self> {
+        let modules = bench.join("node");
+        let (node, node_version) = find_node(&modules)?;
+        let mut path = OsString::from(node.parent().unwrap_or(Path::new("/")));
+        path.push(":");
+        path.push(env::var_os("PATH").unwrap_or_default());
+
+        let wanted = args.peers.contains(&Peer::Pm2);
+        let pm2_version =
+            if wanted { find_pm2(&modules) } else { Err(Failure::cannot("run `pm2`", "not asked for")) };
+        let oneport = args.oneport.clone().unwrap_or_else(|| target.join("release/oneport"));
+        let oneport_version = version(Command::new(&oneport).arg("--version"), "oneport");
+        let credits = args.credits.or_else(|| credits_in_help(&oneport)).unwrap_or(CREDITS);
+        Ok(Self {
+            node,
+            node_version,
+            pm2: modules.join("node_modules/pm2/bin/pm2"),
+            pm2_version,
+            pm2_home: bench.join("pm2"),
+            oneport,
+            oneport_version,
+            credits_given: args.credits,
+            credits,
+            path,
+        })
+    }
+
+    /// Whether `peer` can run at all, or why not.
+    pub(crate) fn check(&self, peer: Peer) -> Result<()> {
+        match peer {
+            Peer::Oneport => self.oneport_version.clone().map(drop),
+            Peer::Pm2 => self.pm2_version.clone().map(drop),
+            Peer::NodeRr | Peer::Single => Ok(()),
+        }
+    }
+}
+
+/// The machine's Node when its major fits, else npm's.
+fn find_node(modules: &Path) -> Result<(PathBuf, String)> {
+    let fits = |node: &Path| {
+        let version = version(Command::new(node).arg("--version"), "node").ok()?;
+        version.strip_prefix('v')?.starts_with(&format!("{NODE_MAJOR}.")).then_some(version)
+    };
+    let in_path = env::var_os("PATH").unwrap_or_default();
+    for dir in env::split_paths(&in_path) {
+        let node = dir.join("node");
+        if let Some(version) = fits(&node) {
+            return Ok((node, version));
+        }
+    }
+    let node = modules.join("node_modules/node/bin/node");
+    if fits(&node).is_none() {
+        install(modules, &format!("node@{NODE_MAJOR}"))?;
+    }
+    let version = fits(&node).ok_or_else(|| Failure::cannot("run node 20", "npm installed another one"))?;
+    Ok((node, version))
+}
+
+/// PM2's version, after installing it when it is missing.
+fn find_pm2(modules: &Path) -> Result<String> {
+    let package = modules.join("node_modules/pm2/package.json");
+    if !package.exists() {
+        install(modules, PM2)?;
+    }
+    let text = fs::read_to_string(&package).cannot(|| "read pm2's package.json".into())?;
+    let json: serde_json::Value = serde_json::from_str(&text).cannot(|| "read pm2's package.json".into())?;
+    Ok(json["version"].as_str().unwrap_or("unknown").to_owned())
+}
+
+/// `npm install PACKAGE` below `modules`.
+fn install(modules: &Path, package: &str) -> Result<()> {
+    let what = || format!("install `{package}` with npm");
+    eprintln!("bench: installing {package} into {}", modules.display());
+    fs::create_dir_all(modules).cannot(what)?;
+    let output = Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--no-save", "--prefix"])
+        .arg(modules)
+        .arg(package)
+        .stdin(Stdio::null())
+        .output()
+        .cannot(what)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(Failure::cannot(what(), stderr.lines().last().unwrap_or("npm failed")))
+}
+
+/// The first line a command prints, its own name left out.
+fn version(command: &mut Command, name: &str) -> Result<String> {
+    let what = || format!("run `{}`", command_name(command));
+    let what = what();
+    let output = command.stdin(Stdio::null()).output().cannot(|| what.clone())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.lines().next().filter(|_| output.status.success()) {
+        Some(line) => Ok(line.trim_start_matches(name).trim().to_owned()),
+        None => Err(Failure::cannot(what, "it prints no version")),
+    }
+}
+
+/// How a command is named in errors.
+fn command_name(command: &Command) -> String {
+    Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The default `oneport run --help` states for `--credits`.
+fn credits_in_help(oneport: &Path) -> Option<u32> {
+    let output = Command::new(oneport).args(["run", "--help"]).stdin(Stdio::null()).output().ok()?;
+    parse_credits(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// `[default: N]` between `--credits` and the next option.
+fn parse_credits(help: &str) -> Option<u32> {
+    let after = help.split_once("--credits")?.1;
+    let own = after.split("\n  -").next()?;
+    let own = own.split("\n      --").next()?;
+    own.split_once("[default: ")?.1.split_once(']')?.0.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_of_credits_is_read_from_its_own_help_only() {
+        let help =
+            "      --credits <N>\n          In flight [default: 3]\n      --kill-timeout <D>  [default: 9]\n";
+        assert_eq!(parse_credits(help), Some(3));
+        let silent = "      --credits <N>  In flight\n      --kill-timeout <D>  [default: 9]\n";
+        assert_eq!(parse_credits(silent), None);
+    }
+}
