@@ -125,3 +125,39 @@ impl LineBuffer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{LineBuffer, ROOM};
+
+    #[test]
+    fn a_long_line_is_neither_searched_nor_moved_again() {
+        let mut buffer = LineBuffer::new(1 << 24);
+        let (mut held, mut copied) = (0, 0);
+        for _ in 0..200 {
+            let before = buffer.bytes.as_ptr();
+            buffer.space()[..ROOM].fill(b'x');
+            if buffer.bytes.as_ptr() != before {
+                copied += held;
+            }
+            assert_eq!(buffer.searched, buffer.end, "the search goes on where it stopped");
+            buffer.commit(ROOM);
+            held += ROOM;
+            assert_eq!(buffer.next_line(), Ok(None));
+        }
+        assert!(copied <= 2 * held, "{copied} bytes copied for {held}");
+    }
+
+    #[test]
+    fn the_rest_of_a_read_is_moved_once() {
+        let mut buffer = LineBuffer::new(1 << 20);
+        let room = buffer.space();
+        room.fill(b'x');
+        room[9] = b'\n';
+        buffer.commit(ROOM);
+        assert_eq!(buffer.next_line().map(|line| line.map(<[u8]>::len)), Ok(Some(9)));
+        assert_eq!(buffer.next_line(), Ok(None));
+        assert!(buffer.space().len() >= ROOM);
+        assert_eq!((buffer.start, buffer.searched, buffer.end), (0, ROOM - 10, ROOM - 10));
+    }
+}
