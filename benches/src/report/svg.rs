@@ -80,7 +80,7 @@ impl Canvas {
 
     /// Ends with the conditions, and frames it all.
     fn finish(mut self, bench: &Bench, title: &str) -> String {
-        self.y += 10.0;
+        self.y += 22.0;
         for line in conditions(bench) {
             self.paragraph(&line);
         }
@@ -119,7 +119,10 @@ fn panel(canvas: &mut Canvas, section: &Section, metric: &Metric, verdict: Optio
     }
     canvas.y += 10.0;
     let top = canvas.y;
-    let spreads: Vec<_> = section.peers.iter().map(|&peer| (peer, section.spread(peer, metric))).collect();
+    // A peer that ran and has no such figure (one process has no primary) gets no row; one that failed does.
+    let ran = |peer| section.rows.iter().any(|row| row.peer == peer && row.sample.is_ok());
+    let spreads = section.peers.iter().map(|&peer| (peer, section.spread(peer, metric)));
+    let spreads: Vec<_> = spreads.filter(|&(peer, spread)| spread.is_some() || !ran(peer)).collect();
     let largest =
         spreads.iter().filter_map(|(_, spread)| spread.map(|s| s.max)).chain(limit).fold(0.0, f64::max);
     let scale = if largest > 0.0 { LONGEST / largest } else { 0.0 };
@@ -186,11 +189,12 @@ pub(super) fn goals(bench: &Bench, sections: &[Section]) -> String {
             Some(value) => f64::from(value > 0.0) * 1.5,
         };
         canvas.bar(share * scale, "ours");
-        canvas.line("mark", (LEFT + scale, canvas.y - 3.0), (LEFT + scale, canvas.y + BAR + 3.0));
+        let mark = if limit > 0.0 { LEFT + scale } else { LEFT };
+        canvas.line("mark", (mark, canvas.y - 3.0), (mark, canvas.y + BAR + 3.0));
         canvas.y += 15.0;
         canvas.text(20.0, "goal", judged.verdict.word());
         let value = format!("{}, goal {}", judged_value(&judged), goal_words(judged.goal));
-        canvas.text(LEFT + (share * scale).max(scale) + 8.0, "small", &value);
+        canvas.text((LEFT + share * scale).max(mark) + 8.0, "small", &value);
         canvas.y += STEP - 15.0;
     }
     canvas.finish(bench, TITLE)
