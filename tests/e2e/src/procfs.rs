@@ -1,0 +1,96 @@
+//! What the kernel says about a process: is it there, which sockets does it listen on, what did it cost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use rustix::process::{Pid, Signal};
+
+/// Sends a signal to one process.
+///
+/// # Panics
+/// If it does not exist.
+#[track_caller]
+pub fn signal(pid: u32, signal: Signal) {
+    let target = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid above 0");
+    rustix::process::kill_process(target, signal)
+        .unwrap_or_else(|e| panic!("cannot signal process {pid}: {e}"));
+}
+
+/// The fields of `/proc/PID/stat` from the state on (the state is field 0). None if the process is gone.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The state letter of a process; None if it is gone.
+pub fn state(pid: u32) -> Option<char> {
+    stat(pid)?.first()?.chars().next()
+}
+
+/// Does the process exist and is it not a zombie?
+pub fn runs(pid: u32) -> bool {
+    !matches!(state(pid), None | Some('Z' | 'X'))
+}
+
+/// CPU time used so far, in milliseconds (user and system; the kernel counts in hundredths of a second).
+pub fn cpu_ms(pid: u32) -> u64 {
+    let fields = stat(pid).unwrap_or_default();
+    let ticks = |n: usize| fields.get(n).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    (ticks(11) + ticks(12)) * 10
+}
+
+/// Resident memory in KiB; 0 if the process is gone.
+pub fn rss_kib(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// How many descriptors a process has open.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// The direct children of a process.
+pub fn children(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(text.split_whitespace().filter_map(|word| word.parse::<u32>().ok()));
+    }
+    found
+}
+
+/// The inodes of the sockets a process holds.
+pub fn sockets(pid: u32) -> BTreeSet<u64> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+        .collect()
+}
+
+/// The listening TCP sockets of this network namespace, inode to port.
+pub fn listeners() -> BTreeMap<u64, u16> {
+    let mut found = BTreeMap::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = fs::read_to_string(table).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            // Field 1 is the local address in hex, 3 the state (0A: LISTEN), 9 the inode.
+            let [_, local, _, "0A", _, _, _, _, _, inode, ..] = fields[..] else { continue };
+            let port = local.rsplit_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+            if let (Some(port), Ok(inode)) = (port, inode.parse()) {
+                found.insert(inode, port);
+            }
+        }
+    }
+    found
+}
+
+/// The ports a process holds listening sockets for.
+pub fn listens_on(pid: u32) -> BTreeSet<u16> {
+    let all = listeners();
+    sockets(pid).iter().filter_map(|inode| all.get(inode).copied()).collect()
+}
