@@ -72,3 +72,32 @@ fn parse_number(name: &[u8]) -> Option<c_int> {
     let digits = name.split(|byte| *byte == 0).next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::{fd_flags, set_fd_flags, visit_open_fds};
+
+    #[test]
+    fn every_open_descriptor_is_visited_once() {
+        // More than one buffer of directory entries.
+        let files: Vec<_> = (0..200).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+        let mut seen = Vec::new();
+        visit_open_fds(|fd| seen.push(fd));
+        for file in &files {
+            assert_eq!(seen.iter().filter(|fd| **fd == file.as_raw_fd()).count(), 1);
+        }
+        assert!(seen.iter().all(|fd| *fd >= 3));
+    }
+
+    #[test]
+    fn flags_are_set_and_a_closed_number_has_none() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        set_fd_flags(file.as_raw_fd(), 0);
+        assert_eq!(fd_flags(file.as_raw_fd()), Some(0));
+        set_fd_flags(file.as_raw_fd(), libc::FD_CLOEXEC);
+        assert_eq!(fd_flags(file.as_raw_fd()), Some(libc::FD_CLOEXEC));
+        assert_eq!(fd_flags(i32::MAX), None);
+    }
+}

@@ -88,6 +88,13 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
     Ok(rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options))?.map(Exit::from))
 }
 
+/// Looks at the exit of a child that has ended without freeing its pid, so that the number stays its own while its
+/// tree is still being ended; `None` while it runs. Errors as [`reap`].
+pub fn peek(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Ok(rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options))?.map(Exit::from))
+}
+
 /// Sends a signal to exactly this process. A zombie takes it silently; `ESRCH` once it was reaped.
 pub fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     Ok(rustix::process::pidfd_send_signal(pidfd, signal.as_rustix())?)

@@ -91,14 +91,15 @@ pub fn is_ignored(signal: Signal) -> bool {
     failed == 0 && present.sa_sigaction == libc::SIG_IGN
 }
 
-/// Gives the signal its default disposition in this process, or when `signal` is a number the kernel or the C library
-/// keeps for itself, does nothing. Async-signal-safe.
+/// Gives the signal, 1 to 64, its default disposition in this process. The raw call, because the C library refuses the
+/// numbers it keeps for itself (32, 33) though a parent may have left them ignored. Async-signal-safe.
 pub(crate) fn restore_default(signal: libc::c_int) {
-    let action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: all zeroes is SIG_DFL with an empty mask and no flags.
-    let action = unsafe { action.assume_init() };
-    // SAFETY: `action` is initialised; the old one is not asked for. Refusals (SIGKILL, 32, 33) change nothing.
-    unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+    // The kernel's struct (handler, flags, restorer, 64-bit mask) is no larger than this; all zeroes is SIG_DFL.
+    let action = [0u64; 8];
+    let (unasked, mask_size) = (std::ptr::null_mut::<u64>(), 8usize);
+    // SAFETY: `action` is readable for longer than the kernel's struct; the old action is not asked for. Refusals
+    // (SIGKILL, SIGSTOP) change nothing.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), unasked, mask_size) };
 }
 
 /// Unblocks every signal in the calling thread. Async-signal-safe.

@@ -65,12 +65,11 @@ pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<LocalAddress> {
         return Ok(LocalAddress::Ip(address));
     }
     let Ok(unix) = SocketAddrUnix::try_from(name) else { return Ok(LocalAddress::Other) };
-    let path = if let Some(abstract_name) = unix.abstract_name() {
-        let mut bytes = vec![0];
-        bytes.extend_from_slice(abstract_name);
-        Some(bytes)
-    } else {
-        unix.path_bytes().map(<[u8]>::to_vec)
+    let path = match unix.abstract_name() {
+        // How an unbound socket reads here; nobody binds the abstract name of no bytes.
+        Some([]) => None,
+        Some(name) => Some([&[0], name].concat()),
+        None => unix.path_bytes().map(<[u8]>::to_vec),
     };
     Ok(LocalAddress::Unix(path.map(|bytes| PathBuf::from(OsString::from_vec(bytes)))))
 }
@@ -84,4 +83,10 @@ pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
 /// shared description would otherwise stop its whole event loop.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::io::ioctl_fionbio(fd, true)?)
+}
+
+/// The number of a network interface, the zone of a link-local address. `ENODEV`: there is none of that name.
+pub fn interface_index(name: &str) -> io::Result<u32> {
+    let any = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
+    Ok(rustix::net::netdevice::name_to_index(&any, name)?)
 }

@@ -12,7 +12,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
-pub use inspect::{LocalAddress, SocketKind, is_listening, local_address, set_nonblocking, socket_kind};
+pub use inspect::{
+    LocalAddress, SocketKind, interface_index, is_listening, local_address, set_nonblocking, socket_kind,
+};
 pub use unix::{UnixIdentity, UnixMode, bind_unix, chmod_unix, unlink_if_ours};
 
 /// Whether an IPv6 socket also serves IPv4. No meaning for IPv4 addresses.

@@ -18,15 +18,17 @@ pub(crate) struct Stat {
     pub(crate) session: i32,
     /// User and system time, in ticks.
     pub(crate) cpu_ticks: u64,
+    /// Threads; 1 for a zombie.
+    pub(crate) threads: i32,
     /// Start, in ticks since boot.
     pub(crate) start_ticks: u64,
 }
 
 impl Stat {
-    /// Whether it still runs. A process whose first thread ended while others run also shows `Z`, and then its
-    /// pidfd is not readable either; it counts as ended here, its threads die by the same SIGKILL.
+    /// Whether it still runs. A process whose first thread ended while others run shows `Z` as well (and counts more
+    /// than one thread until they are gone).
     pub(crate) fn is_live(&self) -> bool {
-        !matches!(self.state, b'Z' | b'X' | b'x')
+        self.threads > 1 || !matches!(self.state, b'Z' | b'X' | b'x')
     }
 }
 
@@ -50,6 +52,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         group: number(2)?,
         session: number(3)?,
         cpu_ticks: ticks(11)?.saturating_add(ticks(12)?),
+        threads: number(17)?,
         start_ticks: ticks(19)?,
     })
 }
@@ -65,6 +68,14 @@ mod tests {
         assert_eq!((stat.state, stat.parent, stat.group, stat.session), (b'S', 1, 40, 39));
         assert_eq!((stat.cpu_ticks, stat.start_ticks), (11, 777));
         assert!(stat.is_live());
+    }
+
+    #[test]
+    fn a_zombie_first_thread_with_others_running_is_live() {
+        let zombie = b"7 (x) Z 1 7 7 0 -1 4 0 0 0 0 5 6 0 0 20 0 1 0 777 0 0";
+        assert!(!parse_stat(zombie).unwrap().is_live());
+        let others = b"7 (x) Z 1 7 7 0 -1 4 0 0 0 0 5 6 0 0 20 0 3 0 777 0 0";
+        assert!(parse_stat(others).unwrap().is_live());
     }
 
     #[test]

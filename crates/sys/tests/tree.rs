@@ -1,0 +1,138 @@
+//! A worker's processes are found and ended, wherever they went.
+
+mod common;
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use oneport_sys::process::{Exit, Pid, Signal, own_pid};
+use oneport_sys::tree::{MARK_VARIABLE, TreeMark, kill, kill_until_gone, members};
+
+use common::{Running, command, read_line};
+
+/// A shell under a mark; its whole tree is ended when the test is over.
+struct Marked {
+    child: Running,
+    output: OwnedFd,
+    mark: TreeMark,
+}
+
+impl Marked {
+    fn start(worker: u64, script: &str) -> Self {
+        let mark = TreeMark::of_worker(worker).expect("mark");
+        let mut shell = command("sh", &["-c", script]);
+        shell.env.push((MARK_VARIABLE.into(), mark.as_str().into()));
+        let mut child = Running::start(shell);
+        let output = child.take_output();
+        Self { child, output, mark }
+    }
+
+    fn read_pid(&self) -> Pid {
+        Pid::new(read_line(&self.output).parse().expect("number")).expect("pid")
+    }
+
+    fn members(&self) -> Vec<Pid> {
+        members(self.child.0.pid, self.mark.as_str())
+    }
+
+    fn end(&self) -> bool {
+        kill_until_gone(self.child.0.pid, self.mark.as_str(), 10, common::PATIENCE).is_empty()
+    }
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[test]
+fn an_orphan_in_its_own_session_is_found_by_its_mark_alone() {
+    // The subshell ends at once, so the sleeper has another parent, group and session.
+    let tree = Marked::start(1, "(setsid sh -c 'echo $$; exec sleep 1000' &); exec sleep 1000");
+    let orphan = tree.read_pid();
+    let root = tree.child.0.pid;
+    common::eventually("the subshell is gone", || !members(root, "another.mark.1").contains(&orphan));
+    assert_eq!(members(root, "another.mark.1"), [root]);
+    let mut expected = [root, orphan];
+    expected.sort_unstable();
+    assert_eq!(tree.members(), expected);
+    assert!(tree.end());
+    assert_eq!(tree.child.wait(), Exit::Signal(9));
+    assert_eq!(tree.members(), []);
+}
+
+#[test]
+fn a_descendant_that_hid_everything_else_is_found_by_its_parent() {
+    let tree = Marked::start(2, "setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' & wait");
+    let hidden = tree.read_pid();
+    assert!(tree.members().contains(&hidden));
+    assert!(tree.end());
+}
+
+#[test]
+fn an_orphan_without_the_mark_is_found_by_its_group() {
+    let tree = Marked::start(3, "(env -i /bin/sh -c 'echo $$; exec sleep 1000' &); exec sleep 1000");
+    let orphan = tree.read_pid();
+    assert!(tree.members().contains(&orphan));
+    assert!(tree.end());
+}
+
+#[test]
+fn the_group_of_a_dead_root_is_still_found() {
+    let tree = Marked::start(4, "env -i /bin/sh -c 'echo $$; exec sleep 1000' & exit 0");
+    let orphan = tree.read_pid();
+    common::wait_readable(&tree.child.0.pidfd);
+    assert_eq!(tree.members(), [orphan], "the root is a zombie and not counted");
+    assert!(tree.end());
+}
+
+#[test]
+fn a_signal_goes_to_all_and_never_to_us() {
+    let tree = Marked::start(
+        5,
+        "trap 'exit 9' TERM; sh -c 'trap \"exit 8\" TERM; echo $$; while :; do sleep 1; done' & wait",
+    );
+    tree.read_pid();
+    assert!(kill(tree.child.0.pid, tree.mark.as_str(), Signal::CONT) >= 2);
+    // Our own pid as the root: children belong to it, we do not.
+    let ours = members(own_pid(), tree.mark.as_str());
+    assert!(ours.contains(&tree.child.0.pid));
+    assert!(!ours.contains(&own_pid()));
+    assert!(tree.end());
+}
+
+#[test]
+fn a_tree_that_keeps_forking_is_ended_within_its_bound() {
+    let tree = Marked::start(
+        6,
+        "spawn() { while :; do sleep 1000 & sleep 0.01; done; }; spawn & spawn & echo $$; wait",
+    );
+    tree.read_pid();
+    let left = kill_until_gone(tree.child.0.pid, tree.mark.as_str(), 50, common::PATIENCE);
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(tree.members(), []);
+}
+
+#[test]
+fn without_rounds_or_time_the_survivors_are_named() {
+    let tree = Marked::start(7, "echo $$; exec sleep 1000");
+    let root = tree.read_pid();
+    assert_eq!(kill_until_gone(root, tree.mark.as_str(), 0, Duration::from_secs(1)).pids, [root]);
+    assert!(tree.end());
+}
+
+#[test]
+fn marks_of_two_workers_differ_and_do_not_match_by_prefix() {
+    let one = TreeMark::of_worker(1).unwrap();
+    let eleven = TreeMark::of_worker(11).unwrap();
+    assert_ne!(one, eleven);
+    assert!(one.as_str().starts_with(&format!("{}.", own_pid())));
+    assert_eq!(TreeMark::from_text(one.as_str()), one);
+    let tree = Marked::start(81, "(setsid sh -c 'echo $$; exec sleep 1000' &); exec sleep 1000");
+    let orphan = tree.read_pid();
+    let shorter = TreeMark::of_worker(8).unwrap();
+    common::eventually("the subshell is gone", || !members(tree.child.0.pid, "x").contains(&orphan));
+    assert!(!members(tree.child.0.pid, shorter.as_str()).contains(&orphan));
+    assert!(tree.end());
+}
