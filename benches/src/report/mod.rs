@@ -38,14 +38,18 @@ pub(crate) fn write(bench: &Bench, sections: &[Section]) -> Result<String> {
 fn conditions(bench: &Bench) -> Vec<String> {
     let machine = &bench.machine;
     let tools = &bench.tools;
-    let version = |version: &Result<String>| version.clone().unwrap_or_else(|_| "absent".to_owned());
+    let version = |peer: Peer, version: &Result<String>| match version {
+        _ if !bench.peers.contains(&peer) => "not asked for".to_owned(),
+        Ok(version) => version.clone(),
+        Err(_) => "absent".to_owned(),
+    };
     let mut lines = vec![
         format!("{} CPUs, {}, Linux {}", machine.cpus, machine.cpu_model, machine.kernel),
+        format!("Node {}, PM2 {}", tools.node_version, version(Peer::Pm2, &tools.pm2_version)),
         format!(
-            "Node {}, PM2 {}, oneport {}",
-            tools.node_version,
-            version(&tools.pm2_version),
-            version(&tools.oneport_version)
+            "oneport {}, {} credits per worker",
+            version(Peer::Oneport, &tools.oneport_version),
+            tools.credits
         ),
         match bench.pins {
             Pins::Apart { generator, servers } => {
