@@ -1,18 +1,54 @@
-//! The project's own tasks. `cargo xtask test` is what CI runs.
-use std::process::{Command, ExitCode};
+//! The project's own tasks. `cargo xtask test` is what CI runs and what a developer runs.
+//!
+//! One file per task; `shell` runs commands, `runner` the test runners, `tally` adds up what they counted.
+
+mod bench;
+mod compat;
+mod generate;
+mod needs;
+mod npm;
+mod runner;
+mod shell;
+mod tally;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask test                                    everything a submission must pass
+cargo xtask compat [--majors 18,20,22,24,26] [--deno]
+                                                    the end-to-end tests with other runtimes
+cargo xtask bench [ARGS]                            the benchmark, side by side with its peers
+cargo xtask gen                                     regenerates documents that come from code
+";
 
 fn main() -> ExitCode {
-    let steps: [&[&str]; 3] = [
-        &["fmt", "--all", "--check"],
-        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
-        &["test", "--workspace"],
-    ];
-    for step in steps {
-        let ran = Command::new("cargo").args(step).status();
-        if !ran.is_ok_and(|s| s.success()) {
-            eprintln!("error: cannot pass `cargo {}`", step.join(" "));
-            return ExitCode::FAILURE;
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match run(&words) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
+}
+
+fn run(words: &[String]) -> Result<ExitCode> {
+    let Some((task, rest)) = words.split_first() else {
+        print!("{HELP}");
+        return Ok(ExitCode::from(2));
+    };
+    match task.as_str() {
+        "test" if rest.is_empty() => test::run(),
+        "compat" => compat::run(rest),
+        "bench" => bench::run(rest),
+        "gen" if rest.is_empty() => generate::run(),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("cannot run task `{other}` with {} arguments: see `cargo xtask help`", rest.len()),
+    }
 }

@@ -94,3 +94,10 @@ pub fn listens_on(pid: u32) -> BTreeSet<u16> {
     let all = listeners();
     sockets(pid).iter().filter_map(|inode| all.get(inode).copied()).collect()
 }
+
+/// Was the process started with this variable in its environment?
+pub fn has_variable(pid: u32, name: &str) -> bool {
+    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let prefix = [name.as_bytes(), b"="].concat();
+    environ.split(|byte| *byte == 0).any(|entry| entry.starts_with(&prefix))
+}

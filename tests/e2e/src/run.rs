@@ -30,6 +30,14 @@ pub struct Run {
     env: Vec<(OsString, OsString)>,
     cwd: Option<PathBuf>,
     stdin: Option<OwnedFd>,
+    pids: Pids,
+}
+
+/// Whether the pids in the life lines are pids here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pids {
+    Ours,
+    OfANamespace,
 }
 
 impl Run {
@@ -59,6 +67,7 @@ impl Run {
             env: vec![("PORT".into(), "0".into())],
             cwd: None,
             stdin: None,
+            pids: Pids::Ours,
         }
     }
 
@@ -116,6 +125,14 @@ impl Run {
         self
     }
 
+    /// The wrapper gives oneport a PID namespace of its own: its pids mean nothing here, and the wrapper ends
+    /// everything in it.
+    #[must_use]
+    pub fn in_pid_namespace(mut self) -> Self {
+        self.pids = Pids::OfANamespace;
+        self
+    }
+
     /// What oneport gets as its stdin (default: nothing to read).
     #[must_use]
     pub fn stdin(mut self, fd: OwnedFd) -> Self {
@@ -155,7 +172,8 @@ impl Run {
     /// # Panics
     /// If the process cannot be started.
     pub fn start(self) -> App {
-        App::start(self.command())
+        let pids = self.pids;
+        App::start(self.command(), pids)
     }
 
     /// Starts it and waits until it has ended by itself.
@@ -175,7 +193,7 @@ pub fn oneport<T: Into<OsString>>(words: impl IntoIterator<Item = T>) -> Finishe
     let mut command = Command::new(place::oneport());
     command.args(words.into_iter().map(Into::into)).env("PATH", place::path()).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    App::start(command).ended()
+    App::start(command, Pids::Ours).ended()
 }
 
 /// What is left of a run.
@@ -219,15 +237,16 @@ pub struct App {
     child: Mutex<Child>,
     life: Arc<Life>,
     ended: bool,
+    pids: Pids,
 }
 
 impl App {
-    fn start(mut command: Command) -> Self {
+    fn start(mut command: Command, pids: Pids) -> Self {
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         let life = Arc::new(Life::default());
         life.follow(Stream::Out, child.stdout.take().expect("stdout is piped"));
         life.follow(Stream::Err, child.stderr.take().expect("stderr is piped"));
-        Self { child: Mutex::new(child), life, ended: false }
+        Self { child: Mutex::new(child), life, ended: false, pids }
     }
 
     fn child(&self) -> std::sync::MutexGuard<'_, Child> {
@@ -440,14 +459,15 @@ impl Drop for App {
             eprintln!("{}", self.life.transcript());
         }
         let primary = self.pid();
-        let workers = self.workers();
+        let workers = if self.pids == Pids::Ours { self.workers() } else { BTreeMap::new() };
         if !self.ended {
             kill_group(primary);
             let mut child = self.child();
             drop(child.kill());
             drop(child.wait());
         }
-        for pid in workers.into_values() {
+        // A number may belong to somebody else by now: workers carry their slot in their environment.
+        for pid in workers.into_values().filter(|pid| procfs::has_variable(*pid, "NODE_APP_INSTANCE")) {
             kill_group(pid);
         }
     }

@@ -24,7 +24,7 @@ fn permitted(test: &str) -> bool {
 fn start(script: &str) -> (App, u32, SocketAddr) {
     // --kill-child: nothing is left in the namespace when the test gives up.
     let words = UNSHARE.into_iter().chain(["--kill-child"]);
-    let app = Run::fixture(script).instances(2).policy("rr").wrapped(words).start();
+    let app = Run::fixture(script).instances(2).policy("rr").wrapped(words).in_pid_namespace().start();
     let address = app.serving(2);
     let primary = eventually("the primary inside", || procfs::children(app.pid()).first().copied());
     assert_eq!(app.all("primary")[0].pid(), 1, "inside it is process 1");

@@ -1,0 +1,80 @@
+//! The test runners: `cargo nextest` where it is installed, else `cargo test`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::shell;
+use crate::tally::{self, Tally};
+
+/// How one run of tests ended.
+pub(crate) struct Outcome {
+    /// Did everything pass?
+    pub(crate) success: bool,
+    pub(crate) tally: Tally,
+    /// Names of failed tests.
+    pub(crate) failures: Vec<String>,
+}
+
+fn nextest() -> bool {
+    shell::found("cargo-nextest")
+}
+
+/// End-to-end tests mostly wait; a few more than there are processors run at a time.
+fn threads() -> String {
+    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+    (processors * 2).clamp(2, 8).to_string()
+}
+
+fn finish(mut command: Command) -> Result<Outcome> {
+    let told = shell::tee(&mut command)?;
+    let tally = tally::read(&told.text).unwrap_or_default();
+    Ok(Outcome { success: told.success, tally, failures: tally::failures(&told.text) })
+}
+
+/// Every test of the workspace but the end-to-end ones.
+pub(crate) fn unit() -> Result<Outcome> {
+    let scope = ["--workspace", "--exclude", "oneport-e2e"];
+    if !nextest() {
+        return finish(shell::cargo(&[&["test", "--no-fail-fast"], &scope[..]].concat()));
+    }
+    let mut outcome = finish(shell::cargo(&[&["nextest", "run", "--no-fail-fast"], &scope[..]].concat()))?;
+    let docs = finish(shell::cargo(&[&["test", "--doc", "--no-fail-fast"], &scope[..]].concat()))?;
+    outcome.success &= docs.success;
+    outcome.tally += docs.tally;
+    outcome.failures.extend(docs.failures);
+    Ok(outcome)
+}
+
+/// End-to-end tests: those of `files`, or all. Tests that could not run here are shown and counted as skipped.
+pub(crate) fn e2e(files: &[&str], features: &[&str], env: &[(&str, &Path)]) -> Result<Outcome> {
+    let skips = shell::root().join("target/e2e-skipped.txt");
+    fs::write(&skips, "").with_context(|| format!("cannot write `{}`", skips.display()))?;
+    let mut words = if nextest() {
+        vec!["nextest", "run", "--config-file", "tests/e2e/nextest.toml"]
+    } else {
+        vec!["test"]
+    };
+    words.extend(["--no-fail-fast", "--package", "oneport-e2e"]);
+    for feature in features {
+        words.extend(["--features", feature]);
+    }
+    for file in files {
+        words.extend(["--test", file]);
+    }
+    let threads = threads();
+    if !nextest() {
+        words.push("--");
+    }
+    words.extend(["--test-threads", &threads]);
+    let mut command = shell::cargo(&words);
+    command.env("ONEPORT_SKIP_FILE", &skips).envs(env.iter().copied());
+    let mut outcome = finish(command)?;
+    for line in fs::read_to_string(&skips).unwrap_or_default().lines() {
+        println!("skipped: {line}");
+        outcome.tally.one_was_skipped();
+    }
+    Ok(outcome)
+}
