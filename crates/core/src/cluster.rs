@@ -1,24 +1,19 @@
-//! The one door of the core: an event goes in, effects come out. This file only routes; scheduling, reload
-//! and stop each have their own.
+//! The one door of the core: an event goes in, effects come out. This file only routes, and keeps the
+//! number of workers; a worker's life, ports, schedule, reload and stop each have their own.
 
 use std::collections::BTreeMap;
 
-use crate::effect::{Effect, Effects, Notice};
+use crate::effect::{Effect, Effects};
 use crate::event::{Event, Exit};
-use crate::ids::{ConnId, PortId, QuerySeq, Slot, Time, WorkerId};
-use crate::life::{Act, Input, Phase, transition};
+use crate::ids::{ConnId, PortId, Slot, Time, WorkerId};
+use crate::life::{Input, Phase};
 use crate::port::Port;
 use crate::reload::Roll;
-use crate::restart::Verdict;
-use crate::settings::{Attach, Readiness, Settings, StopWith};
+use crate::settings::{Attach, Readiness, Settings};
 use crate::slot::{Occupancy, SlotState};
 use crate::stop::Ending;
 use crate::timer::{Timer, Timers};
-use crate::worker::{EndCause, Standing, Worker};
-
-/// After its channel closed at our request a Node worker ends as soon as its event loop is empty; one that
-/// keeps timers running never does.
-const EXIT_GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+use crate::worker::{EndCause, Worker};
 
 /// One app: its workers, slots and ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,7 +191,7 @@ impl Cluster {
     }
 
     /// Puts a worker into an empty slot.
-    fn fill(&mut self, now: Time, slot: Slot, fx: &mut Effects) {
+    pub(crate) fn fill(&mut self, now: Time, slot: Slot, fx: &mut Effects) {
         let attach = self.settings.attach;
         let waiting = self.slot(slot).is_some_and(|s| s.occupancy == Occupancy::Waiting);
         if waiting && self.ending == Ending::No {
@@ -218,239 +213,6 @@ impl Cluster {
         self.timers.arm(Timer::Readiness(worker), now.after(self.settings.listen_timeout));
         fx.push(Effect::Spawn { worker, slot, attach });
         worker
-    }
-
-    fn spawned(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
-        let Some(w) = self.workers.get(&worker) else { return };
-        if w.attach == Attach::Nothing {
-            self.online(now, worker, fx);
-        }
-    }
-
-    fn online(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
-        self.live(now, worker, Input::Online, fx);
-        // An app that has never listened anywhere (a queue consumer) is ready by being there.
-        if !self.listens && self.settings.readiness == Readiness::Listening {
-            self.became_ready(now, worker, fx);
-        }
-    }
-
-    fn listening(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
-        self.listens = true;
-        self.live(now, worker, Input::Listening, fx);
-        let Some(w) = self.workers.get_mut(&worker) else { return };
-        if !w.phase.serves() {
-            return;
-        }
-        let first = !std::mem::replace(&mut w.has_listened, true);
-        let ports: Vec<PortId> = w.ports.iter().copied().collect();
-        for port in &ports {
-            if let Some(holder) = self.ports.get_mut(port).and_then(|p| p.holder_mut(worker)) {
-                holder.scheduled = true;
-            }
-        }
-        if first && self.settings.readiness == Readiness::Listening {
-            self.became_ready(now, worker, fx);
-        }
-        for port in ports {
-            self.serve(now, port, fx);
-        }
-    }
-
-    fn became_ready(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
-        let Some(w) = self.workers.get_mut(&worker) else { return };
-        if w.phase.is_leaving() || w.is_proven() {
-            return;
-        }
-        if !w.is_ready() {
-            fx.push(Effect::Tell(Notice::Ready { worker }));
-        }
-        w.standing = Standing::Ready(now);
-        self.timers.disarm(Timer::Readiness(worker));
-        self.timers.arm(Timer::Proof(worker), now.after(self.settings.min_uptime));
-        self.serve_worker(now, worker, fx);
-    }
-
-    fn proven(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
-        let Some(w) = self.workers.get_mut(&worker) else { return };
-        if w.phase.is_leaving() {
-            return;
-        }
-        w.standing = Standing::Proven;
-        fx.push(Effect::Tell(Notice::Proven { worker }));
-        self.serve_worker(now, worker, fx);
-        self.roll_proven(now, worker, fx);
-        self.end_orphans(now, fx);
-    }
-
-    fn readiness_due(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
-        let Some(w) = self.workers.get(&worker) else { return };
-        if !w.is_ready() && self.is_proving(worker) {
-            self.condemn(now, worker, EndCause::NotReady, fx);
-        }
-        self.end_orphans(now, fx);
-    }
-
-    fn leaves_by_itself(&mut self, now: Time, worker: WorkerId, seq: QuerySeq, fx: &mut Effects) {
-        fx.push(Effect::Acknowledge { worker, seq });
-        self.note_cause(worker, EndCause::Voluntary);
-        self.keep_for_successor(worker);
-        self.live(now, worker, Input::LeavesByItself, fx);
-    }
-
-    /// Asks a worker to leave in order.
-    pub(crate) fn ask(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
-        self.note_cause(worker, EndCause::Asked);
-        self.live(now, worker, Input::Asked, fx);
-    }
-
-    /// Ends a worker now.
-    pub(crate) fn condemn(&mut self, now: Time, worker: WorkerId, cause: EndCause, fx: &mut Effects) {
-        let Some(w) = self.workers.get(&worker) else { return };
-        match w.phase {
-            Phase::Ending | Phase::Gone => {}
-            Phase::Starting
-            | Phase::Online
-            | Phase::Listening
-            | Phase::Draining
-            | Phase::Leaving
-            | Phase::Stopping => {
-                self.note_cause(worker, cause);
-                fx.push(Effect::Tell(Notice::Condemned { worker, cause }));
-            }
-        }
-        self.live(now, worker, Input::Condemned, fx);
-    }
-
-    /// The first cause is the one that counts.
-    fn note_cause(&mut self, worker: WorkerId, cause: EndCause) {
-        if let Some(w) = self.workers.get_mut(&worker)
-            && w.cause == EndCause::ByItself
-            && w.exit.is_none()
-        {
-            w.cause = cause;
-        }
-    }
-
-    fn note_exit(&mut self, worker: WorkerId, exit: Exit, now: Time) {
-        if let Some(w) = self.workers.get_mut(&worker) {
-            w.exit.get_or_insert((exit, now));
-        }
-    }
-
-    /// Walks the table of a worker's life.
-    pub(crate) fn live(&mut self, now: Time, worker: WorkerId, input: Input, fx: &mut Effects) {
-        let Some(w) = self.workers.get_mut(&worker) else { return };
-        let from = w.phase;
-        let (to, acts) = transition(from, input);
-        w.phase = to;
-        if from != to {
-            fx.push(Effect::Tell(Notice::Moved { worker, from, to }));
-        }
-        for act in acts {
-            self.act(now, worker, *act, fx);
-        }
-        if to == Phase::Draining && self.in_flight(worker) == 0 {
-            self.live(now, worker, Input::Settled, fx);
-        }
-    }
-
-    fn act(&mut self, now: Time, worker: WorkerId, act: Act, fx: &mut Effects) {
-        match act {
-            Act::Unschedule => self.unschedule(worker),
-            Act::AllowDrain => self.timers.arm(Timer::Life(worker), now.after(self.settings.drain_timeout)),
-            Act::AskToLeave => {
-                let by_word = self.settings.stop_with == StopWith::Disconnect
-                    && self.workers.get(&worker).is_some_and(|w| w.channel_open);
-                fx.push(if by_word {
-                    Effect::TellDisconnect { worker }
-                } else {
-                    Effect::WatchIdle { worker }
-                });
-            }
-            Act::SignalStop => {
-                fx.push(Effect::SignalStop { worker });
-                self.timers.arm(Timer::Life(worker), now.after(self.settings.kill_timeout));
-            }
-            Act::AllowExit => {
-                // One that leaves of its own accord has its drain time for that.
-                if self.workers.get(&worker).is_some_and(|w| w.cause != EndCause::Voluntary) {
-                    let grace = EXIT_GRACE.min(self.settings.kill_timeout);
-                    self.timers.arm(Timer::Life(worker), now.after(grace));
-                }
-            }
-            Act::KillTree => {
-                self.timers.disarm(Timer::Life(worker));
-                fx.push(Effect::EndTree { worker, grace: std::time::Duration::ZERO });
-            }
-            Act::EndTree => {
-                self.timers.disarm(Timer::Life(worker));
-                fx.push(Effect::EndTree { worker, grace: self.settings.kill_timeout });
-            }
-            Act::Bury => self.bury(now, worker, fx),
-        }
-    }
-
-    fn bury(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
-        self.give_back(now, worker, fx);
-        let Some(dead) = self.workers.remove(&worker) else { return };
-        for timer in
-            [Timer::Life(worker), Timer::Proof(worker), Timer::Readiness(worker), Timer::Hang(worker)]
-        {
-            self.timers.disarm(timer);
-        }
-        let (exit, died) = dead.exit.unwrap_or((Exit::NotSpawned, now));
-        fx.push(Effect::Tell(Notice::Died { worker, slot: dead.slot, exit, cause: dead.cause }));
-        fx.push(Effect::Forget { worker });
-        self.vacate(now, &dead, died, fx);
-        self.roll_lost(now, &dead, exit, fx);
-        self.advance_stop(now, fx);
-    }
-
-    /// What becomes of the slot of a dead worker.
-    fn vacate(&mut self, now: Time, dead: &Worker, died: Time, fx: &mut Effects) {
-        let Some(slot) = dead.slot else { return };
-        let Some(occupancy) = self.slot(slot).map(|s| s.occupancy) else { return };
-        match occupancy {
-            Occupancy::Handing { old, new } if new == dead.id => self.occupy(slot, Occupancy::Held(old)),
-            Occupancy::Handing { old, new } if old == dead.id => self.occupy(slot, Occupancy::Held(new)),
-            Occupancy::Held(held) if held == dead.id => {
-                self.occupy(slot, Occupancy::Waiting);
-                if self.ending == Ending::No {
-                    self.refill(now, slot, dead, died, fx);
-                }
-            }
-            Occupancy::Handing { .. } | Occupancy::Held(_) | Occupancy::Waiting | Occupancy::Errored => {}
-        }
-    }
-
-    fn refill(&mut self, now: Time, slot: Slot, dead: &Worker, died: Time, fx: &mut Effects) {
-        let verdict = match dead.cause {
-            EndCause::Voluntary | EndCause::Asked => Verdict::RestartAfter(std::time::Duration::ZERO),
-            EndCause::ByItself
-            | EndCause::Violation
-            | EndCause::Hung
-            | EndCause::NotReady
-            | EndCause::Killed => match self.slots.get_mut(slot.0 as usize) {
-                Some(state) => state.history.judge(&self.settings, dead.spawned, died),
-                None => return,
-            },
-        };
-        match verdict {
-            Verdict::RestartAfter(delay) if delay.is_zero() => self.fill(now, slot, fx),
-            Verdict::RestartAfter(delay) => {
-                fx.push(Effect::Tell(Notice::Restarting { slot, delay }));
-                self.timers.arm(Timer::Restart(slot), now.after(delay));
-            }
-            Verdict::GiveUp { unstable } => {
-                self.occupy(slot, Occupancy::Errored);
-                fx.push(Effect::Tell(Notice::Errored { slot, restarts: unstable }));
-                if self.slots.iter().all(|s| s.occupancy == Occupancy::Errored) {
-                    fx.push(Effect::Tell(Notice::AllErrored));
-                }
-                self.end_orphans(now, fx);
-            }
-        }
     }
 
     pub(crate) fn slot(&self, slot: Slot) -> Option<&SlotState> {

@@ -5,6 +5,7 @@
 //! [`Effect`]s. So every schedule, crash loop and reload is a test of a few microseconds, and the whole state
 //! is a value that can be written out and read back ([`Cluster::snapshot`]).
 
+mod close;
 mod cluster;
 mod effect;
 mod event;
@@ -12,6 +13,7 @@ mod ids;
 mod life;
 mod listen;
 mod port;
+mod ready;
 mod reload;
 mod restart;
 mod schedule;
@@ -19,6 +21,7 @@ mod settings;
 mod slot;
 mod stop;
 mod timer;
+mod walk;
 mod worker;
 
 pub use cluster::{Cluster, Snapshot};

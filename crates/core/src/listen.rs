@@ -1,22 +1,13 @@
-//! Ports coming and going: queries, joins, closes, and what becomes of a port nobody holds.
-//!
-//! Only an explicit close by the last holder ends a port. Death never does: the socket and what waits on it
-//! are kept for the successor, until every worker has shown that it does not want the port any more.
-
-use std::time::Duration;
+//! Ports coming: queries, joins and the outcome of opening. How they go is `close.rs`.
 
 use crate::cluster::Cluster;
-use crate::effect::{DropReason, Effect, Effects, ReplyOutcome};
+use crate::effect::{Effect, Effects, ReplyOutcome};
 use crate::event::{Opened, QueryTerms};
-use crate::ids::{Errno, PortId, QuerySeq, Slot, Time, WorkerId};
-use crate::port::{Endpoint, Holder, Mode, Port, PortPhase};
+use crate::ids::{Errno, PortId, QuerySeq, Time, WorkerId};
+use crate::port::{Endpoint, Holder, Mode, Port, PortPhase, Terms};
 use crate::settings::Policy;
-use crate::slot::Occupancy;
 use crate::stop::Ending;
 use crate::timer::Timer;
-
-/// A Node worker that leaves says `close` for each server first and only then that it leaves.
-const CLOSE_GRACE: Duration = Duration::from_millis(50);
 
 impl Cluster {
     pub(crate) fn query(
@@ -96,7 +87,7 @@ impl Cluster {
         port: PortId,
         worker: WorkerId,
         seq: QuerySeq,
-        terms: &crate::port::Terms,
+        terms: &Terms,
         data: Option<Box<str>>,
         fx: &mut Effects,
     ) {
@@ -166,133 +157,5 @@ impl Cluster {
                 }
             }
         }
-    }
-
-    pub(crate) fn closed(&mut self, now: Time, worker: WorkerId, port: PortId, fx: &mut Effects) {
-        let Some(p) = self.ports.get_mut(&port) else { return };
-        p.holders.retain(|h| h.worker != worker);
-        let last = p.holders.is_empty();
-        let Some(w) = self.workers.get_mut(&worker) else { return };
-        w.ports.retain(|held| *held != port);
-        if last {
-            let stays = w.phase.is_leaving() && w.slot.is_some_and(|slot| self.has_successor(slot));
-            if stays {
-                self.note_orphans(now, fx);
-            } else {
-                self.begin_close(now, port, worker, fx);
-            }
-        }
-    }
-
-    fn begin_close(&mut self, now: Time, port: PortId, worker: WorkerId, fx: &mut Effects) {
-        let Some(p) = self.ports.get_mut(&port) else { return };
-        match p.phase {
-            PortPhase::Open => {
-                p.phase = PortPhase::Closing(worker);
-                self.timers.arm(Timer::Close(port), now.after(CLOSE_GRACE));
-            }
-            PortPhase::Shut => self.close_port(port, fx),
-            PortPhase::Opening(_) | PortPhase::Closing(_) => {}
-        }
-        self.advance_stop(now, fx);
-    }
-
-    pub(crate) fn close_due(&mut self, _now: Time, port: PortId, fx: &mut Effects) {
-        if let Some(PortPhase::Closing(_)) = self.ports.get(&port).map(|p| &p.phase) {
-            self.close_port(port, fx);
-        }
-    }
-
-    /// The worker that closed these ports is leaving: they stay for its successor.
-    pub(crate) fn keep_for_successor(&mut self, worker: WorkerId) {
-        let slot = self.workers.get(&worker).and_then(|w| w.slot);
-        if !slot.is_some_and(|slot| self.has_successor(slot)) {
-            return;
-        }
-        for (&port, p) in &mut self.ports {
-            if p.phase == PortPhase::Closing(worker) {
-                p.phase = PortPhase::Open;
-                self.timers.disarm(Timer::Close(port));
-            }
-        }
-    }
-
-    fn has_successor(&self, slot: Slot) -> bool {
-        self.ending == Ending::No && self.slot(slot).is_some_and(|s| s.occupancy != Occupancy::Errored)
-    }
-
-    fn closing_ports(&self) -> Vec<PortId> {
-        let closing = self.ports.iter().filter(|(_, p)| matches!(p.phase, PortPhase::Closing(_)));
-        closing.map(|(&port, _)| port).collect()
-    }
-
-    /// Ends a port: what waits on it is closed, nothing hangs.
-    pub(crate) fn close_port(&mut self, port: PortId, fx: &mut Effects) {
-        let Some(ended) = self.ports.remove(&port) else { return };
-        self.queued -= ended.queue.len();
-        let reason = if self.ending == Ending::No { DropReason::PortClosed } else { DropReason::Stopping };
-        for conn in ended.queue {
-            self.drop_conn(conn, reason, fx);
-        }
-        for holder in &ended.holders {
-            if let Some(w) = self.workers.get_mut(&holder.worker) {
-                w.ports.retain(|held| *held != port);
-            }
-        }
-        self.timers.disarm(Timer::Close(port));
-        self.timers.disarm(Timer::Retry(port));
-        fx.push(Effect::Close { port });
-        if self.full && self.queued <= self.settings.queue / 2 {
-            self.full = false;
-            self.update_accepting(fx);
-        }
-    }
-
-    /// Something waits on a port that will never be held again: close it.
-    pub(crate) fn drop_unservable(&mut self, port: PortId, fx: &mut Effects) {
-        let Some(p) = self.ports.get(&port) else { return };
-        if p.phase == PortPhase::Shut && p.holders.is_empty() {
-            self.close_port(port, fx);
-        }
-    }
-
-    /// Looks again at ports without holders once no worker can still be on its way to them.
-    pub(crate) fn note_orphans(&mut self, now: Time, fx: &mut Effects) {
-        if self.ports.values().any(|p| p.holders.is_empty() && p.phase == PortPhase::Open) {
-            if !self.timers.is_armed(Timer::Orphans) {
-                self.timers.arm(Timer::Orphans, now.after(self.settings.listen_timeout));
-            }
-            self.end_orphans_if_settled(now, fx);
-        }
-    }
-
-    /// A deadline, or a worker's proof: ports that nobody came back for end.
-    pub(crate) fn end_orphans(&mut self, now: Time, fx: &mut Effects) {
-        if self.workers.is_empty() && !self.timers.is_armed(Timer::Orphans) {
-            self.close_orphans(now, fx);
-        } else {
-            self.end_orphans_if_settled(now, fx);
-        }
-    }
-
-    fn end_orphans_if_settled(&mut self, now: Time, fx: &mut Effects) {
-        let someone_comes = self.slots.iter().any(|s| s.occupancy == Occupancy::Waiting);
-        let timeout = self.settings.listen_timeout;
-        let settled = self
-            .workers
-            .values()
-            .all(|w| w.is_proven() || w.phase.is_leaving() || now.since(w.spawned) >= timeout);
-        let all_leave = self.workers.values().all(|w| w.phase.is_leaving());
-        if settled && !all_leave && !someone_comes {
-            self.close_orphans(now, fx);
-        }
-    }
-
-    fn close_orphans(&mut self, now: Time, fx: &mut Effects) {
-        let orphans = self.ports.iter().filter(|(_, p)| p.holders.is_empty() && p.phase == PortPhase::Open);
-        for port in orphans.map(|(&port, _)| port).collect::<Vec<_>>() {
-            self.close_port(port, fx);
-        }
-        self.advance_stop(now, fx);
     }
 }

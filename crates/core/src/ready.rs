@@ -1,0 +1,82 @@
+//! When a worker is trusted with traffic: booted, listening, ready, proven. How it ends is `walk.rs`.
+
+use crate::cluster::Cluster;
+use crate::effect::{Effect, Effects, Notice};
+use crate::ids::{PortId, Time, WorkerId};
+use crate::life::Input;
+use crate::settings::{Attach, Readiness};
+use crate::timer::Timer;
+use crate::worker::{EndCause, Standing};
+
+impl Cluster {
+    pub(crate) fn spawned(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        let Some(w) = self.workers.get(&worker) else { return };
+        if w.attach == Attach::Nothing {
+            self.online(now, worker, fx);
+        }
+    }
+
+    pub(crate) fn online(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        self.live(now, worker, Input::Online, fx);
+        // An app that has never listened anywhere (a queue consumer) is ready by being there.
+        if !self.listens && self.settings.readiness == Readiness::Listening {
+            self.became_ready(now, worker, fx);
+        }
+    }
+
+    pub(crate) fn listening(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        self.listens = true;
+        self.live(now, worker, Input::Listening, fx);
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        if !w.phase.serves() {
+            return;
+        }
+        let first = !std::mem::replace(&mut w.has_listened, true);
+        let ports: Vec<PortId> = w.ports.iter().copied().collect();
+        for port in &ports {
+            if let Some(holder) = self.ports.get_mut(port).and_then(|p| p.holder_mut(worker)) {
+                holder.scheduled = true;
+            }
+        }
+        if first && self.settings.readiness == Readiness::Listening {
+            self.became_ready(now, worker, fx);
+        }
+        for port in ports {
+            self.serve(now, port, fx);
+        }
+    }
+
+    pub(crate) fn became_ready(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        if w.phase.is_leaving() || w.is_proven() {
+            return;
+        }
+        if !w.is_ready() {
+            fx.push(Effect::Tell(Notice::Ready { worker }));
+        }
+        w.standing = Standing::Ready(now);
+        self.timers.disarm(Timer::Readiness(worker));
+        self.timers.arm(Timer::Proof(worker), now.after(self.settings.min_uptime));
+        self.serve_worker(now, worker, fx);
+    }
+
+    pub(crate) fn proven(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        if w.phase.is_leaving() {
+            return;
+        }
+        w.standing = Standing::Proven;
+        fx.push(Effect::Tell(Notice::Proven { worker }));
+        self.serve_worker(now, worker, fx);
+        self.roll_proven(now, worker, fx);
+        self.end_orphans(now, fx);
+    }
+
+    pub(crate) fn readiness_due(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        let Some(w) = self.workers.get(&worker) else { return };
+        if !w.is_ready() && self.is_proving(worker) {
+            self.condemn(now, worker, EndCause::NotReady, fx);
+        }
+        self.end_orphans(now, fx);
+    }
+}
