@@ -1,1 +1,36 @@
-//! Placeholder head, replaced by the first real line.
+//! Many processes behind one port: Node's cluster for any program.
+//!
+//! A port can be bound once. Node's `cluster` gets round that with a *primary* process that owns the listening
+//! socket and *workers* whose `listen()` asks the primary. This crate is that system in Rust, both sides of it:
+//!
+//! * [`Cluster`] is a primary. Its workers are unmodified Node or Deno programs, or Rust programs that use the
+//!   other half of this crate. The command `oneport run` is a thin shell around it.
+//! * [`TcpListener`] is what a Rust worker listens with: alone it binds, under a primary it asks.
+//!
+//! ```no_run
+//! # async fn serve() -> std::io::Result<()> {
+//! let listener = oneport::TcpListener::bind("127.0.0.1:8000").await?;
+//! loop {
+//!     let (stream, peer) = listener.accept().await?;
+//!     # drop((stream, peer));
+//! }
+//! # }
+//! ```
+//!
+//! Linux only.
+
+mod cluster;
+mod error;
+mod event;
+mod primary;
+mod settings;
+mod worker;
+
+pub use cluster::{Cluster, Events};
+pub use error::{Error, Result};
+pub use event::{Address, AddressKind, Event, Output, WorkerRef};
+pub use oneport_core::{
+    Attach, EndCause, Exit, Phase, Policy, Readiness, ReloadFailure, Settings as Conduct, Slot, StopWith, WorkerId,
+};
+pub use settings::{Settings, Stdio, scheduling_policy_of};
+pub use worker::{TcpListener, Worker, is_primary, is_worker, worker};

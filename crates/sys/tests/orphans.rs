@@ -10,8 +10,8 @@ use common::{Running, command, read_line};
 fn an_orphan_is_seen_without_touching_known_children() {
     assert_eq!(peek_zombie(), None);
     become_subreaper().unwrap();
-    // The shell's child outlives it by waiting for the end of its input.
-    let mut shell = command("sh", &["-c", "(read line; exit 7) <&0 & echo $!"]);
+    // The shell's child outlives it by waiting for the end of its input (as 4: a background job's 0 is /dev/null).
+    let mut shell = command("sh", &["-c", "exec 4<&0; (read line <&4; exit 7) & echo $!"]);
     shell.stdin = oneport_sys::spawn::Stdio::Pipe;
     let mut known = Running::start(shell);
     let input = known.0.stdin.take().unwrap();

@@ -5,6 +5,7 @@
 pub mod env;
 pub mod errno;
 pub mod frame;
+pub mod key;
 pub mod inbox;
 pub mod message;
 

@@ -1,0 +1,115 @@
+//! Accepting: a bounded batch per turn of the loop, so that one busy port starves nobody. Each connection has one
+//! owner from the moment it is accepted: this table, until the core settles or drops it.
+
+use std::os::fd::AsFd;
+
+use oneport_core::{ConnId, Effects, Event as Core, PortId};
+use oneport_sys::accept::{self, Accepted};
+use oneport_sys::poll::Interest;
+use tracing::warn;
+
+use super::Primary;
+use super::token::Token;
+
+/// Connections accepted per port and turn.
+const BATCH: usize = 64;
+/// Most that a kernel queue may hold when it is emptied before a port closes (somaxconn is 4096 since Linux 5.4;
+/// administrators raise it).
+const LONGEST_QUEUE: usize = 65_536;
+
+enum Turn {
+    Again,
+    Done,
+}
+
+impl Primary {
+    pub(super) fn accept(&mut self, port: PortId, effects: &mut Effects) {
+        for _ in 0..BATCH {
+            match self.accept_one(port, effects) {
+                Turn::Again => {}
+                Turn::Done => break,
+            }
+        }
+    }
+
+    fn accept_one(&mut self, port: PortId, effects: &mut Effects) -> Turn {
+        let Some(socket) = self.ports.get(&port) else { return Turn::Done };
+        if !socket.accepting {
+            return Turn::Done;
+        }
+        let Some(listener) = socket.listener() else { return Turn::Done };
+        match accept::accept(listener) {
+            Accepted::Connection(fd) => {
+                let conn = self.keep(fd);
+                self.happen(Core::Accepted { port, conn }, effects);
+                Turn::Again
+            }
+            Accepted::Skipped => Turn::Again,
+            Accepted::Empty => Turn::Done,
+            Accepted::Exhausted(_) => {
+                self.happen(Core::AcceptExhausted { port }, effects);
+                Turn::Done
+            }
+            Accepted::Failed(cause) => {
+                // Not known to happen; pausing as for want of descriptors keeps it from spinning.
+                warn!(%cause, address = %socket.address, "cannot accept");
+                self.happen(Core::AcceptExhausted { port }, effects);
+                Turn::Done
+            }
+        }
+    }
+
+    fn keep(&mut self, fd: std::os::fd::OwnedFd) -> ConnId {
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        self.conns.insert(conn, fd);
+        conn
+    }
+
+    /// Takes everything that already waits in the kernel, then closes the listening socket.
+    pub(super) fn shut(&mut self, port: PortId) {
+        let mut waiting = Vec::new();
+        if let Some(socket) = self.ports.get_mut(&port) {
+            if let Some(listener) = socket.listener() {
+                for _ in 0..LONGEST_QUEUE {
+                    match accept::accept(listener) {
+                        Accepted::Connection(fd) => waiting.push(fd),
+                        Accepted::Skipped => {}
+                        Accepted::Empty | Accepted::Exhausted(_) | Accepted::Failed(_) => break,
+                    }
+                }
+                // A descriptor that is not registered is no loss: it closes now anyway.
+                let _ = self.poller.remove(listener);
+            }
+            socket.close();
+        }
+        for fd in waiting {
+            let conn = self.keep(fd);
+            self.pending.push_back(Core::Accepted { port, conn });
+        }
+        self.pending.push_back(Core::PortShut { port });
+    }
+
+    pub(super) fn set_accepting(&mut self, port: PortId, accepting: bool) {
+        let Some(socket) = self.ports.get_mut(&port) else { return };
+        socket.accepting = accepting;
+        let Some(listener) = socket.listener() else { return };
+        let interest = if accepting { Interest::READ } else { Interest::NONE };
+        if let Err(cause) = self.poller.modify(listener, Token::Port(port).pack(), interest) {
+            warn!(%cause, address = %socket.address, "cannot change interest");
+        }
+    }
+
+    /// Closes our copy of a connection. Under SO_LINGER the last `close` of a socket blocks until the peer has
+    /// acknowledged everything, whoever set it and non-blocking or not (`inet_release`, Linux 6.18), and the
+    /// worker may have closed its copy already.
+    pub(super) fn release(&mut self, conn: ConnId) {
+        let Some(fd) = self.conns.remove(&conn) else { return };
+        if accept::lingers(fd.as_fd()) {
+            let spawned = std::thread::Builder::new().name("oneport-close".into()).spawn(move || drop(fd));
+            if let Err(cause) = spawned {
+                warn!(%cause, "cannot close a lingering connection aside");
+            }
+        }
+    }
+}

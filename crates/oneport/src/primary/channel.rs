@@ -1,0 +1,259 @@
+//! One worker's channel: what was received and not yet read, what waits to be sent, and which hand-offs await an
+//! answer. A descriptor belongs to the message that carries it. Every queue has a bound.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use oneport_core::ConnId;
+use oneport_sys::fdpass;
+use oneport_wire::Violation;
+use oneport_wire::node::inbox::Inbox;
+use oneport_wire::node::message::{FromPrimary, FromWorker};
+use oneport_wire::node::{MAX_LINE, env};
+
+/// Above this a channel is not read any more: the worker asks faster than it listens.
+const OUTBOX_HIGH: usize = 1024 * 1024;
+/// Above this a user's message is dropped.
+const OUTBOX_FULL: usize = 16 * 1024 * 1024;
+
+/// What goes along with a message.
+#[derive(Debug)]
+pub(crate) enum Carried {
+    Nothing,
+    /// A connection, kept by the primary until it is settled.
+    Connection(ConnId),
+    /// A descriptor of this message's own.
+    Descriptor(OwnedFd),
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    written: usize,
+    carried: Carried,
+}
+
+/// A descriptor on its way; the worker answers these in order.
+#[derive(Debug, PartialEq, Eq)]
+enum Sent {
+    Connection(ConnId),
+    Socket,
+}
+
+/// What came of a read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// Something; there may be more.
+    Data,
+    /// Nothing right now.
+    Empty,
+    /// The worker's end is closed.
+    End,
+}
+
+/// A worker answered a descriptor.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Receipt {
+    Nothing,
+    /// This connection's descriptor never arrived.
+    ConnectionLost(ConnId),
+    /// A listening socket never arrived: the worker's `listen` would wait for ever.
+    SocketLost,
+}
+
+/// An answer to something never asked.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unasked;
+
+#[derive(Debug)]
+pub(crate) struct Channel {
+    sock: OwnedFd,
+    inbox: Inbox<OwnedFd>,
+    outbox: VecDeque<Outgoing>,
+    waiting_bytes: usize,
+    scratch: Vec<u8>,
+    next_seq: i64,
+    awaiting: VecDeque<(i64, ConnId)>,
+    sent: VecDeque<Sent>,
+    pub(crate) throttled: bool,
+    pub(crate) ended: bool,
+}
+
+impl Channel {
+    pub(crate) fn new(sock: OwnedFd) -> Channel {
+        Channel {
+            sock,
+            inbox: Inbox::new(MAX_LINE),
+            outbox: VecDeque::new(),
+            waiting_bytes: 0,
+            scratch: Vec::with_capacity(256),
+            next_seq: 0,
+            awaiting: VecDeque::new(),
+            sent: VecDeque::new(),
+            throttled: false,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.sock.as_fd()
+    }
+
+    /// The variables by which a worker finds the channel on descriptor 3.
+    pub(crate) fn variables(worker: u32) -> [(&'static str, String); 3] {
+        [
+            (env::CHANNEL_FD, oneport_sys::spawn::CHANNEL_FD.to_string()),
+            (env::UNIQUE_ID, worker.to_string()),
+            (env::SERIALIZATION_MODE, env::SERIALIZATION_JSON.to_owned()),
+        ]
+    }
+
+    pub(crate) fn next_seq(&mut self) -> i64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        seq
+    }
+
+    /// Reads once.
+    pub(crate) fn receive(&mut self) -> Result<Read, Violation> {
+        if self.ended {
+            return Ok(Read::End);
+        }
+        let received = match fdpass::receive(self.sock.as_fd(), self.inbox.space()) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::Empty),
+            // ECONNRESET: the worker went while our bytes lay unread. The end all the same.
+            Err(_) => return Ok(Read::End),
+        };
+        if received.bytes == 0 {
+            return Ok(Read::End);
+        }
+        if received.extra > 0 {
+            return Err(Violation::TwoHandles);
+        }
+        self.inbox.received(received.bytes, received.fd)?;
+        Ok(Read::Data)
+    }
+
+    /// The next message, and the descriptor that came with it.
+    pub(crate) fn next(&mut self) -> Result<Option<(FromWorker<'_>, Option<OwnedFd>)>, Violation> {
+        self.inbox.next_from_worker()
+    }
+
+    /// Sends a message, or queues it behind those that wait. `connections` lends the descriptor of a connection.
+    pub(crate) fn send<'c>(
+        &mut self,
+        message: &FromPrimary<'_>,
+        carried: Carried,
+        connections: impl Fn(ConnId) -> Option<BorrowedFd<'c>>,
+    ) {
+        self.scratch.clear();
+        message.encode(&mut self.scratch);
+        match carried {
+            Carried::Connection(conn) => self.sent.push_back(Sent::Connection(conn)),
+            Carried::Descriptor(_) => self.sent.push_back(Sent::Socket),
+            Carried::Nothing => {}
+        }
+        let mut written = 0;
+        if self.outbox.is_empty() {
+            let fd = match &carried {
+                Carried::Nothing => None,
+                Carried::Connection(conn) => connections(*conn),
+                Carried::Descriptor(fd) => Some(fd.as_fd()),
+            };
+            match fdpass::send(self.sock.as_fd(), &self.scratch, fd) {
+                Ok(n) => written = n,
+                Err(error) if would_wait(&error) => {}
+                // The worker is going; its end will be read.
+                Err(_) => return,
+            }
+            if written == self.scratch.len() {
+                return;
+            }
+        }
+        let carried = if written > 0 { Carried::Nothing } else { carried };
+        self.waiting_bytes += self.scratch.len() - written;
+        self.outbox.push_back(Outgoing { bytes: self.scratch.clone(), written, carried });
+    }
+
+    /// Sends a user's message; refuses when too much waits.
+    pub(crate) fn send_user(&mut self, message: &FromPrimary<'_>) -> bool {
+        let room = self.waiting_bytes < OUTBOX_FULL;
+        if room {
+            self.send(message, Carried::Nothing, |_| None);
+        }
+        room
+    }
+
+    /// Goes on sending what waits.
+    pub(crate) fn flush<'c>(&mut self, connections: impl Fn(ConnId) -> Option<BorrowedFd<'c>>) {
+        while let Some(first) = self.outbox.front_mut() {
+            let fd = match &first.carried {
+                Carried::Nothing => None,
+                Carried::Connection(conn) => connections(*conn),
+                Carried::Descriptor(fd) => Some(fd.as_fd()),
+            };
+            match fdpass::send(self.sock.as_fd(), &first.bytes[first.written..], fd) {
+                Ok(n) => {
+                    first.written += n;
+                    self.waiting_bytes -= n;
+                    first.carried = Carried::Nothing;
+                    if first.written == first.bytes.len() {
+                        self.outbox.pop_front();
+                    }
+                }
+                Err(error) if would_wait(&error) => return,
+                Err(_) => {
+                    self.outbox.clear();
+                    self.waiting_bytes = 0;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn wants_write(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Whether the worker's messages should be read: not while it leaves our answers lying.
+    pub(crate) fn wants_read(&self) -> bool {
+        !self.ended && !self.throttled && self.waiting_bytes < OUTBOX_HIGH
+    }
+
+    /// Notes a hand-off that the worker will answer under this number.
+    pub(crate) fn expect(&mut self, seq: i64, conn: ConnId) {
+        self.awaiting.push_back((seq, conn));
+    }
+
+    /// The connection this answer is about.
+    pub(crate) fn answered(&mut self, ack: i64) -> Option<ConnId> {
+        let at = self.awaiting.iter().position(|(seq, _)| *seq == ack)?;
+        self.awaiting.remove(at).map(|(_, conn)| conn)
+    }
+
+    /// A descriptor arrived.
+    pub(crate) fn acked(&mut self) -> Result<(), Unasked> {
+        self.sent.pop_front().map(|_| ()).ok_or(Unasked)
+    }
+
+    /// A descriptor did not arrive.
+    pub(crate) fn nacked(&mut self) -> Result<Receipt, Unasked> {
+        match self.sent.pop_front().ok_or(Unasked)? {
+            Sent::Socket => Ok(Receipt::SocketLost),
+            Sent::Connection(conn) => {
+                let before = self.awaiting.len();
+                self.awaiting.retain(|(_, awaited)| *awaited != conn);
+                let lost = self.awaiting.len() < before;
+                Ok(if lost { Receipt::ConnectionLost(conn) } else { Receipt::Nothing })
+            }
+        }
+    }
+}
+
+/// `ETOOMANYREFS`: too many descriptors are in flight between processes of this user (unix(7)); like a full
+/// socket it passes.
+fn would_wait(error: &io::Error) -> bool {
+    const TOO_MANY_REFS: i32 = 109;
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(TOO_MANY_REFS)
+}

@@ -1,0 +1,234 @@
+//! Carrying out what the core asks for: one arm per effect, each a call to the room that can do it.
+
+use std::os::fd::AsFd;
+
+use oneport_core::{ConnId, EndCause, Effect, Errno, Event as Core, Notice, PortId, QuerySeq, ReplyOutcome, WorkerId};
+use oneport_sys::poll::Interest;
+use oneport_wire::node::errno::Errno as WireErrno;
+use oneport_wire::node::message::{FromPrimary, Json, Outcome};
+use tracing::{debug, info, trace, warn};
+
+use super::Primary;
+use super::channel::Carried;
+use super::port::{key, open, wished};
+use super::token::Token;
+use crate::event::{Address, AddressKind, Event, WorkerRef};
+
+impl Primary {
+    pub(super) fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::HandOff { worker, port, conn } => self.hand_off(worker, port, conn),
+            Effect::Settle { conn } => self.release(conn),
+            Effect::Drop { conn, reason } => {
+                debug!(conn = conn.0, ?reason, "connection closed unserved");
+                self.release(conn);
+            }
+            Effect::Spawn { worker, slot, attach } => self.spawn(worker, slot, attach),
+            Effect::SignalStop { worker } => {
+                if let Some(w) = self.workers.get(&worker) {
+                    w.signal_group(self.settings.stop_signal);
+                }
+            }
+            Effect::EndTree { worker, grace } => self.end_tree(worker, grace),
+            Effect::Forget { worker } => self.forget(worker),
+            Effect::TellDisconnect { worker } => self.say(worker, |seq| FromPrimary::Disconnect { seq: Some(seq) }),
+            Effect::Acknowledge { worker, seq: QuerySeq(ack) } => {
+                self.say(worker, |seq| FromPrimary::Acknowledge { ack, seq: Some(seq) });
+            }
+            Effect::WatchIdle { worker } => self.watch_idle(worker),
+            Effect::Open { port, endpoint, mode, terms } => self.open(port, &endpoint, mode, terms),
+            Effect::Widen { port, terms } => {
+                if let Some(socket) = self.ports.get(&port)
+                    && let Err(cause) = socket.widen(terms)
+                {
+                    warn!(%cause, address = %socket.address, "cannot widen terms");
+                }
+            }
+            Effect::Reply { worker, seq, outcome, data } => self.reply(worker, seq, outcome, data),
+            Effect::PauseAccept { port } => self.set_accepting(port, false),
+            Effect::ResumeAccept { port } => self.set_accepting(port, true),
+            Effect::Shut { port } => self.shut(port),
+            Effect::Close { port } => self.close(port),
+            Effect::Tell(notice) => self.pass_on(notice),
+        }
+    }
+
+    fn hand_off(&mut self, worker: WorkerId, port: PortId, conn: ConnId) {
+        let (Some(w), Some(socket)) = (self.workers.get_mut(&worker), self.ports.get(&port)) else { return };
+        let Some(channel) = w.channel.as_mut() else { return };
+        let seq = channel.next_seq();
+        let message = FromPrimary::NewConn { key: socket.key.as_str().into(), seq };
+        trace!(worker = worker.0, ?message, "sent");
+        let conns = &self.conns;
+        channel.send(&message, Carried::Connection(conn), |conn| conns.get(&conn).map(AsFd::as_fd));
+        channel.expect(seq, conn);
+        self.update_interest(worker);
+    }
+
+    /// Sends a message that carries nothing.
+    fn say(&mut self, worker: WorkerId, message: impl FnOnce(i64) -> FromPrimary<'static>) {
+        let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
+        let message = message(channel.next_seq());
+        trace!(worker = worker.0, ?message, "sent");
+        channel.send(&message, Carried::Nothing, |_| None);
+        self.update_interest(worker);
+    }
+
+    fn reply(&mut self, worker: WorkerId, seq: QuerySeq, outcome: ReplyOutcome, data: Option<Box<str>>) {
+        let wish = self.workers.get_mut(&worker).and_then(|w| w.take_wish(seq));
+        let mut carried = Carried::Nothing;
+        let (key, outcome) = match outcome {
+            ReplyOutcome::RoundRobin(port) => match self.ports.get(&port) {
+                Some(socket) => (socket.key.clone(), Outcome::RoundRobin { sockname: socket.sockname() }),
+                None => return,
+            },
+            ReplyOutcome::Shared(port) => match self.ports.get(&port).map(|s| (s, s.share())) {
+                Some((socket, Ok(copy))) => {
+                    carried = Carried::Descriptor(copy);
+                    (socket.key.clone(), Outcome::Shared { kind: socket.native_kind() })
+                }
+                Some((socket, Err(cause))) => {
+                    let errno = WireErrno::from_os(cause.raw_os_error().unwrap_or(0));
+                    (socket.key.clone(), Outcome::Failed { errno })
+                }
+                None => return,
+            },
+            ReplyOutcome::Failed(Errno(errno)) => {
+                let address = wish.unwrap_or_else(unknown_address);
+                let key = address.text.clone();
+                let error = std::io::Error::from_raw_os_error(errno);
+                self.tell(Event::ListenFailed { worker: self.name(worker), address, error });
+                (key, Outcome::Failed { errno: WireErrno::from_os(errno) })
+            }
+        };
+        let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
+        let data = data.and_then(|text| Json::parse(String::from(text)).ok());
+        let own_seq = channel.next_seq();
+        let message = FromPrimary::Reply { ack: seq.0, seq: own_seq, key: key.into(), data, outcome };
+        trace!(worker = worker.0, ?message, "sent");
+        channel.send(&message, carried, |_| None);
+        self.update_interest(worker);
+    }
+
+    fn open(
+        &mut self,
+        port: PortId,
+        endpoint: &oneport_core::Endpoint,
+        mode: oneport_core::Mode,
+        terms: oneport_core::Terms,
+    ) {
+        let opened = open(endpoint, mode, terms, self.unused_key(endpoint)).and_then(|socket| {
+            if let Some(listener) = socket.listener().filter(|_| socket.address.kind != AddressKind::Udp) {
+                self.poller.add(listener, Token::Port(port).pack(), Interest::READ)?;
+            }
+            Ok(socket)
+        });
+        let outcome = match opened {
+            Ok(socket) => {
+                info!(address = %socket.address, ?mode, "port opened");
+                self.ports.insert(port, socket);
+                Ok(())
+            }
+            Err(cause) => {
+                let errno = Errno(cause.raw_os_error().unwrap_or(rustix::io::Errno::INVAL.raw_os_error()));
+                info!(address = %wished(endpoint), %cause, "cannot open port");
+                Err(errno)
+            }
+        };
+        self.pending.push_back(Core::PortOpened { port, outcome });
+    }
+
+    /// Two sockets for one endpoint need two names.
+    fn unused_key(&self, endpoint: &oneport_core::Endpoint) -> String {
+        let plain = key(endpoint);
+        let taken = |candidate: &str| self.ports.values().any(|socket| socket.key == candidate);
+        if !taken(&plain) {
+            return plain;
+        }
+        let numbered = (1..=self.ports.len() + 1).map(|n| format!("{plain}:{n}"));
+        numbered.into_iter().find(|candidate| !taken(candidate)).unwrap_or(plain)
+    }
+
+    fn close(&mut self, port: PortId) {
+        let Some(socket) = self.ports.remove(&port) else { return };
+        if let Some(listener) = socket.listener() {
+            // Not registered, or closed in a moment: gone from the set either way.
+            let _ = self.poller.remove(listener);
+        }
+        info!(address = %socket.address, "port closed");
+    }
+
+    fn forget(&mut self, worker: WorkerId) {
+        let Some(w) = self.workers.remove(&worker) else { return };
+        w.ending.hurry.store(true, std::sync::atomic::Ordering::Relaxed);
+        if let Some(channel) = &w.channel {
+            // Removed when its end was read, or closed now.
+            let _ = self.poller.remove(channel.fd());
+        }
+    }
+
+    /// Turns the core's notice into the owner's event, with pids and addresses.
+    fn pass_on(&mut self, notice: Notice) {
+        let event = match notice {
+            Notice::Moved { worker, from, to } => {
+                let worker = self.name(worker);
+                info!(
+                    worker = worker.id.0,
+                    slot = worker.slot.map(|s| s.0),
+                    pid = worker.pid,
+                    event = to.name(),
+                    "from {}",
+                    from.name()
+                );
+                Event::Moved { worker, from, to }
+            }
+            Notice::Ready { worker } => Event::Ready { worker: self.name(worker) },
+            Notice::Proven { worker } => Event::Proven { worker: self.name(worker) },
+            Notice::Condemned { worker, cause } => {
+                let reason = self.workers.get_mut(&worker).and_then(|w| w.reason.take());
+                let reason = reason.unwrap_or_else(|| condemned_for(cause).to_owned());
+                Event::Condemned { worker: self.name(worker), reason }
+            }
+            Notice::Died { worker, slot: _, exit, cause } => Event::Died { worker: self.name(worker), exit, cause },
+            Notice::Restarting { slot, delay } => Event::Restarting { slot, delay },
+            Notice::Errored { slot, restarts } => Event::Errored { slot, restarts },
+            Notice::AllErrored => Event::AllErrored,
+            Notice::ReloadStarted { workers } => Event::ReloadStarted { workers },
+            Notice::ReloadQueued => Event::ReloadQueued,
+            Notice::Replaced { slot, new } => Event::Replaced { slot, worker: self.name(new) },
+            Notice::ReloadDone { replaced, took } => Event::ReloadDone { replaced, took },
+            Notice::ReloadAborted { slot, worker, failure, replaced } => {
+                Event::ReloadAborted { slot, worker: self.name(worker), failure, replaced }
+            }
+            Notice::AcceptExhausted { port } => {
+                let address = self.ports.get(&port).map(|socket| socket.address.clone());
+                Event::AcceptExhausted { address: address.unwrap_or_else(unknown_address) }
+            }
+            Notice::Stopped => {
+                self.over = true;
+                Event::Stopped
+            }
+        };
+        self.tell(event);
+    }
+
+    pub(super) fn name(&self, worker: WorkerId) -> WorkerRef {
+        let known = self.workers.get(&worker).map(super::spawn::WorkerProcess::name);
+        known.unwrap_or(WorkerRef { id: worker, slot: None, pid: 0 })
+    }
+}
+
+fn unknown_address() -> Address {
+    Address { kind: AddressKind::Tcp, text: "an unknown address".to_owned() }
+}
+
+fn condemned_for(cause: EndCause) -> &'static str {
+    match cause {
+        EndCause::Violation => "it broke the protocol",
+        EndCause::Hung => "it did not answer a hand-off within the hang timeout",
+        EndCause::NotReady => "it was not ready in time",
+        EndCause::Killed => "its owner killed it",
+        EndCause::Asked => "the app is being ended now",
+        EndCause::ByItself | EndCause::Voluntary => "it left by itself",
+    }
+}

@@ -1,0 +1,273 @@
+//! What workers say, turned into events of the core. A worker is a stranger: what breaks the protocol condemns it,
+//! and it alone.
+
+use std::sync::atomic::Ordering;
+
+use oneport_core::{ConnId, Effects, EndCause, Event as Core, QuerySeq, QueryTerms, ReplyOutcome, WorkerId};
+use oneport_sys::poll::{Interest, Ready};
+use oneport_wire::node::message::{AddressType, FromPrimary, FromWorker, Json, Query};
+use tracing::{debug, trace, warn};
+
+use super::Primary;
+use super::channel::{Carried, Read, Receipt};
+use super::port::{understand, wished};
+use super::token::Token;
+use crate::cluster::MESSAGES_WAITING;
+use crate::event::{Address, AddressKind, Event};
+
+/// Reads of one channel per turn of the loop.
+const READS: usize = 4;
+/// What a worker says when it is ready (PM2's `process.send('ready')`).
+const READY: &str = "\"ready\"";
+
+/// One message, without the buffer it was read from.
+enum Heard {
+    Nothing,
+    Online,
+    Query(QuerySeq, Option<Box<QueryTerms>>),
+    Listening(Address),
+    Close(String),
+    Leaves(QuerySeq),
+    Answer(ConnId, bool),
+    NotReceived(ConnId),
+    /// A user's descriptor: acknowledged so that the worker's channel goes on, and closed.
+    Handle,
+    /// A user's descriptor that did not arrive.
+    HandleMissing,
+    User(String),
+    Violation(String),
+}
+
+impl Primary {
+    pub(super) fn channel_ready(&mut self, worker: WorkerId, ready: Ready, effects: &mut Effects) {
+        if ready.writable
+            && let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut())
+        {
+            let conns = &self.conns;
+            channel.flush(|conn| conns.get(&conn).map(std::os::fd::AsFd::as_fd));
+        }
+        if ready.readable || ready.hung_up {
+            self.read_channel(worker, effects);
+        }
+        self.update_interest(worker);
+    }
+
+    fn read_channel(&mut self, worker: WorkerId, effects: &mut Effects) {
+        for _ in 0..READS {
+            let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
+            if !channel.wants_read() {
+                return;
+            }
+            match channel.receive() {
+                Ok(Read::Data) => {
+                    if !self.hear_all(worker, effects) {
+                        return;
+                    }
+                }
+                Ok(Read::Empty) => return,
+                Ok(Read::End) => return self.channel_ended(worker, effects),
+                Err(violation) => return self.condemn(worker, violation.to_string(), effects),
+            }
+        }
+    }
+
+    fn channel_ended(&mut self, worker: WorkerId, effects: &mut Effects) {
+        let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
+        if channel.ended {
+            return;
+        }
+        channel.ended = true;
+        // A socket whose other end is closed stays readable for ever.
+        let _ = self.poller.remove(channel.fd());
+        self.happen(Core::ChannelClosed { worker }, effects);
+    }
+
+    /// Takes in every whole message that was read. False: the worker is condemned.
+    pub(super) fn hear_all(&mut self, worker: WorkerId, effects: &mut Effects) -> bool {
+        loop {
+            let Some(heard) = self.hear(worker) else { return true };
+            match heard {
+                Heard::Nothing => {}
+                Heard::Answer(conn, accepted) => self.happen(Core::Answered { worker, conn, accepted }, effects),
+                Heard::NotReceived(conn) => self.happen(Core::NotReceived { worker, conn }, effects),
+                Heard::Online => self.happen(Core::Online { worker }, effects),
+                Heard::Query(seq, Some(query)) => self.happen(Core::Query { worker, seq, query }, effects),
+                Heard::Query(seq, None) => self.refuse(worker, seq),
+                Heard::Listening(address) => {
+                    self.tell(Event::Listening { worker: self.name(worker), address });
+                    self.happen(Core::Listening { worker }, effects);
+                }
+                Heard::Close(key) => {
+                    let port = self.ports.iter().find(|(_, socket)| socket.key == key).map(|(&port, _)| port);
+                    if let Some(port) = port {
+                        self.happen(Core::Closed { worker, port }, effects);
+                    }
+                }
+                Heard::Leaves(seq) => self.happen(Core::LeavesByItself { worker, seq }, effects),
+                Heard::Handle => self.answer_handle(worker, FromPrimary::HandleAck),
+                Heard::HandleMissing => self.answer_handle(worker, FromPrimary::HandleNack),
+                Heard::User(json) => self.hear_user(worker, json, effects),
+                Heard::Violation(reason) => {
+                    self.condemn(worker, reason, effects);
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, worker: WorkerId) -> Option<Heard> {
+        let w = self.workers.get_mut(&worker)?;
+        let channel = w.channel.as_mut()?;
+        let (message, handle) = match channel.next() {
+            Ok(Some(heard)) => heard,
+            Ok(None) => return None,
+            Err(violation) => return Some(Heard::Violation(violation.to_string())),
+        };
+        trace!(worker = worker.0, ?message, "received");
+        let heard = match message {
+            FromWorker::HandleAck => match channel.acked() {
+                Ok(()) => Heard::Nothing,
+                Err(_) => Heard::Violation("cannot match acknowledgement: no descriptor is under way".into()),
+            },
+            FromWorker::HandleNack => match channel.nacked() {
+                Ok(Receipt::Nothing) => Heard::Nothing,
+                Ok(Receipt::ConnectionLost(conn)) => Heard::NotReceived(conn),
+                Ok(Receipt::SocketLost) => {
+                    Heard::Violation("cannot share socket: the worker could not receive its descriptor".into())
+                }
+                Err(_) => Heard::Violation("cannot match refusal: no descriptor is under way".into()),
+            },
+            FromWorker::Answer { ack, accepted, .. } => match channel.answered(ack) {
+                Some(conn) => Heard::Answer(conn, accepted == Some(true)),
+                // A program may send `{cmd: 'NODE_CLUSTER', ack: -1}` itself; Node ignores it.
+                None if ack < 0 => Heard::Nothing,
+                None => Heard::Violation(format!("cannot match answer: nothing was asked under number {ack}")),
+            },
+            FromWorker::Online { .. } => Heard::Online,
+            FromWorker::Query { seq, query } => {
+                let seq = QuerySeq(seq);
+                let terms = understand(&query).map(Box::new);
+                if let Some(terms) = &terms {
+                    let address = wished(&terms.endpoint);
+                    w.note_wish(seq, address);
+                }
+                Heard::Query(seq, terms)
+            }
+            FromWorker::Listening { query, .. } => Heard::Listening(address_of(&query)),
+            FromWorker::Close { key, .. } => Heard::Close(key.into_owned()),
+            FromWorker::ExitedAfterDisconnect { seq } => Heard::Leaves(QuerySeq(seq)),
+            FromWorker::Handle(_) if handle.is_some() => Heard::Handle,
+            FromWorker::Handle(_) => Heard::HandleMissing,
+            FromWorker::Sockets(note) => {
+                debug!(worker = worker.0, ?note, "note about passed sockets");
+                Heard::Nothing
+            }
+            FromWorker::Internal { cmd } => {
+                debug!(worker = worker.0, %cmd, "internal message");
+                Heard::Nothing
+            }
+            FromWorker::UnknownAct { act } => {
+                Heard::Violation(format!("cannot understand message: unknown act `{act}`"))
+            }
+            FromWorker::User(json) => Heard::User(json.get().to_owned()),
+        };
+        drop(handle);
+        Some(heard)
+    }
+
+    fn hear_user(&mut self, worker: WorkerId, json: String, effects: &mut Effects) {
+        if json == READY {
+            self.happen(Core::Ready { worker }, effects);
+        }
+        if self.backlog.waiting.fetch_add(1, Ordering::AcqRel) + 1 >= MESSAGES_WAITING {
+            self.backlog.throttled.store(true, Ordering::Release);
+            if let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) {
+                channel.throttled = true;
+            }
+        }
+        self.tell(Event::Message { worker: self.name(worker), json });
+    }
+
+    /// The owner caught up: read the channels that were held back.
+    pub(super) fn unthrottle(&mut self, effects: &mut Effects) {
+        let held: Vec<WorkerId> = self
+            .workers
+            .iter_mut()
+            .filter_map(|(&worker, w)| w.channel.as_mut().map(|channel| (worker, channel)))
+            .filter_map(|(worker, channel)| std::mem::take(&mut channel.throttled).then_some(worker))
+            .collect();
+        for worker in held {
+            self.read_channel(worker, effects);
+            self.update_interest(worker);
+        }
+    }
+
+    pub(super) fn send_user(&mut self, worker: WorkerId, json: &str) {
+        let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
+        let sent = Json::parse(json).is_ok_and(|json| channel.send_user(&FromPrimary::User(json)));
+        if !sent {
+            warn!(worker = worker.0, "message dropped: not JSON, or the worker does not read its channel");
+        }
+        self.update_interest(worker);
+    }
+
+    /// No endpoint can be meant by the query.
+    fn refuse(&mut self, worker: WorkerId, seq: QuerySeq) {
+        let errno = oneport_core::Errno(rustix::io::Errno::INVAL.raw_os_error());
+        let outcome = ReplyOutcome::Failed(errno);
+        self.carry_out(oneport_core::Effect::Reply { worker, seq, outcome, data: None });
+    }
+
+    fn answer_handle(&mut self, worker: WorkerId, answer: FromPrimary<'static>) {
+        if let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) {
+            channel.send(&answer, Carried::Nothing, |_| None);
+        }
+        self.update_interest(worker);
+    }
+
+    fn condemn(&mut self, worker: WorkerId, reason: String, effects: &mut Effects) {
+        if let Some(w) = self.workers.get_mut(&worker) {
+            w.reason = Some(reason);
+            if let Some(channel) = &mut w.channel {
+                channel.ended = true;
+                // Whatever else it says is not heard.
+                let _ = self.poller.remove(channel.fd());
+            }
+        }
+        self.happen(Core::Condemned { worker, cause: EndCause::Violation }, effects);
+    }
+
+    /// Waits for room only while something waits, and for messages only while they may be read.
+    pub(super) fn update_interest(&mut self, worker: WorkerId) {
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        let Some(channel) = w.channel.as_ref().filter(|channel| !channel.ended) else { return };
+        let wanted = match (channel.wants_read(), channel.wants_write()) {
+            (true, true) => Interest::BOTH,
+            (true, false) => Interest::READ,
+            (false, true) => Interest::WRITE,
+            (false, false) => Interest::NONE,
+        };
+        if wanted != w.interest {
+            match self.poller.modify(channel.fd(), Token::Channel(worker).pack(), wanted) {
+                Ok(()) => w.interest = wanted,
+                Err(cause) => warn!(%cause, worker = worker.0, "cannot change interest"),
+            }
+        }
+    }
+}
+
+/// Where a worker says that it listens, as Node prints it.
+fn address_of(query: &Query<'_>) -> Address {
+    let kind = match query.address_type {
+        AddressType::Pipe => AddressKind::Unix,
+        AddressType::Udp4 | AddressType::Udp6 => AddressKind::Udp,
+        AddressType::Tcp4 | AddressType::Tcp6 | AddressType::Fd => AddressKind::Tcp,
+    };
+    let text = match (kind, &query.address, query.port) {
+        (AddressKind::Unix, Some(path), _) => path.to_string(),
+        (_, Some(host), Some(port)) => format!("{host}:{port}"),
+        (_, None, Some(port)) => format!(":::{port}"),
+        (_, _, None) => query.fd.map_or_else(String::new, |fd| format!("fd {fd}")),
+    };
+    Address { kind, text }
+}

@@ -1,0 +1,174 @@
+//! The primary: one thread, one loop, one kind of event. Descriptors become ready, commands arrive, deadlines pass;
+//! each is turned into an event of the core, and what the core asks for is carried out at once. Nothing here
+//! decides, and nothing here blocks: what may block has a thread of its own.
+
+mod accept;
+mod channel;
+mod effects;
+mod heard;
+mod leave;
+mod port;
+mod reap;
+mod spawn;
+mod token;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use oneport_core::{ConnId, Effects, PortId, Time, WorkerId};
+use oneport_sys::clock::boot_time;
+use oneport_sys::poll::{Interest, Poller, Readiness, Ready};
+use oneport_sys::waker::Waker;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::error;
+
+use crate::cluster::{Backlog, Commands};
+use crate::event::Event;
+use crate::settings::Settings;
+
+use port::PortSocket;
+use spawn::WorkerProcess;
+use token::Token;
+
+/// What reaches the loop from other threads.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Something for the core.
+    Core(oneport_core::Event),
+    /// A user's message to a worker.
+    Send { worker: WorkerId, json: String },
+    /// The owner took messages: read on.
+    Unthrottle,
+    /// A worker's tree is ended.
+    TreeEnded { worker: WorkerId },
+    /// Nobody listens to events any more.
+    OwnerLeft,
+}
+
+pub(crate) struct Primary {
+    settings: Settings,
+    core: oneport_core::Cluster,
+    poller: Poller,
+    commands: mpsc::Receiver<Command>,
+    own_commands: Commands,
+    waker: Arc<Waker>,
+    events: UnboundedSender<Event>,
+    backlog: Arc<Backlog>,
+    workers: HashMap<WorkerId, WorkerProcess>,
+    ports: HashMap<PortId, PortSocket>,
+    /// Accepted and not settled.
+    conns: HashMap<ConnId, OwnedFd>,
+    next_conn: u64,
+    /// Events that carrying out an effect gave rise to.
+    pending: VecDeque<oneport_core::Event>,
+    over: bool,
+}
+
+impl Primary {
+    pub(crate) fn new(
+        settings: Settings,
+        commands: mpsc::Receiver<Command>,
+        own_commands: Commands,
+        events: UnboundedSender<Event>,
+        backlog: Arc<Backlog>,
+    ) -> io::Result<Primary> {
+        let poller = Poller::new()?;
+        let waker = own_commands.waker();
+        poller.add(waker.as_fd(), Token::Waker.pack(), Interest::READ)?;
+        Ok(Primary {
+            core: oneport_core::Cluster::new(settings.conduct.clone()),
+            settings,
+            poller,
+            commands,
+            own_commands,
+            waker,
+            events,
+            backlog,
+            workers: HashMap::new(),
+            ports: HashMap::new(),
+            conns: HashMap::new(),
+            next_conn: 0,
+            pending: VecDeque::new(),
+            over: false,
+        })
+    }
+
+    pub(crate) fn run(mut self) {
+        let mut readiness = Readiness::new();
+        let mut effects = Effects::new();
+        while !self.over {
+            let timeout = self.core.next_deadline().map(|due| due.since(now()));
+            if let Err(cause) = self.poller.wait(&mut readiness, timeout) {
+                error!(%cause, "cannot wait for events");
+                break;
+            }
+            if self.core.next_deadline().is_some_and(|due| due <= now()) {
+                self.pending.push_back(oneport_core::Event::Tick);
+                self.settle(&mut effects);
+            }
+            for ready in readiness.iter() {
+                self.dispatch(ready, &mut effects);
+            }
+        }
+        self.abandon();
+    }
+
+    fn dispatch(&mut self, ready: Ready, effects: &mut Effects) {
+        match Token::unpack(ready.token) {
+            Some(Token::Waker) => self.take_commands(effects),
+            Some(Token::Port(port)) => self.accept(port, effects),
+            Some(Token::Channel(worker)) => self.channel_ready(worker, ready, effects),
+            Some(Token::Process(worker)) => self.process_ended(worker, effects),
+            None => {}
+        }
+    }
+
+    fn take_commands(&mut self, effects: &mut Effects) {
+        if let Err(cause) = self.waker.clear() {
+            error!(%cause, "cannot clear waker");
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Core(event) => self.happen(event, effects),
+                Command::Send { worker, json } => self.send_user(worker, &json),
+                Command::Unthrottle => self.unthrottle(effects),
+                Command::TreeEnded { worker } => self.tree_ended(worker, effects),
+                Command::OwnerLeft => self.happen(oneport_core::Event::StopNow, effects),
+            }
+        }
+    }
+
+    /// Tells the core and does what it asks for, until nothing more follows.
+    fn happen(&mut self, event: oneport_core::Event, effects: &mut Effects) {
+        self.pending.push_back(event);
+        self.settle(effects);
+    }
+
+    fn settle(&mut self, effects: &mut Effects) {
+        while let Some(event) = self.pending.pop_front() {
+            self.core.step(now(), event, effects);
+            for effect in effects.drain(..) {
+                self.carry_out(effect);
+            }
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listening is no reason to stop serving; `OwnerLeft` is.
+        let _ = self.events.send(event);
+    }
+
+    /// The loop cannot go on: nothing that it started may outlive it.
+    fn abandon(&mut self) {
+        for (_, worker) in self.workers.drain() {
+            worker.end_now();
+        }
+    }
+}
+
+fn now() -> Time {
+    Time(boot_time())
+}

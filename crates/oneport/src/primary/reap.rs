@@ -1,0 +1,128 @@
+//! The end of a worker: the process ends, its tree is ended, its channel is read to the end, it is reaped. In this
+//! order, because a process number belongs to its process until it is reaped, and because answers of a dead
+//! worker may lie unread.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use oneport_core::{Effects, Event as Core, Exit, WorkerId};
+use oneport_sys::process::{self, Pid, Signal};
+use oneport_sys::tree;
+use tracing::warn;
+
+use super::channel::Read;
+use super::spawn::TreeEnd;
+use super::{Command, Primary};
+
+/// A tree that starts processes faster than they are ended is ended round by round.
+const ROUNDS: u32 = 50;
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often what is left of a tree is looked at while it may still go on.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Primary {
+    /// The pidfd became readable.
+    pub(super) fn process_ended(&mut self, worker: WorkerId, effects: &mut Effects) {
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        let Some((_, pidfd)) = &w.process else { return };
+        let exit = match process::peek(pidfd.as_fd()) {
+            Ok(Some(process::Exit::Code(code))) => Exit::Code(code),
+            Ok(Some(process::Exit::Signal(signal))) => Exit::Signal(signal),
+            Ok(None) => return,
+            Err(cause) => {
+                // Somebody else in this process waits for children that are not its own.
+                warn!(%cause, worker = worker.0, "cannot learn how the process ended");
+                Exit::Code(0)
+            }
+        };
+        // A pidfd stays readable for ever.
+        let _ = self.poller.remove(pidfd.as_fd());
+        if w.ending.exit.replace(exit).is_none() {
+            self.happen(Core::Exited { worker, exit }, effects);
+            self.finish(worker, effects);
+        }
+    }
+
+    /// Ends the tree on a thread of its own: it has to read all of `/proc` and to wait.
+    pub(super) fn end_tree(&mut self, worker: WorkerId, grace: Duration) {
+        let stop = self.settings.stop_signal;
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        let Some((pid, _)) = w.process else { return };
+        if grace.is_zero() {
+            w.ending.hurry.store(true, Ordering::Relaxed);
+            // At once, not only when the thread gets to it.
+            w.signal_group(Signal::KILL);
+        }
+        if w.ending.tree != TreeEnd::NotAsked {
+            return;
+        }
+        w.ending.tree = TreeEnd::UnderWay;
+        let (mark, hurry) = (w.mark.clone(), w.ending.hurry.clone());
+        let commands = self.own_commands.clone();
+        let work = move || {
+            allow(pid, &mark, stop, grace, &hurry);
+            let left = tree::kill_until_gone(pid, &mark, ROUNDS, PATIENCE);
+            if !left.is_empty() {
+                warn!(worker = worker.0, pids = ?left.pids, "cannot end processes of the worker's tree");
+            }
+            commands.send(Command::TreeEnded { worker });
+        };
+        if let Err(cause) = thread::Builder::new().name("oneport-tree".into()).spawn(work) {
+            warn!(%cause, worker = worker.0, "cannot end the worker's tree, only its process group");
+            w.signal_group(Signal::KILL);
+            self.own_commands.send(Command::TreeEnded { worker });
+        }
+    }
+
+    pub(super) fn tree_ended(&mut self, worker: WorkerId, effects: &mut Effects) {
+        if let Some(w) = self.workers.get_mut(&worker) {
+            w.ending.tree = TreeEnd::Done;
+            self.finish(worker, effects);
+        }
+    }
+
+    /// Once process and tree are gone: hears what it said last, reaps it, and lets the core bury it.
+    fn finish(&mut self, worker: WorkerId, effects: &mut Effects) {
+        let Some(w) = self.workers.get(&worker) else { return };
+        if w.ending.exit.is_none() || w.ending.tree != TreeEnd::Done {
+            return;
+        }
+        self.hear_out(worker, effects);
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        if let Some((_, pidfd)) = &w.process
+            && let Err(cause) = process::reap(pidfd.as_fd())
+            && cause.kind() != io::ErrorKind::NotFound
+        {
+            warn!(%cause, worker = worker.0, "cannot reap");
+        }
+        self.happen(Core::Gone { worker }, effects);
+    }
+
+    /// Nobody holds the other end any more, so this comes to an end; a breach of the protocol ends it too.
+    fn hear_out(&mut self, worker: WorkerId, effects: &mut Effects) {
+        loop {
+            let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
+            match channel.receive() {
+                Ok(Read::Data) => {}
+                Ok(Read::Empty | Read::End) | Err(_) => return,
+            }
+            if !self.hear_all(worker, effects) {
+                return;
+            }
+        }
+    }
+}
+
+/// Lets what is left of a tree whose root left in order follow it by itself.
+fn allow(root: Pid, mark: &str, stop: Signal, grace: Duration, hurry: &AtomicBool) {
+    if grace.is_zero() || tree::kill(root, mark, stop) == 0 {
+        return;
+    }
+    let until = Instant::now() + grace;
+    while Instant::now() < until && !hurry.load(Ordering::Relaxed) && !tree::members(root, mark).is_empty() {
+        thread::sleep(LOOK);
+    }
+}

@@ -1,0 +1,178 @@
+//! Bringing a worker into the world, and what the primary holds of it while it lives.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use oneport_core::{Attach, Event as Core, Exit, QuerySeq, Slot, WorkerId};
+use oneport_sys::fdpass::channel_pair;
+use oneport_sys::poll::Interest;
+use oneport_sys::process::{self, Pid, Signal};
+use oneport_sys::spawn::{self, Command};
+use oneport_sys::tree::{MARK_VARIABLE, TreeMark};
+use oneport_wire::node::env;
+
+use super::Primary;
+use super::channel::Channel;
+use super::token::Token;
+use crate::event::{Address, Event, Output, WorkerRef};
+use crate::settings::Stdio;
+
+/// How far a worker's end has come.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// The process ended and is not reaped: its number stays its own until its tree is ended.
+    pub(super) exit: Option<Exit>,
+    pub(super) tree: TreeEnd,
+    /// Tells the thread that ends the tree to wait no longer.
+    pub(super) hurry: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum TreeEnd {
+    #[default]
+    NotAsked,
+    UnderWay,
+    Done,
+}
+
+/// Everything held of one worker.
+pub(super) struct WorkerProcess {
+    pub(super) id: WorkerId,
+    pub(super) slot: Option<Slot>,
+    pub(super) process: Option<(Pid, OwnedFd)>,
+    pub(super) mark: String,
+    pub(super) channel: Option<Channel>,
+    pub(super) interest: Interest,
+    pub(super) ending: Ending,
+    /// Why it was condemned, in words.
+    pub(super) reason: Option<String>,
+    /// Addresses it asked for and was not answered about yet, for people.
+    wishes: VecDeque<(QuerySeq, Address)>,
+}
+
+/// Unanswered wishes remembered; the core answers each at once unless the worker is leaving.
+const WISHES: usize = 64;
+
+impl WorkerProcess {
+    pub(super) fn name(&self) -> WorkerRef {
+        let pid = self.process.as_ref().map_or(0, |(pid, _)| pid.get());
+        WorkerRef { id: self.id, slot: self.slot, pid }
+    }
+
+    pub(super) fn note_wish(&mut self, seq: QuerySeq, address: Address) {
+        if self.wishes.len() == WISHES {
+            self.wishes.pop_front();
+        }
+        self.wishes.push_back((seq, address));
+    }
+
+    pub(super) fn take_wish(&mut self, seq: QuerySeq) -> Option<Address> {
+        let at = self.wishes.iter().position(|(asked, _)| *asked == seq)?;
+        self.wishes.remove(at).map(|(_, address)| address)
+    }
+
+    pub(super) fn signal_group(&self, signal: Signal) {
+        if let Some((pid, _)) = &self.process {
+            // Not reaped yet, so the group cannot be somebody else's. One that is gone needs no signal.
+            let _ = process::signal_group(*pid, signal);
+        }
+    }
+
+    pub(super) fn end_now(self) {
+        self.signal_group(Signal::KILL);
+    }
+}
+
+impl Primary {
+    pub(super) fn spawn(&mut self, worker: WorkerId, slot: Option<Slot>, attach: Attach) {
+        let spawned = self.try_spawn(worker, slot, attach);
+        match spawned {
+            Ok((process, output)) => {
+                let name = process.name();
+                self.workers.insert(worker, process);
+                self.tell(Event::Spawned { worker: name, output });
+                self.pending.push_back(Core::Spawned { worker });
+            }
+            Err(error) => {
+                let worker_ref = WorkerRef { id: worker, slot, pid: 0 };
+                self.tell(Event::SpawnFailed { worker: worker_ref, error });
+                self.pending.push_back(Core::SpawnFailed { worker });
+            }
+        }
+    }
+
+    fn try_spawn(
+        &self,
+        worker: WorkerId,
+        slot: Option<Slot>,
+        attach: Attach,
+    ) -> std::io::Result<(WorkerProcess, Option<Output>)> {
+        let mark = TreeMark::of_worker(u64::from(worker.0))?.to_string();
+        let mut command = Command::new(&self.settings.program);
+        command.args = self.settings.args.clone();
+        command.cwd = self.settings.cwd.clone();
+        command.uid = self.settings.uid;
+        command.gid = self.settings.gid;
+        command.nofile_soft = self.settings.worker_nofile;
+        let stdio = match self.settings.stdio {
+            Stdio::Inherit => spawn::Stdio::Inherit,
+            Stdio::Pipe => spawn::Stdio::Pipe,
+        };
+        (command.stdout, command.stderr) = (stdio, stdio);
+
+        let mut set = vec![(MARK_VARIABLE, mark.clone())];
+        if let Some(slot) = slot {
+            set.push((env::APP_INSTANCE, slot.to_string()));
+            set.push(("ONEPORT_SLOT", slot.to_string()));
+        }
+        let mut ours = None;
+        match attach {
+            Attach::Channel => {
+                let (our_end, their_end) = channel_pair()?;
+                set.extend(Channel::variables(worker.0));
+                command.channel = Some(their_end);
+                ours = Some(our_end);
+            }
+            Attach::Nothing => {}
+        }
+        command.env = self.settings.env.clone();
+        // A channel that we ourselves were started with is not the worker's.
+        command.env.retain(|(name, _)| {
+            ![env::CHANNEL_FD, env::UNIQUE_ID, env::SERIALIZATION_MODE].iter().any(|ours| name == ours)
+        });
+        command.env.extend(set.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
+
+        let child = command.spawn()?;
+        let interest = Interest::READ;
+        let process = WorkerProcess {
+            id: worker,
+            slot,
+            mark,
+            channel: ours.map(Channel::new),
+            interest,
+            ending: Ending::default(),
+            reason: None,
+            wishes: VecDeque::new(),
+            process: Some((child.pid, child.pidfd)),
+        };
+        self.watch(&process).inspect_err(|_| process.signal_group(Signal::KILL))?;
+        let output = match (child.stdout, child.stderr) {
+            (Some(stdout), Some(stderr)) => Some(Output { stdout, stderr }),
+            (_, _) => None,
+        };
+        Ok((process, output))
+    }
+
+    fn watch(&self, worker: &WorkerProcess) -> std::io::Result<()> {
+        if let Some((_, pidfd)) = &worker.process {
+            self.poller.add(pidfd.as_fd(), Token::Process(worker.id).pack(), Interest::READ)?;
+        }
+        if let Some(channel) = &worker.channel {
+            self.poller.add(channel.fd(), Token::Channel(worker.id).pack(), worker.interest)?;
+        }
+        Ok(())
+    }
+}
