@@ -13,8 +13,9 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use oneport_sys::listen::{
-    LocalAddress, Reuse, SocketKind, UnixMode, V6, bind_tcp, bind_udp, bind_unix, chmod_unix, is_listening,
-    local_address, set_nonblocking, socket_kind, start_listening, unlink_if_ours,
+    LocalAddress, Reuse, SocketKind, UnixMode, V6, bind_tcp, bind_udp, bind_unix, chmod_unix,
+    interface_index, is_listening, local_address, set_nonblocking, socket_kind, start_listening,
+    unlink_if_ours,
 };
 
 fn address_of(fd: &OwnedFd) -> SocketAddr {
@@ -240,4 +241,13 @@ fn non_blocking_mode_reaches_every_duplicate() {
     let two = one.try_clone().unwrap();
     set_nonblocking(one.as_fd()).unwrap();
     assert!(rustix::fs::fcntl_getfl(&two).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
+}
+
+#[test]
+fn an_interface_has_the_number_the_kernel_gave_it() {
+    let number: u32 = fs::read_to_string("/sys/class/net/lo/ifindex").unwrap().trim().parse().unwrap();
+    assert_eq!(interface_index("lo").unwrap(), number);
+    assert_eq!(errno(interface_index("no-such-if")), Some(libc::ENODEV));
+    assert!(interface_index(&"x".repeat(300)).is_err());
+    assert!(interface_index("").is_err());
 }

@@ -4,7 +4,7 @@ mod common;
 
 use std::os::fd::AsFd;
 
-use oneport_sys::process::{Exit, Pid, Signal, cpus, own_pid, reap, signal, signal_group};
+use oneport_sys::process::{Exit, Pid, Signal, cpus, own_pid, peek, reap, signal, signal_group};
 
 use common::{Running, command, read_line};
 
@@ -19,6 +19,19 @@ fn an_exit_is_a_code_or_a_signal_and_is_taken_once() {
     assert_eq!(reap(child.0.pidfd.as_fd()).unwrap(), None);
     signal(child.0.pidfd.as_fd(), Signal::TERM).unwrap();
     assert_eq!(child.wait(), Exit::Signal(15));
+}
+
+#[test]
+fn an_exit_that_was_only_looked_at_can_still_be_taken() {
+    let child = Running::start(command("sh", &["-c", "read line; exit 4"]));
+    let running = Running::start(command("sleep", &["1000"]));
+    common::wait_readable(&child.0.pidfd);
+    assert_eq!(peek(running.0.pidfd.as_fd()).unwrap(), None);
+    for _ in 0..2 {
+        assert_eq!(peek(child.0.pidfd.as_fd()).unwrap(), Some(Exit::Code(4)));
+    }
+    assert_eq!(child.wait(), Exit::Code(4));
+    assert_eq!(peek(child.0.pidfd.as_fd()).unwrap_err().raw_os_error(), Some(libc::ECHILD));
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, getsockname, sockopt};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, getsockname, socket_with, sockopt,
+};
 
 /// What kind of socket a descriptor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +89,6 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// The number of a network interface, the zone of a link-local address. `ENODEV`: there is none of that name.
 pub fn interface_index(name: &str) -> io::Result<u32> {
-    let any = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
+    let any = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     Ok(rustix::net::netdevice::name_to_index(&any, name)?)
 }
