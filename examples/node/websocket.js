@@ -10,6 +10,7 @@ const server = http.createServer((req, res) => {
 server.on('upgrade', (req, socket) => {
   const accept = crypto.createHash('sha1').update(req.headers['sec-websocket-key'] + GUID).digest('base64');
   socket.on('error', () => {});
+  socket.on('end', () => socket.end()); // HTTP sockets stay half open by themselves
   socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
     `Sec-WebSocket-Accept: ${accept}\r\n\r\n`);
   send(socket, `welcome from ${process.pid}`);

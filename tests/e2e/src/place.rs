@@ -5,11 +5,14 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The `oneport` binary of the profile these tests were built with.
+/// The `oneport` binary: the one named by `ONEPORT_BIN`, else that of the profile these tests were built with.
 ///
 /// # Panics
 /// If it was not built.
 pub fn oneport() -> PathBuf {
+    if let Some(path) = std::env::var_os("ONEPORT_BIN") {
+        return path.into();
+    }
     let me = std::env::current_exe().expect("a running test has a path");
     let built =
         me.ancestors().nth(2).expect("test executables live in target/<profile>/deps").join("oneport");
