@@ -1,2 +1,37 @@
-//! Placeholder.
-fn main() {}
+//! The command `oneport`. This file only chooses the command and turns what came of it into an exit code:
+//! 0 done, 1 failed, 2 usage, 70 a bug of ours, 130 interrupted a second time.
+
+mod args;
+mod commands;
+mod error;
+mod output;
+mod program;
+mod render;
+mod signals;
+mod strangers;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Verb};
+use error::Failure;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return error::explain_usage(&error),
+    };
+    let done = match args.verb {
+        Verb::Run(run) => commands::run::run(&run),
+        Verb::Demo(demo) => commands::demo::run(&demo),
+        Verb::Hello => commands::hello::run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// What a command comes to.
+type Done = Result<ExitCode, Failure>;

@@ -1,9 +1,10 @@
 //! The owner's handle on a primary. The primary itself runs on a thread of its own, so it fits any runtime and
 //! none; commands go in through a queue, events come out through another.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use oneport_core::WorkerId;
@@ -25,6 +26,17 @@ pub(crate) const MESSAGES_WAITING: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Cluster {
     commands: Commands,
+    roster: Roster,
+}
+
+/// The processes of living workers. Held while one is born, so that nobody takes a newborn for a stranger.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Roster(Arc<Mutex<HashSet<i32>>>);
+
+impl Roster {
+    pub(crate) fn hold(&self) -> MutexGuard<'_, HashSet<i32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The way into a primary's thread.
@@ -76,13 +88,15 @@ impl Cluster {
         let (events, received) = events::unbounded_channel();
         let backlog = Arc::new(Backlog::default());
         let commands = Commands { sender, waker };
-        let primary = Primary::new(settings, receiver, commands.clone(), events, backlog.clone())
-            .map_err(Kind::StartPrimary)?;
+        let roster = Roster::default();
+        let primary =
+            Primary::new(settings, receiver, commands.clone(), events, backlog.clone(), roster.clone())
+                .map_err(Kind::StartPrimary)?;
         thread::Builder::new()
             .name("oneport-primary".into())
             .spawn(move || primary.run())
             .map_err(Kind::StartPrimary)?;
-        Ok((Cluster { commands: commands.clone() }, Events { receiver: received, backlog, commands }))
+        Ok((Cluster { commands: commands.clone(), roster }, Events { receiver: received, backlog, commands }))
     }
 
     /// Keeps this many supervised workers: starts missing ones, asks surplus ones to leave.
@@ -142,6 +156,15 @@ impl Cluster {
     /// When the primary has ended, or the text is not JSON.
     pub fn send(&self, worker: WorkerId, json: impl Into<String>) -> Result<()> {
         self.command(Command::Send { worker, json: json.into() })
+    }
+
+    /// Calls `act` unless `pid` is a living worker of this cluster, and keeps workers from being born meanwhile.
+    /// For programs that are PID 1 or a subreaper and wait for orphans: a worker belongs to its primary.
+    pub fn unless_worker(&self, pid: i32, act: impl FnOnce()) {
+        let held = self.roster.hold();
+        if !held.contains(&pid) {
+            act();
+        }
     }
 
     fn command(&self, command: Command) -> Result<()> {

@@ -30,7 +30,8 @@ pub use cluster::{Cluster, Events};
 pub use error::{Error, Result};
 pub use event::{Address, AddressKind, Event, Output, WorkerRef};
 pub use oneport_core::{
-    Attach, EndCause, Exit, Phase, Policy, Readiness, ReloadFailure, Settings as Conduct, Slot, StopWith, WorkerId,
+    Attach, EndCause, Exit, Phase, Policy, Readiness, ReloadFailure, Settings as Conduct, Slot, StopWith,
+    WorkerId,
 };
 pub use settings::{Settings, Stdio, scheduling_policy_of};
 pub use worker::{TcpListener, Worker, is_primary, is_worker, worker};

@@ -2,7 +2,9 @@
 
 use std::os::fd::AsFd;
 
-use oneport_core::{ConnId, EndCause, Effect, Errno, Event as Core, Notice, PortId, QuerySeq, ReplyOutcome, WorkerId};
+use oneport_core::{
+    ConnId, Effect, EndCause, Errno, Event as Core, Notice, PortId, QuerySeq, ReplyOutcome, WorkerId,
+};
 use oneport_sys::poll::Interest;
 use oneport_wire::node::errno::Errno as WireErrno;
 use oneport_wire::node::message::{FromPrimary, Json, Outcome};
@@ -31,7 +33,9 @@ impl Primary {
             }
             Effect::EndTree { worker, grace } => self.end_tree(worker, grace),
             Effect::Forget { worker } => self.forget(worker),
-            Effect::TellDisconnect { worker } => self.say(worker, |seq| FromPrimary::Disconnect { seq: Some(seq) }),
+            Effect::TellDisconnect { worker } => {
+                self.say(worker, |seq| FromPrimary::Disconnect { seq: Some(seq) })
+            }
             Effect::Acknowledge { worker, seq: QuerySeq(ack) } => {
                 self.say(worker, |seq| FromPrimary::Acknowledge { ack, seq: Some(seq) });
             }
@@ -189,7 +193,9 @@ impl Primary {
                 let reason = reason.unwrap_or_else(|| condemned_for(cause).to_owned());
                 Event::Condemned { worker: self.name(worker), reason }
             }
-            Notice::Died { worker, slot: _, exit, cause } => Event::Died { worker: self.name(worker), exit, cause },
+            Notice::Died { worker, slot: _, exit, cause } => {
+                Event::Died { worker: self.name(worker), exit, cause }
+            }
             Notice::Restarting { slot, delay } => Event::Restarting { slot, delay },
             Notice::Errored { slot, restarts } => Event::Errored { slot, restarts },
             Notice::AllErrored => Event::AllErrored,

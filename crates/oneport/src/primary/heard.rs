@@ -54,7 +54,9 @@ impl Primary {
 
     fn read_channel(&mut self, worker: WorkerId, effects: &mut Effects) {
         for _ in 0..READS {
-            let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
+            let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else {
+                return;
+            };
             if !channel.wants_read() {
                 return;
             }
@@ -88,7 +90,9 @@ impl Primary {
             let Some(heard) = self.hear(worker) else { return true };
             match heard {
                 Heard::Nothing => {}
-                Heard::Answer(conn, accepted) => self.happen(Core::Answered { worker, conn, accepted }, effects),
+                Heard::Answer(conn, accepted) => {
+                    self.happen(Core::Answered { worker, conn, accepted }, effects)
+                }
                 Heard::NotReceived(conn) => self.happen(Core::NotReceived { worker, conn }, effects),
                 Heard::Online => self.happen(Core::Online { worker }, effects),
                 Heard::Query(seq, Some(query)) => self.happen(Core::Query { worker, seq, query }, effects),
@@ -132,16 +136,18 @@ impl Primary {
             FromWorker::HandleNack => match channel.nacked() {
                 Ok(Receipt::Nothing) => Heard::Nothing,
                 Ok(Receipt::ConnectionLost(conn)) => Heard::NotReceived(conn),
-                Ok(Receipt::SocketLost) => {
-                    Heard::Violation("cannot share socket: the worker could not receive its descriptor".into())
-                }
+                Ok(Receipt::SocketLost) => Heard::Violation(
+                    "cannot share socket: the worker could not receive its descriptor".into(),
+                ),
                 Err(_) => Heard::Violation("cannot match refusal: no descriptor is under way".into()),
             },
             FromWorker::Answer { ack, accepted, .. } => match channel.answered(ack) {
                 Some(conn) => Heard::Answer(conn, accepted == Some(true)),
                 // A program may send `{cmd: 'NODE_CLUSTER', ack: -1}` itself; Node ignores it.
                 None if ack < 0 => Heard::Nothing,
-                None => Heard::Violation(format!("cannot match answer: nothing was asked under number {ack}")),
+                None => {
+                    Heard::Violation(format!("cannot match answer: nothing was asked under number {ack}"))
+                }
             },
             FromWorker::Online { .. } => Heard::Online,
             FromWorker::Query { seq, query } => {

@@ -25,7 +25,7 @@ use oneport_sys::waker::Waker;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::error;
 
-use crate::cluster::{Backlog, Commands};
+use crate::cluster::{Backlog, Commands, Roster};
 use crate::event::Event;
 use crate::settings::Settings;
 
@@ -57,6 +57,7 @@ pub(crate) struct Primary {
     waker: Arc<Waker>,
     events: UnboundedSender<Event>,
     backlog: Arc<Backlog>,
+    roster: Roster,
     workers: HashMap<WorkerId, WorkerProcess>,
     ports: HashMap<PortId, PortSocket>,
     /// Accepted and not settled.
@@ -74,6 +75,7 @@ impl Primary {
         own_commands: Commands,
         events: UnboundedSender<Event>,
         backlog: Arc<Backlog>,
+        roster: Roster,
     ) -> io::Result<Primary> {
         let poller = Poller::new()?;
         let waker = own_commands.waker();
@@ -87,6 +89,7 @@ impl Primary {
             waker,
             events,
             backlog,
+            roster,
             workers: HashMap::new(),
             ports: HashMap::new(),
             conns: HashMap::new(),

@@ -2,7 +2,6 @@
 //! order, because a process number belongs to its process until it is reaped, and because answers of a dead
 //! worker may lie unread.
 
-use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -92,11 +91,12 @@ impl Primary {
         }
         self.hear_out(worker, effects);
         let Some(w) = self.workers.get_mut(&worker) else { return };
-        if let Some((_, pidfd)) = &w.process
-            && let Err(cause) = process::reap(pidfd.as_fd())
-            && cause.kind() != io::ErrorKind::NotFound
-        {
-            warn!(%cause, worker = worker.0, "cannot reap");
+        if let Some((pid, pidfd)) = &w.process {
+            let mut roster = self.roster.hold();
+            if let Err(cause) = process::reap(pidfd.as_fd()) {
+                warn!(%cause, worker = worker.0, "cannot reap");
+            }
+            roster.remove(&pid.get());
         }
         self.happen(Core::Gone { worker }, effects);
     }
@@ -104,7 +104,9 @@ impl Primary {
     /// Nobody holds the other end any more, so this comes to an end; a breach of the protocol ends it too.
     fn hear_out(&mut self, worker: WorkerId, effects: &mut Effects) {
         loop {
-            let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
+            let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else {
+                return;
+            };
             match channel.receive() {
                 Ok(Read::Data) => {}
                 Ok(Read::Empty | Read::End) | Err(_) => return,

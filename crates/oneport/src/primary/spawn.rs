@@ -143,9 +143,14 @@ impl Primary {
         command.env.retain(|(name, _)| {
             ![env::CHANNEL_FD, env::UNIQUE_ID, env::SERIALIZATION_MODE].iter().any(|ours| name == ours)
         });
-        command.env.extend(set.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
+        command
+            .env
+            .extend(set.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
 
+        let mut roster = self.roster.hold();
         let child = command.spawn()?;
+        roster.insert(child.pid.get());
+        drop(roster);
         let interest = Interest::READ;
         let process = WorkerProcess {
             id: worker,

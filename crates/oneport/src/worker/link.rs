@@ -124,9 +124,10 @@ impl Link {
                 Answer::HandedOver { key, sockname, connections }
             }
             (Outcome::Shared { .. }, Some(socket)) => Answer::Socket { key, socket },
-            (Outcome::Shared { .. }, None) => {
-                Answer::Failed(io::Error::new(io::ErrorKind::InvalidData, "the primary's socket did not arrive"))
-            }
+            (Outcome::Shared { .. }, None) => Answer::Failed(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the primary's socket did not arrive",
+            )),
             (Outcome::Failed { errno }, _) => Answer::Failed(io::Error::from_raw_os_error(errno.to_os())),
         })
     }

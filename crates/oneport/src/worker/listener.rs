@@ -27,7 +27,11 @@ enum Kind {
     /// A socket of this process, alone or shared with siblings.
     Socket { socket: TokioListener, _membership: Option<Membership> },
     /// Connections come over the channel.
-    HandedOver { connections: Mutex<mpsc::Receiver<std::os::fd::OwnedFd>>, local: SocketAddr, _membership: Membership },
+    HandedOver {
+        connections: Mutex<mpsc::Receiver<std::os::fd::OwnedFd>>,
+        local: SocketAddr,
+        _membership: Membership,
+    },
 }
 
 /// Being one of a port's listeners; dropping it tells the primary.
@@ -102,7 +106,10 @@ impl TcpListener {
             Kind::HandedOver { connections, .. } => loop {
                 let connection = connections.lock().await.recv().await;
                 let Some(connection) = connection else {
-                    return Err(io::Error::new(io::ErrorKind::BrokenPipe, "cannot accept: this worker is leaving"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::BrokenPipe,
+                        "cannot accept: this worker is leaving",
+                    ));
                 };
                 let stream = std::net::TcpStream::from(connection);
                 stream.set_nonblocking(true)?;

@@ -74,3 +74,10 @@ pub(crate) fn read_bounded(path: &str) -> io::Result<Vec<u8>> {
 fn unreadable() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "cannot read process table: unexpected format")
 }
+
+/// Children of this process that have ended and were not waited for yet.
+pub fn zombie_children() -> Vec<Pid> {
+    let own = crate::process::own_pid().get();
+    let stat_of = |pid: &Pid| read_stat(*pid).is_ok_and(|stat| stat.parent == own && !stat.is_live());
+    all_pids().into_iter().filter(stat_of).collect()
+}

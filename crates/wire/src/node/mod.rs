@@ -5,8 +5,8 @@
 pub mod env;
 pub mod errno;
 pub mod frame;
-pub mod key;
 pub mod inbox;
+pub mod key;
 pub mod message;
 
 pub use frame::LineBuffer;

@@ -1,0 +1,5 @@
+//! One file per verb.
+
+pub(crate) mod demo;
+pub(crate) mod hello;
+pub(crate) mod run;

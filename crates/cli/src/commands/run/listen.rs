@@ -1,0 +1,49 @@
+//! Explaining why a worker cannot have the address it asked for: who holds it, or which right is missing.
+//! Told once per address, until somebody listens there.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use oneport::{Address, AddressKind, WorkerRef};
+use oneport_sys::proc::{holder_of, holder_of_unix};
+
+use super::Run;
+
+impl Run {
+    pub(super) fn explain_refusal(&mut self, _worker: WorkerRef, address: &Address, error: &io::Error) {
+        if !self.refused.insert(address.text.clone()) {
+            return;
+        }
+        match error.kind() {
+            ErrorKind::AddrInUse => {
+                let holder = holder(address).map(|(pid, command)| (pid.get(), command));
+                self.teller.taken(address, holder);
+            }
+            ErrorKind::PermissionDenied if address.kind == AddressKind::Unix => {
+                let hint = "the directory must exist and be writable";
+                self.teller.error(&format!("cannot listen on `{address}`: permission denied"), Some(hint));
+            }
+            ErrorKind::PermissionDenied => {
+                let hint = "ports below 1024 need CAP_NET_BIND_SERVICE; or choose a port from 1024 up";
+                self.teller.error(&format!("cannot listen on `{address}`: permission denied"), Some(hint));
+            }
+            _ => self.teller.error(&format!("cannot listen on `{address}`: {error}"), None),
+        }
+    }
+}
+
+fn holder(address: &Address) -> Option<(oneport_sys::process::Pid, String)> {
+    match address.kind {
+        AddressKind::Unix => holder_of_unix(Path::new(&address.text)),
+        AddressKind::Tcp => holder_of(socket_address(&address.text)?),
+        AddressKind::Udp => None,
+    }
+}
+
+/// Node prints an IPv6 address without brackets.
+fn socket_address(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.rsplit_once(':')?;
+    let ip = if host.is_empty() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { host.parse().ok()? };
+    Some(SocketAddr::new(ip, port.parse().ok()?))
+}

@@ -1,0 +1,109 @@
+//! Failures as people read them: `error: cannot <verb> <object>: <cause>` and, when a remedy is known, ` hint:`.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use anstream::eprintln;
+use anstyle::{AnsiColor, Style};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Exit code for a command line that cannot be understood.
+const USAGE: u8 = 2;
+
+/// A command that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    /// The operation failed.
+    pub(crate) fn new(message: impl Display) -> Failure {
+        Failure { message: message.to_string(), hint: None, code: 1 }
+    }
+
+    /// What was asked for cannot be done as it was put.
+    pub(crate) fn usage(message: impl Display) -> Failure {
+        Failure { message: message.to_string(), hint: None, code: USAGE }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Display) -> Failure {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// Prints it and gives its exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        print(&self.message, self.hint.as_deref());
+        ExitCode::from(self.code)
+    }
+}
+
+fn print(message: &str, hint: Option<&str>) {
+    let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+    eprintln!("{red}error{red:#}: {message}");
+    if let Some(hint) = hint {
+        let cyan = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
+        eprintln!(" {cyan}hint{cyan:#}: {hint}");
+    }
+}
+
+/// Words what clap found, in our form.
+pub(crate) fn explain_usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A closed terminal is not worth a word.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(USAGE);
+    }
+    let context = |kind| error.get(kind).map(text);
+    let option = context(ContextKind::InvalidArg).unwrap_or_default();
+    let option = option.split_whitespace().next().unwrap_or_default();
+    let value = context(ContextKind::InvalidValue).unwrap_or_default();
+    let message = match error.kind() {
+        ErrorKind::UnknownArgument => format!("cannot use option `{option}`: there is no such option"),
+        ErrorKind::InvalidSubcommand => {
+            let verb = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("cannot use command `{verb}`: there is no such command")
+        }
+        ErrorKind::InvalidValue if value.is_empty() => {
+            format!("cannot use option `{option}`: it needs a value")
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            let cause =
+                cause.or_else(|| context(ContextKind::ValidValue).map(|valid| format!("not one of {valid}")));
+            format!(
+                "cannot use `{value}` for `{option}`: {}",
+                cause.unwrap_or_else(|| "not valid".to_owned())
+            )
+        }
+        ErrorKind::ArgumentConflict => {
+            format!("cannot use option `{option}`: given twice or against another")
+        }
+        _ => {
+            let first = error.to_string();
+            let first = first.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            format!("cannot understand the command line: {first}")
+        }
+    };
+    let near = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
+    let hint = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`oneport run --help` lists what there is".to_owned(),
+    };
+    Failure::usage(message).hint(hint).report()
+}
+
+fn text(value: &ContextValue) -> String {
+    match value {
+        ContextValue::String(text) => text.clone(),
+        ContextValue::Strings(texts) => texts.join(", "),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,271 @@
+//! The life of an app, told as Node's own cluster example tells it: primary, workers started, address, deaths.
+//! One function per thing that can be said; text for people, JSON for programs, the same facts in both.
+
+use anstream::eprintln;
+use oneport::{Address, AddressKind, EndCause, Exit, ReloadFailure, Slot, WorkerRef};
+use oneport_sys::process::Signal;
+use serde_json::{Map, Value, json};
+
+use super::span;
+use crate::args::LogFormat;
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Loudness {
+    /// Only what went wrong.
+    Quiet,
+    Normal,
+    /// Every transition.
+    Verbose,
+}
+
+pub(crate) struct Teller {
+    pub(crate) format: LogFormat,
+    pub(crate) loudness: Loudness,
+    pub(crate) app: String,
+}
+
+impl Teller {
+    /// Tells one thing, if it is loud enough. `fields` are the facts, `text` is the sentence.
+    fn tell(&self, loudness: Loudness, event: &str, fields: Value, text: &str) {
+        match self.format {
+            LogFormat::Json => {
+                let mut object = Map::new();
+                object.insert("event".into(), event.into());
+                object.insert("app".into(), self.app.as_str().into());
+                if let Value::Object(fields) = fields {
+                    object.extend(fields);
+                }
+                eprintln!("{}", Value::Object(object));
+            }
+            LogFormat::Text if loudness <= self.loudness && !text.is_empty() => eprintln!("{text}"),
+            LogFormat::Text => {}
+        }
+    }
+
+    pub(crate) fn primary(&self, pid: i32, title: &str, instances: u32, policy: &str, why: &str) {
+        let workers = if instances == 1 { "1 worker".to_owned() } else { format!("{instances} workers") };
+        self.tell(
+            Loudness::Normal,
+            "primary",
+            json!({"pid": pid, "command": title, "instances": instances, "policy": policy, "why": why}),
+            &format!("Primary {pid} is running `{title}`: {workers}, policy {policy} ({why})"),
+        );
+    }
+
+    pub(crate) fn started(&self, worker: WorkerRef) {
+        self.tell(Loudness::Normal, "started", facts(worker), &format!("worker {} started", worker.pid));
+    }
+
+    /// Something that is of interest only to who looks closely.
+    pub(crate) fn step(&self, event: &str, worker: WorkerRef) {
+        self.tell(Loudness::Verbose, event, facts(worker), &format!("worker {} {event}", worker.pid));
+    }
+
+    /// `first`: nobody has listened there before.
+    pub(crate) fn listening(&self, worker: WorkerRef, address: &Address, first: bool) {
+        let kind = match address.kind {
+            AddressKind::Tcp => "tcp",
+            AddressKind::Unix => "unix",
+            AddressKind::Udp => "udp",
+        };
+        let mut fields = facts(worker);
+        fields["address"] = address.text.as_str().into();
+        fields["kind"] = kind.into();
+        let (loudness, text) = match first {
+            true => (Loudness::Normal, format!("listening on {address}")),
+            false => (Loudness::Verbose, format!("worker {} listening on {address}", worker.pid)),
+        };
+        self.tell(loudness, "listening", fields, &text);
+    }
+
+    pub(crate) fn died(&self, worker: WorkerRef, exit: Exit, cause: EndCause) {
+        let mut fields = facts(worker);
+        let (code, signal) = match exit {
+            Exit::Code(code) => (Value::from(code), Value::Null),
+            Exit::Signal(signal) => (Value::Null, Value::from(signal_name(signal))),
+            Exit::NotSpawned => (Value::Null, Value::Null),
+        };
+        fields["code"] = code;
+        fields["signal"] = signal;
+        fields["expected"] = is_expected(cause).into();
+        fields["why"] = cause_name(cause).into();
+        let how = exit_words(exit);
+        let text = match cause {
+            EndCause::Asked | EndCause::Voluntary => format!("worker {} left ({how})", worker.pid),
+            EndCause::ByItself
+            | EndCause::Violation
+            | EndCause::Hung
+            | EndCause::NotReady
+            | EndCause::Killed => {
+                format!("worker {} died ({how})", worker.pid)
+            }
+        };
+        self.tell(if is_expected(cause) { Loudness::Normal } else { Loudness::Quiet }, "died", fields, &text);
+    }
+
+    pub(crate) fn restarting(&self, slot: Slot, delay: std::time::Duration) {
+        self.tell(
+            Loudness::Normal,
+            "restarting",
+            json!({"slot": slot.0, "delay_ms": delay.as_millis() as u64}),
+            &format!("slot {slot} starts again in {}", span(delay)),
+        );
+    }
+
+    pub(crate) fn errored(&self, slot: Slot, restarts: u32, last: &[String]) {
+        let text = format!(
+            "slot {slot} is given up: {restarts} workers in a row ended before --min-uptime{}",
+            quoted(last)
+        );
+        let fields = json!({"slot": slot.0, "restarts": restarts, "last_stderr": trimmed(last)});
+        self.tell(Loudness::Quiet, "errored", fields, &text);
+    }
+
+    pub(crate) fn violation(&self, worker: WorkerRef, reason: &str) {
+        let mut fields = facts(worker);
+        fields["reason"] = reason.into();
+        self.tell(Loudness::Quiet, "violation", fields, &format!("worker {} is ended: {reason}", worker.pid));
+    }
+
+    pub(crate) fn reload(&self, workers: usize) {
+        let text = format!("reload: replacing {workers} workers, the new one first");
+        self.tell(Loudness::Normal, "reload", json!({"workers": workers}), &text);
+    }
+
+    pub(crate) fn replaced(&self, slot: Slot, worker: WorkerRef) {
+        let mut fields = facts(worker);
+        fields["slot"] = slot.0.into();
+        self.tell(
+            Loudness::Normal,
+            "replaced",
+            fields,
+            &format!("reload: slot {slot} is worker {} now", worker.pid),
+        );
+    }
+
+    pub(crate) fn reloaded(&self, replaced: usize, took: std::time::Duration) {
+        let fields = json!({"replaced": replaced, "ms": took.as_millis() as u64});
+        let text = format!("reload done: {replaced} workers in {}", span(took));
+        self.tell(Loudness::Normal, "reloaded", fields, &text);
+    }
+
+    pub(crate) fn reload_aborted(
+        &self,
+        slot: Slot,
+        worker: WorkerRef,
+        failure: ReloadFailure,
+        replaced: usize,
+        last: &[String],
+    ) {
+        let reason = match failure {
+            ReloadFailure::Died(exit) => {
+                format!("the new worker ended before it was proven ({})", exit_words(exit))
+            }
+            ReloadFailure::NotReady(limit) => format!("the new worker was not ready within {}", span(limit)),
+            ReloadFailure::Condemned(cause) => {
+                format!("the new worker had to be ended ({})", cause_name(cause))
+            }
+            ReloadFailure::Interrupted => "it was interrupted".to_owned(),
+        };
+        let mixed = match replaced {
+            0 => "the old workers serve on".to_owned(),
+            n => format!("mixed: {n} new and otherwise old workers serve on"),
+        };
+        let text = format!("reload aborted at slot {slot}: {reason}; {mixed}{}", quoted(last));
+        let mut fields = facts(worker);
+        fields["slot"] = slot.0.into();
+        fields["reason"] = reason.into();
+        fields["replaced"] = replaced.into();
+        fields["last_stderr"] = trimmed(last).into();
+        self.tell(Loudness::Quiet, "reload_aborted", fields, &text);
+    }
+
+    /// Somebody else holds an address.
+    pub(crate) fn taken(&self, address: &Address, holder: Option<(i32, String)>) {
+        let (pid, command) = match &holder {
+            Some((pid, command)) => (Value::from(*pid), Value::from(command.as_str())),
+            None => (Value::Null, Value::Null),
+        };
+        let by = match holder {
+            Some((pid, command)) => format!("pid {pid} ({command}) holds it"),
+            None => "somebody else holds it".to_owned(),
+        };
+        let fields = json!({"address": address.text, "pid": pid, "command": command});
+        self.tell(
+            Loudness::Quiet,
+            "taken",
+            fields,
+            &format!("cannot listen on `{address}`: address already in use; {by}"),
+        );
+    }
+
+    /// Worth knowing, not wrong.
+    pub(crate) fn notice(&self, message: &str, hint: Option<&str>) {
+        let text = format!("note: {message}{}", hint_line(hint));
+        self.tell(Loudness::Normal, "notice", json!({"message": message, "hint": hint}), &text);
+    }
+
+    /// Wrong, and the app goes on.
+    pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
+        let text = format!("error: {message}{}", hint_line(hint));
+        self.tell(Loudness::Quiet, "error", json!({"message": message, "hint": hint}), &text);
+    }
+
+    pub(crate) fn stopped(&self) {
+        self.tell(Loudness::Normal, "stopped", json!({}), "stopped");
+    }
+}
+
+fn facts(worker: WorkerRef) -> Value {
+    json!({"worker": worker.id.0, "slot": worker.slot.map(|slot| slot.0), "pid": worker.pid})
+}
+
+fn hint_line(hint: Option<&str>) -> String {
+    hint.map(|hint| format!("\n hint: {hint}")).unwrap_or_default()
+}
+
+fn trimmed(lines: &[String]) -> Vec<&str> {
+    lines.iter().map(|line| line.trim_end_matches('\n')).collect()
+}
+
+fn quoted(lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let body: String = trimmed(lines).iter().map(|line| format!("\n  | {line}")).collect();
+    format!("\n  its last words on standard error:{body}")
+}
+
+fn is_expected(cause: EndCause) -> bool {
+    match cause {
+        EndCause::Asked | EndCause::Voluntary => true,
+        EndCause::ByItself | EndCause::Violation | EndCause::Hung | EndCause::NotReady | EndCause::Killed => {
+            false
+        }
+    }
+}
+
+fn cause_name(cause: EndCause) -> &'static str {
+    match cause {
+        EndCause::ByItself => "by itself",
+        EndCause::Voluntary => "voluntary",
+        EndCause::Asked => "asked",
+        EndCause::Violation => "protocol violation",
+        EndCause::Hung => "hung",
+        EndCause::NotReady => "not ready in time",
+        EndCause::Killed => "killed",
+    }
+}
+
+fn exit_words(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("code {code}"),
+        Exit::Signal(signal) => signal_name(signal),
+        Exit::NotSpawned => "could not be started".to_owned(),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    Signal::from_number(signal).map_or_else(|| format!("signal {signal}"), |signal| signal.name().to_owned())
+}

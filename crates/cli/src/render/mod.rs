@@ -1,0 +1,16 @@
+//! Words for people: the life of an app on standard error, as text or as one JSON object a line.
+
+pub(crate) mod life;
+
+use std::time::Duration;
+
+/// A time as people say it: `100 ms`, `1.5 s`.
+pub(crate) fn span(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else if time.subsec_millis() == 0 {
+        format!("{} s", time.as_secs())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
+}

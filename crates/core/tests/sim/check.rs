@@ -1,0 +1,397 @@
+//! What must hold after every step, whatever happened: judged from events and effects alone, by a second and much
+//! simpler bookkeeping than the core's own. A broken promise panics with the event that broke it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use oneport_core::{
+    Cluster, ConnId, Effect, Event, Mode, Notice, Phase, PortId, ReplyOutcome, Settings, Time, WorkerId,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Queue,
+    Worker(WorkerId),
+    /// The worker took it; the settling is due in this very step.
+    Taken,
+    Done,
+}
+
+#[derive(Clone, Debug)]
+struct SeenWorker {
+    phase: Phase,
+    ready: bool,
+    proven: bool,
+    flights: VecDeque<ConnId>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct SeenHolder {
+    scheduled: bool,
+    /// It refused since it last took something, so it may be resting.
+    refused: bool,
+    /// Number of the hand-off that served it last.
+    served: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Socket {
+    Opening,
+    Open,
+    Shutting,
+}
+
+#[derive(Clone, Debug)]
+struct SeenPort {
+    mode: Mode,
+    socket: Socket,
+    paused: bool,
+    holders: BTreeMap<WorkerId, SeenHolder>,
+}
+
+/// How much is asked for: a world that keeps its side of the contract gets every promise, one that sends events in
+/// any order still gets those about connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promises {
+    All,
+    Ownership,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Check {
+    settings: Settings,
+    promises: Promises,
+    conns: BTreeMap<ConnId, (PortId, At)>,
+    workers: BTreeMap<WorkerId, SeenWorker>,
+    ports: BTreeMap<PortId, SeenPort>,
+    hand_offs: u64,
+    exhausted: bool,
+    ending: bool,
+    stopped: bool,
+}
+
+impl Check {
+    pub(crate) fn new(settings: Settings, promises: Promises) -> Check {
+        let settings =
+            Settings { credits: settings.credits.max(1), queue: settings.queue.max(1), ..settings };
+        Check {
+            settings,
+            promises,
+            conns: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            hand_offs: 0,
+            exhausted: false,
+            ending: false,
+            stopped: false,
+        }
+    }
+
+    pub(crate) fn live(&self) -> Vec<WorkerId> {
+        self.workers.keys().copied().collect()
+    }
+
+    pub(crate) fn flights(&self, worker: WorkerId) -> Vec<ConnId> {
+        self.workers.get(&worker).map_or(Vec::new(), |w| w.flights.iter().copied().collect())
+    }
+
+    pub(crate) fn holder(&self, conn: ConnId) -> Option<WorkerId> {
+        match self.conns.get(&conn).map(|&(_, at)| at) {
+            Some(At::Worker(worker)) => Some(worker),
+            Some(At::Queue | At::Taken | At::Done) | None => None,
+        }
+    }
+
+    pub(crate) fn is_done(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|&(_, at)| at == At::Done)
+    }
+
+    pub(crate) fn is_paused(&self, port: PortId) -> bool {
+        self.ports[&port].paused
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Ports on which a connection may be accepted.
+    pub(crate) fn accepting(&self) -> Vec<PortId> {
+        let open = |p: &SeenPort| p.mode == Mode::RoundRobin && p.socket == Socket::Open && !p.paused;
+        self.ports.iter().filter(|(_, p)| open(p)).map(|(&port, _)| port).collect()
+    }
+
+    pub(crate) fn held_by(&self, worker: WorkerId) -> Vec<PortId> {
+        let held = self.ports.iter().filter(|(_, p)| p.holders.contains_key(&worker));
+        held.map(|(&port, _)| port).collect()
+    }
+
+    pub(crate) fn port_exists(&self, port: PortId) -> bool {
+        self.ports.contains_key(&port)
+    }
+
+    fn unanswered(&self, at: At) -> usize {
+        self.conns.values().filter(|(_, a)| *a == at).count()
+    }
+
+    /// What an event means by itself.
+    pub(crate) fn before(&mut self, event: &Event) {
+        match *event {
+            Event::Accepted { port, conn } => {
+                assert!(
+                    self.conns.insert(conn, (port, At::Queue)).is_none(),
+                    "the world used {conn:?} twice"
+                );
+            }
+            Event::Answered { worker, conn, accepted } => self.give(worker, conn, accepted),
+            Event::NotReceived { worker, conn } => self.give(worker, conn, false),
+            Event::Gone { worker } | Event::SpawnFailed { worker } => {
+                for conn in
+                    self.workers.get_mut(&worker).map(|w| std::mem::take(&mut w.flights)).unwrap_or_default()
+                {
+                    self.place(conn, At::Queue);
+                }
+                self.ports.values_mut().for_each(|p| drop(p.holders.remove(&worker)));
+            }
+            Event::Listening { worker }
+                if self.workers.get(&worker).is_some_and(|w| !w.phase.is_leaving()) =>
+            {
+                let holders = self.ports.values_mut().filter_map(|p| p.holders.get_mut(&worker));
+                holders.for_each(|h| h.scheduled = true);
+            }
+            Event::Closed { worker, port } => {
+                self.ports.get_mut(&port).map(|p| p.holders.remove(&worker));
+            }
+            Event::PortOpened { port, outcome } => match (self.ports.get_mut(&port), outcome) {
+                (Some(p), Ok(())) if p.socket == Socket::Opening => p.socket = Socket::Open,
+                (Some(p), Err(_)) if p.socket == Socket::Opening => drop(self.ports.remove(&port)),
+                _ => {}
+            },
+            Event::AcceptExhausted { .. } => self.exhausted = true,
+            Event::Stop | Event::StopNow => self.ending = true,
+            _ => {}
+        }
+    }
+
+    fn give(&mut self, worker: WorkerId, conn: ConnId, accepted: bool) {
+        let Some(&(port, At::Worker(holder))) = self.conns.get(&conn) else { return };
+        if holder != worker {
+            return;
+        }
+        self.place(conn, if accepted { At::Taken } else { At::Queue });
+        self.workers.get_mut(&worker).expect("it holds something").flights.retain(|c| *c != conn);
+        if let Some(h) = self.ports.get_mut(&port).and_then(|p| p.holders.get_mut(&worker)) {
+            h.refused = !accepted;
+        }
+    }
+
+    fn place(&mut self, conn: ConnId, at: At) {
+        self.conns.get_mut(&conn).expect("a connection of this world").1 = at;
+    }
+
+    /// Judges what the core did about it.
+    pub(crate) fn after(&mut self, now: Time, event: &Event, fx: &[Effect], cluster: &Cluster) {
+        let wanted = if let Event::Scale(n) = event { *n as usize } else { 0 };
+        let open = self.unanswered(At::Queue) + self.workers.len() * self.settings.credits as usize;
+        let bound = 64 + 10 * (self.workers.len() + self.ports.len() + open + wanted);
+        assert!(fx.len() <= bound, "{} effects of {event:?}", fx.len());
+        for effect in fx {
+            self.effect(event, effect);
+        }
+        assert_eq!(self.unanswered(At::Taken), 0, "not settled after {event:?}");
+        assert_eq!(cluster.queued(), self.unanswered(At::Queue), "queued() after {event:?}: {fx:#?}");
+        for (&worker, seen) in &self.workers {
+            assert_eq!(cluster.phase(worker), Some(seen.phase), "phase of {worker} after {event:?}");
+            assert_eq!(
+                cluster.in_flight(worker),
+                seen.flights.len(),
+                "in_flight of {worker} after {event:?}"
+            );
+        }
+        if *event == Event::Tick {
+            let next = cluster.next_deadline();
+            assert!(next.is_none_or(|at| at > now), "would spin: {next:?} is due after a tick at {now:?}");
+        }
+        if self.stopped {
+            assert_eq!(cluster.next_deadline(), None, "a deadline after the end");
+            assert!(self.workers.is_empty(), "workers outlive the end");
+            assert_eq!(self.unanswered(At::Queue), 0, "connections outlive the end");
+        }
+        if self.promises == Promises::All {
+            self.nobody_waits_in_vain(event, fx);
+            self.accepting_follows_the_queue(event);
+        }
+    }
+
+    fn effect(&mut self, event: &Event, effect: &Effect) {
+        match effect {
+            Effect::Spawn { worker, .. } => {
+                let seen = SeenWorker {
+                    phase: Phase::Starting,
+                    ready: false,
+                    proven: false,
+                    flights: VecDeque::new(),
+                };
+                assert!(self.workers.insert(*worker, seen).is_none(), "{worker} is spawned twice");
+            }
+            Effect::SignalStop { worker }
+            | Effect::EndTree { worker, .. }
+            | Effect::TellDisconnect { worker }
+            | Effect::Acknowledge { worker, .. }
+            | Effect::WatchIdle { worker } => self.known(*worker, event),
+            Effect::Forget { worker } => {
+                let seen = self.workers.remove(worker).expect("only somebody known can be forgotten");
+                assert!(seen.flights.is_empty(), "{worker} is forgotten with what it holds, by {event:?}");
+                assert_eq!(seen.phase, Phase::Gone);
+            }
+            Effect::Reply { worker, outcome, .. } => {
+                self.known(*worker, event);
+                match outcome {
+                    ReplyOutcome::RoundRobin(port) | ReplyOutcome::Shared(port) => {
+                        let p = self.ports.get_mut(port).expect("the port of a reply exists");
+                        let before = p.holders.insert(*worker, SeenHolder::default());
+                        assert!(before.is_none(), "{worker} got one key for two servers, by {event:?}");
+                    }
+                    ReplyOutcome::Failed(_) => {}
+                }
+            }
+            Effect::Open { port, mode, .. } => {
+                let seen = SeenPort {
+                    mode: *mode,
+                    socket: Socket::Opening,
+                    paused: false,
+                    holders: BTreeMap::new(),
+                };
+                assert!(self.ports.insert(*port, seen).is_none(), "{port:?} is opened twice");
+            }
+            Effect::HandOff { worker, port, conn } => self.hand_off(event, *worker, *port, *conn),
+            Effect::Settle { conn } => {
+                assert_eq!(self.conns[conn].1, At::Taken, "{conn:?} is settled by {event:?}");
+                self.place(*conn, At::Done);
+            }
+            Effect::Drop { conn, .. } => {
+                assert_eq!(self.conns[conn].1, At::Queue, "{conn:?} is dropped by {event:?}");
+                self.place(*conn, At::Done);
+            }
+            Effect::PauseAccept { port } => self.pause(*port, true, event),
+            Effect::ResumeAccept { port } => {
+                self.exhausted = false;
+                self.pause(*port, false, event);
+            }
+            Effect::Widen { port, .. } => {
+                let p = self.ports.get(port).expect("the port to widen exists");
+                assert_ne!(p.socket, Socket::Opening, "{port:?} is widened before it is open");
+            }
+            Effect::Shut { port } => {
+                let p = self.ports.get_mut(port).expect("the port to shut exists");
+                assert_eq!((p.mode, p.socket), (Mode::RoundRobin, Socket::Open), "shut by {event:?}");
+                p.socket = Socket::Shutting;
+            }
+            Effect::Close { port } => {
+                let known = self.ports.remove(port).is_some();
+                assert!(known || matches!(event, Event::PortOpened { .. }), "{port:?} is closed twice");
+            }
+            Effect::Tell(notice) => self.notice(event, notice),
+        }
+    }
+
+    fn known(&self, worker: WorkerId, event: &Event) {
+        assert!(self.workers.contains_key(&worker), "{event:?} concerns the forgotten worker {worker}");
+    }
+
+    fn hand_off(&mut self, event: &Event, worker: WorkerId, port: PortId, conn: ConnId) {
+        assert_eq!(self.conns[&conn], (port, At::Queue), "{conn:?} goes to {worker}, by {event:?}");
+        self.known(worker, event);
+        let seen = &self.workers[&worker];
+        assert_eq!(seen.phase, Phase::Listening, "a hand-off to {worker}, by {event:?}");
+        assert!(seen.ready, "a hand-off to the unready {worker}, by {event:?}");
+        assert!(seen.flights.len() < self.settings.credits as usize, "{worker} has no credit, {event:?}");
+        let p = self.ports.get(&port).expect("the port of a hand-off exists");
+        let holder = p.holders.get(&worker).expect("who is served holds the port");
+        assert!(holder.scheduled, "{worker} is not scheduled on {port:?}");
+        let proven_serves = self.proven_serves(p);
+        assert!(
+            seen.proven || !proven_serves,
+            "the unproven {worker} is served beside a proven one, by {event:?}"
+        );
+        for (other, h) in p.holders.iter().filter(|(other, _)| self.may_take(p, **other)) {
+            assert!(holder.served <= h.served, "{worker} is served before {other}, by {event:?}");
+        }
+        self.hand_offs += 1;
+        let served = self.hand_offs;
+        self.workers.get_mut(&worker).expect("known").flights.push_back(conn);
+        let holder = self.ports.get_mut(&port).and_then(|p| p.holders.get_mut(&worker));
+        holder.expect("a holder").served = served;
+        self.place(conn, At::Worker(worker));
+    }
+
+    fn proven_serves(&self, p: &SeenPort) -> bool {
+        p.holders.iter().any(|(w, h)| h.scheduled && self.workers.get(w).is_some_and(|w| w.proven))
+    }
+
+    /// Whether this worker could certainly be chosen now.
+    fn may_take(&self, p: &SeenPort, worker: WorkerId) -> bool {
+        let (Some(h), Some(w)) = (p.holders.get(&worker), self.workers.get(&worker)) else { return false };
+        let credit = w.flights.len() < self.settings.credits as usize;
+        let trusted = w.ready && (w.proven || !self.proven_serves(p));
+        h.scheduled && !h.refused && credit && trusted
+    }
+
+    fn nobody_waits_in_vain(&self, event: &Event, fx: &[Effect]) {
+        for &(port, at) in self.conns.values() {
+            if let (At::Queue, Some(p)) = (at, self.ports.get(&port)) {
+                let idle = p.holders.keys().find(|w| self.may_take(p, **w));
+                assert_eq!(idle, None, "a connection waits beside an idle worker after {event:?}: {fx:#?}");
+            }
+        }
+    }
+
+    fn accepting_follows_the_queue(&self, event: &Event) {
+        let queued = self.unanswered(At::Queue);
+        for (port, p) in &self.ports {
+            if self.ending || p.mode != Mode::RoundRobin || p.socket != Socket::Open {
+                continue;
+            }
+            let over = queued >= self.settings.queue && matches!(event, Event::Accepted { .. });
+            assert!(p.paused || !over, "{port:?} accepts above the bound, after {event:?}");
+            let room = queued <= self.settings.queue / 2 && !self.exhausted;
+            assert!(!p.paused || !room, "{port:?} stays paused with room for more, after {event:?}");
+        }
+    }
+
+    fn pause(&mut self, port: PortId, paused: bool, event: &Event) {
+        let p = self.ports.get_mut(&port).expect("the port to pause exists");
+        assert_ne!(p.paused, paused, "{port:?} is told twice, by {event:?}");
+        p.paused = paused;
+    }
+
+    fn notice(&mut self, event: &Event, notice: &Notice) {
+        match *notice {
+            Notice::Moved { worker, from, to } => {
+                let seen = self.workers.get_mut(&worker).expect("only somebody known moves");
+                assert_eq!(seen.phase, from, "{worker} moves, by {event:?}");
+                seen.phase = to;
+                if to.is_leaving() {
+                    let holders = self.ports.values_mut().filter_map(|p| p.holders.get_mut(&worker));
+                    holders.for_each(|h| h.scheduled = false);
+                }
+            }
+            Notice::Ready { worker } => self.workers.get_mut(&worker).expect("known").ready = true,
+            Notice::Proven { worker } => self.workers.get_mut(&worker).expect("known").proven = true,
+            Notice::Stopped => {
+                assert!(!self.stopped, "stopped twice");
+                self.stopped = true;
+                assert!(self.ports.is_empty(), "ports outlive the end: {:?}", self.ports);
+            }
+            Notice::Condemned { .. }
+            | Notice::Died { .. }
+            | Notice::Restarting { .. }
+            | Notice::Errored { .. }
+            | Notice::AllErrored
+            | Notice::ReloadStarted { .. }
+            | Notice::ReloadQueued
+            | Notice::Replaced { .. }
+            | Notice::ReloadDone { .. }
+            | Notice::ReloadAborted { .. }
+            | Notice::AcceptExhausted { .. } => {}
+        }
+    }
+}
