@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::effect::{DropReason, Effect, Effects};
+use crate::effect::{Effect, Effects};
 use crate::ids::{PortId, Slot, Time, WorkerId};
 use crate::port::PortPhase;
-use crate::slot::Occupancy;
+use crate::slot::{Occupancy, SlotState};
 use crate::stop::Ending;
 use crate::timer::Timer;
 
@@ -16,12 +16,15 @@ const CLOSE_GRACE: Duration = Duration::from_millis(50);
 
 impl Cluster {
     pub(crate) fn closed(&mut self, now: Time, worker: WorkerId, port: PortId, fx: &mut Effects) {
-        let Some(p) = self.ports.get_mut(&port) else { return };
+        let Some(p) = self.ports.get_mut(&port).filter(|p| p.holds(worker)) else { return };
         p.holders.retain(|h| h.worker != worker);
         let last = p.holders.is_empty();
         let Some(w) = self.workers.get_mut(&worker) else { return };
         w.ports.retain(|held| *held != port);
-        if last {
+        if !last {
+            // Where it was the last proven one, the unproven have their turn now.
+            self.serve(now, port, fx);
+        } else {
             let stays = w.phase.is_leaving() && w.slot.is_some_and(|slot| self.has_successor(slot));
             if stays {
                 self.note_orphans(now, fx);
@@ -39,14 +42,15 @@ impl Cluster {
                 self.timers.arm(Timer::Close(port), now.after(CLOSE_GRACE));
             }
             PortPhase::Shut => self.close_port(port, fx),
-            PortPhase::Opening(_) | PortPhase::Closing(_) => {}
+            PortPhase::Opening { .. } | PortPhase::Closing(_) => {}
         }
         self.advance_stop(now, fx);
     }
 
-    pub(crate) fn close_due(&mut self, _now: Time, port: PortId, fx: &mut Effects) {
+    pub(crate) fn close_due(&mut self, now: Time, port: PortId, fx: &mut Effects) {
         if let Some(PortPhase::Closing(_)) = self.ports.get(&port).map(|p| &p.phase) {
             self.close_port(port, fx);
+            self.advance_stop(now, fx);
         }
     }
 
@@ -77,9 +81,8 @@ impl Cluster {
     pub(crate) fn close_port(&mut self, port: PortId, fx: &mut Effects) {
         let Some(ended) = self.ports.remove(&port) else { return };
         self.queued -= ended.queue.len();
-        let reason = if self.ending == Ending::No { DropReason::PortClosed } else { DropReason::Stopping };
         for conn in ended.queue {
-            self.drop_conn(conn, reason, fx);
+            self.drop_conn(conn, fx);
         }
         for holder in &ended.holders {
             if let Some(w) = self.workers.get_mut(&holder.worker) {
@@ -115,7 +118,7 @@ impl Cluster {
 
     /// A deadline, or a worker's proof: ports that nobody came back for end.
     pub(crate) fn end_orphans(&mut self, now: Time, fx: &mut Effects) {
-        if self.workers.is_empty() && !self.timers.is_armed(Timer::Orphans) {
+        if self.workers.is_empty() && !self.timers.is_armed(Timer::Orphans) && !self.someone_comes() {
             self.close_orphans(now, fx);
         } else {
             self.end_orphans_if_settled(now, fx);
@@ -123,16 +126,22 @@ impl Cluster {
     }
 
     fn end_orphans_if_settled(&mut self, now: Time, fx: &mut Effects) {
-        let someone_comes = self.slots.iter().any(|s| s.occupancy == Occupancy::Waiting);
         let timeout = self.settings.listen_timeout;
         let settled = self
             .workers
             .values()
             .all(|w| w.is_proven() || w.phase.is_leaving() || now.since(w.spawned) >= timeout);
         let all_leave = self.workers.values().all(|w| w.phase.is_leaving());
-        if settled && !all_leave && !someone_comes {
+        if settled && !all_leave && !self.someone_comes() {
             self.close_orphans(now, fx);
         }
+    }
+
+    /// Whether some slot is to be filled: it is empty, or everybody in it is on the way out.
+    fn someone_comes(&self) -> bool {
+        let stays = |worker| self.phase(worker).is_some_and(|phase| !phase.is_leaving());
+        let vacant = |s: &SlotState| s.occupancy != Occupancy::Errored && !s.workers().any(stays);
+        self.ending == Ending::No && self.slots.iter().any(vacant)
     }
 
     fn close_orphans(&mut self, now: Time, fx: &mut Effects) {

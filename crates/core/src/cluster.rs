@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::effect::{Effect, Effects};
 use crate::event::{Event, Exit};
-use crate::ids::{ConnId, PortId, Slot, Time, WorkerId};
+use crate::ids::{PortId, Slot, Time, WorkerId};
 use crate::life::{Input, Phase};
 use crate::port::Port;
 use crate::reload::Roll;
@@ -26,6 +26,8 @@ pub struct Cluster {
     pub(crate) roll: Option<Roll>,
     pub(crate) roll_again: bool,
     pub(crate) ending: Ending,
+    /// When the drain time of a stop is over, for the queue and all workers together.
+    pub(crate) leave_by: Time,
     /// Connections waiting in all ports together.
     pub(crate) queued: usize,
     /// The queue reached its bound and has not fallen to half of it since.
@@ -43,10 +45,12 @@ pub struct Cluster {
 pub struct Snapshot(Cluster);
 
 impl Cluster {
-    /// An app without workers.
+    /// An app without workers. Without a credit, or room for one connection, nothing would ever be served:
+    /// there is always one.
     pub fn new(settings: Settings) -> Cluster {
+        let (credits, queue) = (settings.credits.max(1), settings.queue.max(1));
         Cluster {
-            settings,
+            settings: Settings { credits, queue, ..settings },
             workers: BTreeMap::new(),
             slots: Vec::new(),
             ports: BTreeMap::new(),
@@ -54,6 +58,7 @@ impl Cluster {
             roll: None,
             roll_again: false,
             ending: Ending::No,
+            leave_by: Time(u64::MAX),
             queued: 0,
             full: false,
             exhausted: 0,
@@ -176,7 +181,11 @@ impl Cluster {
                 self.ask(now, worker, fx);
             }
         }
+        let fewer = wanted < self.slots.len();
         self.slots.truncate(wanted);
+        if fewer {
+            self.tell_if_all_errored(fx);
+        }
         for index in self.slots.len()..wanted {
             self.slots.push(SlotState::new());
             self.fill(now, slot_at(index), fx);
@@ -223,10 +232,6 @@ impl Cluster {
         if let Some(state) = self.slots.get_mut(slot.0 as usize) {
             state.occupancy = occupancy;
         }
-    }
-
-    pub(crate) fn drop_conn(&mut self, conn: ConnId, reason: crate::effect::DropReason, fx: &mut Effects) {
-        fx.push(Effect::Drop { conn, reason });
     }
 }
 

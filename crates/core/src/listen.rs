@@ -18,13 +18,12 @@ impl Cluster {
         query: QueryTerms,
         fx: &mut Effects,
     ) {
-        let Some(w) = self.workers.get(&worker) else { return };
         // Node drops the query of a worker that was told to leave, too (all majors).
-        if w.phase.is_leaving() {
+        if !self.expects_reply(worker) {
             return;
         }
         let mut endpoint = query.endpoint;
-        if endpoint.port != 0 {
+        if !endpoint.is_any_port() {
             endpoint.index = 0;
         }
         endpoint.copy = 0;
@@ -59,7 +58,7 @@ impl Cluster {
                 mode,
                 terms: query.terms,
                 data: query.data,
-                phase: PortPhase::Opening(vec![(worker, seq)]),
+                phase: PortPhase::Opening { waiters: vec![(worker, seq)], asked: query.terms },
                 holders: Default::default(),
                 queue: Default::default(),
                 accepting: true,
@@ -75,7 +74,7 @@ impl Cluster {
     /// Whether the worker already holds the port, or waits for it.
     fn concerns(&self, port: PortId, worker: WorkerId) -> bool {
         self.ports.get(&port).is_some_and(|p| match &p.phase {
-            PortPhase::Opening(waiters) => waiters.iter().any(|(w, _)| *w == worker),
+            PortPhase::Opening { waiters, .. } => waiters.iter().any(|(w, _)| *w == worker),
             PortPhase::Open | PortPhase::Closing(_) | PortPhase::Shut => p.holds(worker),
         })
     }
@@ -97,12 +96,12 @@ impl Cluster {
             p.data = data;
         }
         match &mut p.phase {
-            PortPhase::Opening(waiters) => {
+            PortPhase::Opening { waiters, .. } => {
                 p.terms = wider;
                 waiters.push((worker, seq));
             }
             PortPhase::Open | PortPhase::Closing(_) | PortPhase::Shut => {
-                if p.terms.union(p.terms) != wider {
+                if !p.terms.covers(wider) {
                     p.terms = wider;
                     fx.push(Effect::Widen { port, terms: wider });
                 }
@@ -133,29 +132,41 @@ impl Cluster {
         let Some(p) = self.ports.get_mut(&port) else {
             return fx.push(Effect::Close { port });
         };
-        let PortPhase::Opening(waiters) = std::mem::replace(&mut p.phase, PortPhase::Open) else { return };
+        let PortPhase::Opening { waiters, asked } = &mut p.phase else { return };
+        let (waiters, asked) = (std::mem::take(waiters), *asked);
         match outcome {
             Ok(()) => {
+                p.phase = PortPhase::Open;
+                if !asked.covers(p.terms) {
+                    fx.push(Effect::Widen { port, terms: p.terms });
+                }
+                let mode = p.mode;
                 for (worker, seq) in waiters {
-                    if self.workers.get(&worker).is_some_and(|w| !w.phase.is_leaving()) {
+                    if self.expects_reply(worker) {
                         self.hold(port, worker, seq, fx);
                     }
                 }
-                if self.ending != Ending::No {
+                if self.ending != Ending::No && mode == Mode::RoundRobin {
                     fx.push(Effect::Shut { port });
-                } else if self.full || self.exhausted > 0 {
-                    self.update_accepting(fx);
                 }
+                self.update_accepting(fx);
                 self.note_orphans(now, fx);
             }
             Err(errno) => {
                 let failed = self.ports.remove(&port);
                 let data = failed.and_then(|p| p.data);
                 for (worker, seq) in waiters {
-                    let outcome = ReplyOutcome::Failed(errno);
-                    fx.push(Effect::Reply { worker, seq, outcome, data: data.clone() });
+                    if self.expects_reply(worker) {
+                        let outcome = ReplyOutcome::Failed(errno);
+                        fx.push(Effect::Reply { worker, seq, outcome, data: data.clone() });
+                    }
                 }
+                self.advance_stop(now, fx);
             }
         }
+    }
+
+    fn expects_reply(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_some_and(|w| !w.phase.is_leaving())
     }
 }

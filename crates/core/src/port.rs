@@ -60,6 +60,14 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Whether the kernel chooses its number.
+    pub(crate) fn is_any_port(&self) -> bool {
+        match self.place {
+            Place::Anywhere | Place::Host(_) => self.port == 0,
+            Place::Path(_) | Place::Fd(_) => false,
+        }
+    }
+
     /// Whether only datagrams arrive there.
     pub fn is_datagram(&self) -> bool {
         match self.kind {
@@ -90,6 +98,11 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Whether `other` asks for nothing more.
+    pub(crate) fn covers(self, other: Terms) -> bool {
+        self.union(other) == self.union(self)
+    }
+
     /// The larger of both.
     pub(crate) fn union(self, other: Terms) -> Terms {
         let explicit = |t: Terms| if t.backlog == 0 { 511 } else { t.backlog };
@@ -104,8 +117,8 @@ impl Terms {
 /// A port's own short life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PortPhase {
-    /// Being bound; these queries wait for the outcome.
-    Opening(Vec<(WorkerId, QuerySeq)>),
+    /// Being bound with the terms of the first query; these wait for the outcome.
+    Opening { waiters: Vec<(WorkerId, QuerySeq)>, asked: Terms },
     /// Bound.
     Open,
     /// The last server closed a moment ago. If its worker turns out to be leaving, the port stays for the

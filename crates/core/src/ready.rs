@@ -25,9 +25,9 @@ impl Cluster {
     }
 
     pub(crate) fn listening(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
-        self.listens = true;
         self.live(now, worker, Input::Listening, fx);
         let Some(w) = self.workers.get_mut(&worker) else { return };
+        self.listens = true;
         if !w.phase.serves() {
             return;
         }

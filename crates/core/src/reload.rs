@@ -9,6 +9,7 @@ use crate::cluster::{Cluster, slot_at};
 use crate::effect::{Effect, Effects, Notice, ReloadFailure};
 use crate::event::Exit;
 use crate::ids::{Slot, Time, WorkerId};
+use crate::life::Phase;
 use crate::slot::Occupancy;
 use crate::stop::Ending;
 use crate::timer::Timer;
@@ -64,12 +65,16 @@ impl Cluster {
             let new = self.spawn(now, Some(slot), self.settings.attach, fx);
             match self.slot(slot).map(|s| s.occupancy) {
                 Some(Occupancy::Held(old)) => self.occupy(slot, Occupancy::Handing { old, new }),
+                // Left over from a reload that was given up: one of the two is leaving already.
+                Some(Occupancy::Handing { old, new: former }) => {
+                    let leaves = self.phase(former).is_none_or(Phase::is_leaving);
+                    self.occupy(slot, Occupancy::Handing { old: if leaves { old } else { former }, new });
+                }
                 Some(Occupancy::Waiting | Occupancy::Errored) => {
                     self.timers.disarm(Timer::Restart(slot));
                     self.occupy(slot, Occupancy::Held(new));
                 }
-                // A slot is in `todo` once and leaves it before it is handed over.
-                Some(Occupancy::Handing { .. }) | None => {}
+                None => {}
             }
             if let Some(roll) = self.roll.as_mut() {
                 roll.active.push(Replacement { slot, new, stage: Stage::Proving });
@@ -80,9 +85,7 @@ impl Cluster {
         {
             let took = now.since(done.started);
             fx.push(Effect::Tell(Notice::ReloadDone { replaced: done.replaced, took }));
-            if std::mem::take(&mut self.roll_again) {
-                self.reload(now, fx);
-            }
+            self.reload_again(now, fx);
         }
     }
 
@@ -123,7 +126,12 @@ impl Cluster {
                 EndCause::Asked => ReloadFailure::Interrupted,
             };
             self.abort_roll(now, slot, dead.id, failure, fx);
-        } else if replacement.stage == Stage::Retiring {
+            return;
+        }
+        // Not everybody who dies with this slot's number is the predecessor: it may be a straggler of an earlier
+        // reload, or of a slot that was scaled away meanwhile.
+        let alone = self.slot(slot).is_some_and(|s| s.occupancy == Occupancy::Held(replacement.new));
+        if replacement.stage == Stage::Retiring && alone {
             self.finish_replacement(now, slot, fx);
         }
     }
@@ -144,7 +152,6 @@ impl Cluster {
         fx: &mut Effects,
     ) {
         let Some(roll) = self.roll.take() else { return };
-        self.roll_again = false;
         fx.push(Effect::Tell(Notice::ReloadAborted { slot, worker, failure, replaced: roll.replaced }));
         for other in roll.active {
             let handing = matches!(
@@ -154,6 +161,24 @@ impl Cluster {
             if other.stage == Stage::Proving && handing {
                 self.ask(now, other.new, fx);
             }
+        }
+        self.reload_again(now, fx);
+    }
+
+    /// Whoever asked meanwhile may have mended what made this one fail.
+    fn reload_again(&mut self, now: Time, fx: &mut Effects) {
+        if std::mem::take(&mut self.roll_again) {
+            self.reload(now, fx);
+        }
+    }
+
+    /// The app is ending.
+    pub(crate) fn interrupt_roll(&mut self, fx: &mut Effects) {
+        self.roll_again = false;
+        let Some(roll) = self.roll.take() else { return };
+        if let Some(&Replacement { slot, new: worker, .. }) = roll.active.first() {
+            let (failure, replaced) = (ReloadFailure::Interrupted, roll.replaced);
+            fx.push(Effect::Tell(Notice::ReloadAborted { slot, worker, failure, replaced }));
         }
     }
 

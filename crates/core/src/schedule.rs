@@ -12,6 +12,7 @@ use crate::effect::{DropReason, Effect, Effects, Notice};
 use crate::ids::{ConnId, PortId, Time, WorkerId};
 use crate::life::{Input, Phase};
 use crate::port::{Mode, Port, PortPhase};
+use crate::stop::Ending;
 use crate::timer::Timer;
 use crate::worker::{EndCause, InFlight, Worker};
 
@@ -44,16 +45,17 @@ fn choose(port: &Port, workers: &BTreeMap<WorkerId, Worker>, credits: usize, now
 
 impl Cluster {
     pub(crate) fn accepted(&mut self, now: Time, port: PortId, conn: ConnId, fx: &mut Effects) {
-        if self.exhausted > 0 {
+        // One accepted before the pause took effect does not end it.
+        if !self.timers.is_armed(Timer::Accept) {
             self.exhausted = 0;
-            self.timers.disarm(Timer::Accept);
-            self.update_accepting(fx);
         }
-        let Some(p) = self.ports.get_mut(&port) else {
-            return self.drop_conn(conn, DropReason::PortClosed, fx);
-        };
-        p.queue.push_back(conn);
-        self.queued += 1;
+        match (self.ending, self.ports.get_mut(&port)) {
+            (Ending::No | Ending::Emptying, Some(p)) => {
+                p.queue.push_back(conn);
+                self.queued += 1;
+            }
+            (Ending::Asked | Ending::Over, _) | (_, None) => return self.drop_conn(conn, fx),
+        }
         self.serve(now, port, fx);
         if !self.full && self.queued >= self.settings.queue {
             self.full = true;
@@ -123,21 +125,34 @@ impl Cluster {
 
     pub(crate) fn refused(&mut self, now: Time, worker: WorkerId, conn: ConnId, fx: &mut Effects) {
         let Some(flight) = self.take_in_flight(now, worker, conn) else { return };
-        match self.ports.get_mut(&flight.port) {
-            Some(port) => {
-                port.queue.push_front(conn);
-                self.queued += 1;
-                if let Some(holder) = port.holder_mut(worker) {
-                    let rest = FIRST_REST.saturating_mul(1 << holder.refusals.min(8)).min(LONGEST_REST);
-                    holder.refusals = holder.refusals.saturating_add(1);
-                    holder.rests_until = Some(now.after(rest));
-                }
-                self.serve(now, flight.port, fx);
-                self.drop_unservable(flight.port, fx);
-            }
-            None => self.drop_conn(conn, DropReason::PortClosed, fx),
+        if let Some(holder) = self.ports.get_mut(&flight.port).and_then(|p| p.holder_mut(worker)) {
+            let rest = FIRST_REST.saturating_mul(1 << holder.refusals.min(8)).min(LONGEST_REST);
+            holder.refusals = holder.refusals.saturating_add(1);
+            holder.rests_until = Some(now.after(rest));
         }
+        self.take_back(flight, fx);
+        self.serve(now, flight.port, fx);
+        self.drop_unservable(flight.port, fx);
         self.credit_returned(now, worker, fx);
+    }
+
+    /// Puts a connection to the front of its port's queue, unless nobody will serve that any more.
+    fn take_back(&mut self, flight: InFlight, fx: &mut Effects) {
+        match (self.ending, self.ports.get_mut(&flight.port)) {
+            (Ending::No | Ending::Emptying, Some(port)) => {
+                port.queue.push_front(flight.conn);
+                self.queued += 1;
+            }
+            (Ending::Asked | Ending::Over, _) | (_, None) => self.drop_conn(flight.conn, fx),
+        }
+    }
+
+    pub(crate) fn drop_conn(&self, conn: ConnId, fx: &mut Effects) {
+        let reason = match self.ending {
+            Ending::No => DropReason::PortClosed,
+            Ending::Emptying | Ending::Asked | Ending::Over => DropReason::Stopping,
+        };
+        fx.push(Effect::Drop { conn, reason });
     }
 
     fn credit_returned(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
@@ -176,13 +191,7 @@ impl Cluster {
         let flights = std::mem::take(&mut w.in_flight);
         let held = std::mem::take(&mut w.ports);
         for flight in flights.into_iter().rev() {
-            match self.ports.get_mut(&flight.port) {
-                Some(port) => {
-                    port.queue.push_front(flight.conn);
-                    self.queued += 1;
-                }
-                None => self.drop_conn(flight.conn, DropReason::PortClosed, fx),
-            }
+            self.take_back(flight, fx);
         }
         for port in held {
             if let Some(p) = self.ports.get_mut(&port) {
@@ -196,16 +205,25 @@ impl Cluster {
         self.note_orphans(now, fx);
     }
 
-    pub(crate) fn unschedule(&mut self, worker: WorkerId) {
+    pub(crate) fn unschedule(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
         let Some(w) = self.workers.get(&worker) else { return };
-        for port in &w.ports {
+        let held = w.ports.clone();
+        for port in &held {
             if let Some(holder) = self.ports.get_mut(port).and_then(|p| p.holder_mut(worker)) {
                 holder.scheduled = false;
             }
         }
+        // Where it was the last proven one, the unproven have their turn now.
+        for port in held {
+            self.serve(now, port, fx);
+        }
     }
 
     pub(crate) fn accept_exhausted(&mut self, now: Time, port: PortId, fx: &mut Effects) {
+        // Every port runs out at the same moment; that is one attempt, not several.
+        if self.timers.is_armed(Timer::Accept) {
+            return;
+        }
         if self.exhausted == 0 {
             fx.push(Effect::Tell(Notice::AcceptExhausted { port }));
         }
@@ -216,13 +234,17 @@ impl Cluster {
     }
 
     /// Accept while there is room in the queue and descriptors to be had. While descriptors are short, the
-    /// timer lets one attempt through; its outcome decides how it goes on.
+    /// timer lets one attempt through; its outcome decides how it goes on. Once the app ends, ports are emptied
+    /// and shut instead.
     pub(crate) fn update_accepting(&mut self, fx: &mut Effects) {
+        if self.ending != Ending::No {
+            return;
+        }
         let may = !self.full && (self.exhausted == 0 || !self.timers.is_armed(Timer::Accept));
         for (&port, p) in &mut self.ports {
             let bound = match p.phase {
-                PortPhase::Open => p.mode == Mode::RoundRobin,
-                PortPhase::Opening(_) | PortPhase::Closing(_) | PortPhase::Shut => false,
+                PortPhase::Open | PortPhase::Closing(_) => p.mode == Mode::RoundRobin,
+                PortPhase::Opening { .. } | PortPhase::Shut => false,
             };
             if bound && p.accepting != may {
                 p.accepting = may;

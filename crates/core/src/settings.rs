@@ -60,7 +60,7 @@ pub struct Settings {
     pub min_uptime: Duration,
     /// How long a replacement may take until it is ready.
     pub listen_timeout: Duration,
-    /// How long a leaving worker may finish what it has.
+    /// How long a leaving worker may finish what it has; at a stop, how long all may together.
     pub drain_timeout: Duration,
     /// How long after the stop signal SIGKILL follows.
     pub kill_timeout: Duration,

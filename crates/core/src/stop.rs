@@ -1,11 +1,12 @@
 //! The end of the whole app: stop accepting, serve what was accepted, let the workers leave, and only then
-//! say that it is over.
+//! say that it is over. Emptying may take half of the drain time, so that the rest is left for leaving: the whole
+//! takes no longer than one drain time and one kill time.
 
 use crate::cluster::Cluster;
 use crate::effect::{Effect, Effects, Notice};
-use crate::ids::{PortId, Time, WorkerId};
+use crate::ids::{ConnId, PortId, Time, WorkerId};
 use crate::port::{Mode, PortPhase};
-use crate::timer::Timer;
+use crate::timer::{Timer, Timers};
 use crate::worker::EndCause;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +25,15 @@ impl Cluster {
             return;
         }
         self.ending = Ending::Emptying;
-        self.no_more_workers();
+        self.no_more_workers(fx);
         for (&port, p) in &self.ports {
             match (p.mode, &p.phase) {
                 (Mode::RoundRobin, PortPhase::Open | PortPhase::Closing(_)) => fx.push(Effect::Shut { port }),
-                (Mode::RoundRobin, PortPhase::Opening(_) | PortPhase::Shut) | (Mode::Shared, _) => {}
+                (Mode::RoundRobin, PortPhase::Opening { .. } | PortPhase::Shut) | (Mode::Shared, _) => {}
             }
         }
-        self.timers.arm(Timer::Stop, now.after(self.settings.drain_timeout));
+        self.leave_by = now.after(self.settings.drain_timeout);
+        self.timers.arm(Timer::Stop, now.after(self.settings.drain_timeout / 2));
         self.advance_stop(now, fx);
     }
 
@@ -39,7 +41,7 @@ impl Cluster {
         if self.ending == Ending::Over {
             return;
         }
-        self.no_more_workers();
+        self.no_more_workers(fx);
         self.ending = Ending::Asked;
         self.timers.disarm(Timer::Stop);
         for port in self.ports.keys().copied().collect::<Vec<_>>() {
@@ -51,9 +53,8 @@ impl Cluster {
         self.advance_stop(now, fx);
     }
 
-    fn no_more_workers(&mut self) {
-        self.roll = None;
-        self.roll_again = false;
+    fn no_more_workers(&mut self, fx: &mut Effects) {
+        self.interrupt_roll(fx);
         for index in 0..self.slots.len() {
             self.timers.disarm(Timer::Restart(crate::cluster::slot_at(index)));
         }
@@ -80,13 +81,16 @@ impl Cluster {
             Ending::No | Ending::Over => {}
             Ending::Emptying => {
                 let shutting = self.ports.values().any(|p| match (p.mode, &p.phase) {
-                    (Mode::RoundRobin, PortPhase::Open | PortPhase::Closing(_) | PortPhase::Opening(_)) => {
-                        true
-                    }
+                    (
+                        Mode::RoundRobin,
+                        PortPhase::Open | PortPhase::Closing(_) | PortPhase::Opening { .. },
+                    ) => true,
                     (Mode::RoundRobin, PortPhase::Shut) | (Mode::Shared, _) => false,
                 });
                 let somebody_serves = self.workers.values().any(|w| w.phase.serves());
-                if !somebody_serves || (!shutting && self.queued == 0) {
+                // A hand-off under way may come back, and then somebody has to be there for it.
+                let under_way = self.workers.values().any(|w| !w.in_flight.is_empty());
+                if !somebody_serves || (!shutting && !under_way && self.queued == 0) {
                     self.ask_all(now, fx);
                 }
             }
@@ -96,6 +100,7 @@ impl Cluster {
                     for port in self.ports.keys().copied().collect::<Vec<_>>() {
                         self.close_port(port, fx);
                     }
+                    self.timers = Timers::default();
                     fx.push(Effect::Tell(Notice::Stopped));
                 }
             }
@@ -105,12 +110,11 @@ impl Cluster {
     fn ask_all(&mut self, now: Time, fx: &mut Effects) {
         self.ending = Ending::Asked;
         self.timers.disarm(Timer::Stop);
-        for (&port, p) in &mut self.ports {
-            for conn in std::mem::take(&mut p.queue) {
-                self.queued -= 1;
-                fx.push(Effect::Drop { conn, reason: crate::effect::DropReason::Stopping });
-            }
-            self.timers.disarm(Timer::Retry(port));
+        let waiting: Vec<ConnId> =
+            self.ports.values_mut().flat_map(|p| std::mem::take(&mut p.queue)).collect();
+        self.queued = 0;
+        for conn in waiting {
+            self.drop_conn(conn, fx);
         }
         for worker in self.workers.keys().copied().collect::<Vec<WorkerId>>() {
             self.ask(now, worker, fx);

@@ -21,6 +21,9 @@ const EXIT_GRACE: Duration = Duration::from_millis(500);
 
 impl Cluster {
     pub(crate) fn leaves_by_itself(&mut self, now: Time, worker: WorkerId, seq: QuerySeq, fx: &mut Effects) {
+        if !self.workers.contains_key(&worker) {
+            return;
+        }
         fx.push(Effect::Acknowledge { worker, seq });
         self.note_cause(worker, EndCause::Voluntary);
         self.keep_for_successor(worker);
@@ -86,8 +89,11 @@ impl Cluster {
 
     fn act(&mut self, now: Time, worker: WorkerId, act: Act, fx: &mut Effects) {
         match act {
-            Act::Unschedule => self.unschedule(worker),
-            Act::AllowDrain => self.timers.arm(Timer::Life(worker), now.after(self.settings.drain_timeout)),
+            Act::Unschedule => self.unschedule(now, worker, fx),
+            Act::AllowDrain => {
+                let by = now.after(self.settings.drain_timeout).min(self.leave_by).max(now);
+                self.timers.arm(Timer::Life(worker), by);
+            }
             Act::AskToLeave => {
                 let by_word = self.settings.stop_with == StopWith::Disconnect
                     && self.workers.get(&worker).is_some_and(|w| w.channel_open);
@@ -155,8 +161,13 @@ impl Cluster {
 
     fn refill(&mut self, now: Time, slot: Slot, dead: &Worker, died: Time, fx: &mut Effects) {
         let verdict = match dead.cause {
-            EndCause::Voluntary | EndCause::Asked => Verdict::RestartAfter(Duration::ZERO),
+            EndCause::Asked => Verdict::RestartAfter(Duration::ZERO),
+            // One that announces to leave as soon as it is up would be started again without end.
+            EndCause::Voluntary if died.since(dead.spawned) >= self.settings.min_uptime => {
+                Verdict::RestartAfter(Duration::ZERO)
+            }
             EndCause::ByItself
+            | EndCause::Voluntary
             | EndCause::Violation
             | EndCause::Hung
             | EndCause::NotReady
@@ -174,11 +185,15 @@ impl Cluster {
             Verdict::GiveUp { unstable } => {
                 self.occupy(slot, Occupancy::Errored);
                 fx.push(Effect::Tell(Notice::Errored { slot, restarts: unstable }));
-                if self.slots.iter().all(|s| s.occupancy == Occupancy::Errored) {
-                    fx.push(Effect::Tell(Notice::AllErrored));
-                }
+                self.tell_if_all_errored(fx);
                 self.end_orphans(now, fx);
             }
+        }
+    }
+
+    pub(crate) fn tell_if_all_errored(&self, fx: &mut Effects) {
+        if !self.slots.is_empty() && self.slots.iter().all(|s| s.occupancy == Occupancy::Errored) {
+            fx.push(Effect::Tell(Notice::AllErrored));
         }
     }
 }

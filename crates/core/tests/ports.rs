@@ -211,6 +211,19 @@ fn a_death_keeps_the_port_and_what_waits_on_it() {
 }
 
 #[test]
+fn a_port_that_one_worker_alone_held_is_kept_for_its_successor() {
+    let mut sim = Sim::serving(settings(), 2);
+    sim.listen(worker(1), 81);
+    sim.exit(worker(1), 1);
+    let conn = sim.connect(81);
+    sim.pass(ms(100));
+    sim.boot(worker(3), 80);
+    sim.listen(worker(3), 81);
+    assert_eq!(sim.holder(conn), Some(worker(3)));
+    assert_eq!((opened(&sim), closed(&sim)), (0, 0));
+}
+
+#[test]
 fn a_close_by_somebody_who_does_not_hold_the_port_means_nothing() {
     let mut sim = Sim::serving(settings(), 2);
     sim.listen(worker(1), 81);

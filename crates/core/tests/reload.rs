@@ -289,7 +289,8 @@ fn a_proven_successor_that_dies_while_the_old_one_leaves_is_replaced() {
 
 #[test]
 fn slots_that_wait_or_were_given_up_get_a_new_worker_as_well() {
-    let mut sim = Sim::serving(Settings { max_restarts: 1, ..settings() }, 2);
+    let pause = Some(ms(60_000));
+    let mut sim = Sim::serving(Settings { max_restarts: 1, restart_delay: pause, ..settings() }, 2);
     sim.event(Event::Scale(3));
     sim.exit(worker(3), 1);
     sim.exit(worker(2), 1);
