@@ -65,6 +65,7 @@ pub(crate) fn explain_usage(error: &clap::Error) -> ExitCode {
     let option = context(ContextKind::InvalidArg).unwrap_or_default();
     let option = option.split_whitespace().next().unwrap_or_default();
     let value = context(ContextKind::InvalidValue).unwrap_or_default();
+    #[allow(clippy::wildcard_enum_match_arm, reason = "clap's list grows")]
     let message = match error.kind() {
         ErrorKind::UnknownArgument => format!("cannot use option `{option}`: there is no such option"),
         ErrorKind::InvalidSubcommand => {
@@ -101,6 +102,7 @@ pub(crate) fn explain_usage(error: &clap::Error) -> ExitCode {
 }
 
 fn text(value: &ContextValue) -> String {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "clap's list grows")]
     match value {
         ContextValue::String(text) => text.clone(),
         ContextValue::Strings(texts) => texts.join(", "),

@@ -250,7 +250,8 @@ impl Run {
         if signal == Signal::CHILD {
             return strangers::reap(&self.cluster);
         }
-        if signal == Signal::HUP && !(self.had_terminal && !signals::has_terminal()) {
+        let hung_up = self.had_terminal && !signals::has_terminal();
+        if signal == Signal::HUP && !hung_up {
             return self.order(Cluster::reload);
         }
         match self.end {

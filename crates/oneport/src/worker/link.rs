@@ -49,7 +49,9 @@ pub(super) struct Link {
 
 /// The link to the primary; `None` when this process runs alone.
 pub(super) fn link() -> io::Result<Option<Arc<Link>>> {
-    static LINK: OnceLock<Result<Option<Arc<Link>>, (io::ErrorKind, String)>> = OnceLock::new();
+    /// An `io::Error` cannot be cloned; its kind and words can.
+    type Made = Result<Option<Arc<Link>>, (io::ErrorKind, String)>;
+    static LINK: OnceLock<Made> = OnceLock::new();
     let made = LINK.get_or_init(|| Link::open().map_err(|error| (error.kind(), error.to_string())));
     made.clone().map_err(|(kind, text)| io::Error::new(kind, text))
 }

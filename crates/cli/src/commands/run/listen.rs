@@ -15,6 +15,7 @@ impl Run {
         if !self.refused.insert(address.text.clone()) {
             return;
         }
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the standard library's list grows")]
         match error.kind() {
             ErrorKind::AddrInUse => {
                 let holder = holder(address).map(|(pid, command)| (pid.get(), command));
