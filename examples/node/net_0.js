@@ -9,7 +9,7 @@ const server = net.createServer((socket) => {
 server.on('error', (e) => {
   const { message, code, errno, syscall, address, port } = e;
   console.log(JSON.stringify({ message, code, errno, syscall, address, port }));
-  process.exitCode = 1;
+  process.exit(1);
 });
 
 server.listen({ port: Number(process.env.PORT ?? 8000), host: process.env.HOST }, () => {

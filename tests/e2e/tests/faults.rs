@@ -194,30 +194,28 @@ fn a_worker_that_asks_for_servers_without_end_is_bounded() {
     let run = Run::fixture("misbehave.js").instances(2).policy("rr").env("HOW", "endless_queries");
     let app = run.env("GO", dir.file("go")).env("MARK", dir.file("mark")).start();
     let address = app.serving(2);
+    let villain = app.worker(0);
     dir.write("go", "");
     app.wait_out("misbehaving");
-    let load = oneport_e2e::load::Load::start(address, "/", 1, oneport_e2e::load::Style::Close);
+    // More clients than credits: some may wait for the villain, whose event loop is busy.
+    let load = oneport_e2e::load::Load::start(address, "/", 8, oneport_e2e::load::Style::Close);
     throughout(Duration::from_secs(1), "the primary stays small", || {
         procfs::descriptors(app.pid()) < 600 && procfs::rss_kib(app.pid()) < 96 * 1024
     });
     load.wait_more(20);
+    // If it still lives, it does not read: what it was handed is given back when it dies.
+    if !app.all("died").iter().any(|event| event.of(villain)) {
+        procfs::signal(villain, Signal::KILL);
+    }
     let tally = load.stop();
     assert!(tally.lost.len() <= 2, "{:?}", tally.lost);
-    drop(app);
+    app.stop();
 }
 
 #[test]
 fn a_handle_message_without_its_descriptor_does_not_hurt_the_others() {
-    let dir = TempDir::new();
-    let run = Run::fixture("misbehave.js").instances(2).policy("rr").env("HOW", "handle_without_descriptor");
-    let app = run.env("GO", dir.file("go")).env("MARK", dir.file("mark")).start();
-    let address = app.serving(2);
-    dir.write("go", "");
-    app.wait_out("misbehaving");
-    for _ in 0..20 {
-        http::get(address, "/");
-    }
-    app.stop();
+    // The answer is a NACK; a Node worker that had sent nothing ends itself over it.
+    misbehave("handle_without_descriptor").stop();
 }
 
 #[test]
@@ -281,9 +279,13 @@ fn running_out_of_descriptors_pauses_accepting_and_loses_nobody() {
     for client in &mut clients {
         assert_eq!(client.receive().expect("nobody is lost").status, 200);
     }
-    let warnings = app.all("notice").len();
-    assert!(warnings <= 2, "one warning for one shortage: {:?}", app.all("notice"));
-    assert!(warnings >= 1, "the shortage is told");
+    let told = app
+        .events()
+        .iter()
+        .filter(|event| event.value["message"].to_string().contains("descriptors"))
+        .count();
+    assert!(told >= 1, "the shortage is told");
+    assert!(told <= 3, "one warning for one shortage, not {told}");
     drop(clients);
     app.stop();
 }

@@ -103,7 +103,9 @@ fn a_burst_is_spread_evenly() {
     }
     assert_eq!(count.values().sum::<usize>(), 400);
     let (least, most) = (count.values().min().unwrap(), count.values().max().unwrap());
-    assert!(count.len() == 4 && most <= &(least * 2), "{count:?}");
+    // Who gets how many depends on how the kernel runs four busy workers on few processors; a rotation that
+    // forgot one of them, or preferred one, is far outside of this.
+    assert!(count.len() == 4 && *least >= 40 && *most <= 200, "{count:?}");
     app.stop();
 }
 
@@ -151,7 +153,7 @@ fn a_worker_frozen_past_the_hang_timeout_is_ended_and_its_connections_are_served
     let app = hold(2).args(["--hang-timeout", "300ms"]).start();
     app.serving(2);
     let frozen = app.worker(0);
-    let (_greeted, waiting) = open_with_slot_0_frozen(&app, 6);
+    let (greeted, waiting) = open_with_slot_0_frozen(&app, 6);
     let died = app.wait_for("the frozen worker to be ended", |event| event.is("died") && event.of(frozen));
     assert_eq!(died.text("signal"), "SIGKILL");
     for stream in waiting {
@@ -159,6 +161,7 @@ fn a_worker_frozen_past_the_hang_timeout_is_ended_and_its_connections_are_served
         assert_ne!(tcp::pid_in(&tcp::line(&stream).unwrap()), frozen);
     }
     app.wait_for("a replacement", |event| event.is("proven") && event.slot() == 0 && !event.of(frozen));
+    drop(greeted);
     app.stop();
 }
 

@@ -31,10 +31,11 @@ fn a_connection_every_worker_refuses_waits_until_one_takes_it() {
     let spent = procfs::cpu_ms(app.pid()) - before;
     assert!(spent <= 100, "the primary spent {spent} ms on one waiting connection in 400 ms");
     assert_eq!(tcp::ask(&mut first, "leave\n").unwrap(), "bye");
+    drop(first);
     third.set_nonblocking(false).unwrap();
     assert_eq!(tcp::pid_in(&tcp::line(&third).unwrap()), one, "the freed place is taken");
     tcp::ask(&mut second, "leave\n").unwrap();
-    drop(third);
+    drop((second, third));
     app.stop();
 }
 
