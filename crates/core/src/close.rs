@@ -80,10 +80,7 @@ impl Cluster {
     /// Ends a port: what waits on it is closed, nothing hangs.
     pub(crate) fn close_port(&mut self, port: PortId, fx: &mut Effects) {
         let Some(ended) = self.ports.remove(&port) else { return };
-        self.queued -= ended.queue.len();
-        for conn in ended.queue {
-            self.drop_conn(conn, fx);
-        }
+        self.drop_queue(ended.queue, fx);
         for holder in &ended.holders {
             if let Some(w) = self.workers.get_mut(&holder.worker) {
                 w.ports.retain(|held| *held != port);

@@ -153,8 +153,8 @@ impl Cluster {
                 self.note_orphans(now, fx);
             }
             Err(errno) => {
-                let failed = self.ports.remove(&port);
-                let data = failed.and_then(|p| p.data);
+                let Some(Port { data, queue, .. }) = self.ports.remove(&port) else { return };
+                self.drop_queue(queue, fx);
                 for (worker, seq) in waiters {
                     if self.expects_reply(worker) {
                         let outcome = ReplyOutcome::Failed(errno);

@@ -4,7 +4,7 @@
 //! refusal makes the worker rest on that port for a while that doubles: when all refuse, connections wait
 //! instead of circling.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::cluster::Cluster;
@@ -147,7 +147,14 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn drop_conn(&self, conn: ConnId, fx: &mut Effects) {
+    pub(crate) fn drop_queue(&mut self, queue: VecDeque<ConnId>, fx: &mut Effects) {
+        self.queued -= queue.len();
+        for conn in queue {
+            self.drop_conn(conn, fx);
+        }
+    }
+
+    fn drop_conn(&self, conn: ConnId, fx: &mut Effects) {
         let reason = match self.ending {
             Ending::No => DropReason::PortClosed,
             Ending::Emptying | Ending::Asked | Ending::Over => DropReason::Stopping,
@@ -221,7 +228,8 @@ impl Cluster {
 
     pub(crate) fn accept_exhausted(&mut self, now: Time, port: PortId, fx: &mut Effects) {
         // Every port runs out at the same moment; that is one attempt, not several.
-        if self.timers.is_armed(Timer::Accept) {
+        let known = self.ending == Ending::No && self.ports.contains_key(&port);
+        if !known || self.timers.is_armed(Timer::Accept) {
             return;
         }
         if self.exhausted == 0 {

@@ -4,7 +4,7 @@
 
 use crate::cluster::Cluster;
 use crate::effect::{Effect, Effects, Notice};
-use crate::ids::{ConnId, PortId, Time, WorkerId};
+use crate::ids::{PortId, Time, WorkerId};
 use crate::port::{Mode, PortPhase};
 use crate::timer::{Timer, Timers};
 use crate::worker::EndCause;
@@ -110,12 +110,8 @@ impl Cluster {
     fn ask_all(&mut self, now: Time, fx: &mut Effects) {
         self.ending = Ending::Asked;
         self.timers.disarm(Timer::Stop);
-        let waiting: Vec<ConnId> =
-            self.ports.values_mut().flat_map(|p| std::mem::take(&mut p.queue)).collect();
-        self.queued = 0;
-        for conn in waiting {
-            self.drop_conn(conn, fx);
-        }
+        let waiting = self.ports.values_mut().flat_map(|p| std::mem::take(&mut p.queue)).collect();
+        self.drop_queue(waiting, fx);
         for worker in self.workers.keys().copied().collect::<Vec<WorkerId>>() {
             self.ask(now, worker, fx);
         }
