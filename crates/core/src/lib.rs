@@ -5,6 +5,7 @@
 //! [`Effect`]s. So every schedule, crash loop and reload is a test of a few microseconds, and the whole state
 //! is a value that can be written out and read back ([`Cluster::snapshot`]).
 
+mod accept;
 mod close;
 mod cluster;
 mod effect;

@@ -8,18 +8,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::effect::{DropReason, Effect, Effects, Notice};
+use crate::effect::{DropReason, Effect, Effects};
 use crate::ids::{ConnId, PortId, Time, WorkerId};
 use crate::life::{Input, Phase};
-use crate::port::{Mode, Port, PortPhase};
+use crate::port::Port;
 use crate::stop::Ending;
 use crate::timer::Timer;
 use crate::worker::{EndCause, InFlight, Worker};
 
 const FIRST_REST: Duration = Duration::from_millis(10);
 const LONGEST_REST: Duration = Duration::from_millis(250);
-const FIRST_ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The position in the rotation of the worker to serve next.
 fn choose(port: &Port, workers: &BTreeMap<WorkerId, Worker>, credits: usize, now: Time) -> Option<usize> {
@@ -223,41 +221,6 @@ impl Cluster {
         // Where it was the last proven one, the unproven have their turn now.
         for port in held {
             self.serve(now, port, fx);
-        }
-    }
-
-    pub(crate) fn accept_exhausted(&mut self, now: Time, port: PortId, fx: &mut Effects) {
-        // Every port runs out at the same moment; that is one attempt, not several.
-        let known = self.ending == Ending::No && self.ports.contains_key(&port);
-        if !known || self.timers.is_armed(Timer::Accept) {
-            return;
-        }
-        if self.exhausted == 0 {
-            fx.push(Effect::Tell(Notice::AcceptExhausted { port }));
-        }
-        let pause = FIRST_ACCEPT_PAUSE.saturating_mul(1 << self.exhausted.min(8)).min(LONGEST_ACCEPT_PAUSE);
-        self.exhausted = self.exhausted.saturating_add(1);
-        self.timers.arm(Timer::Accept, now.after(pause));
-        self.update_accepting(fx);
-    }
-
-    /// Accept while there is room in the queue and descriptors to be had. While descriptors are short, the
-    /// timer lets one attempt through; its outcome decides how it goes on. Once the app ends, ports are emptied
-    /// and shut instead.
-    pub(crate) fn update_accepting(&mut self, fx: &mut Effects) {
-        if self.ending != Ending::No {
-            return;
-        }
-        let may = !self.full && (self.exhausted == 0 || !self.timers.is_armed(Timer::Accept));
-        for (&port, p) in &mut self.ports {
-            let bound = match p.phase {
-                PortPhase::Open | PortPhase::Closing(_) => p.mode == Mode::RoundRobin,
-                PortPhase::Opening { .. } | PortPhase::Shut => false,
-            };
-            if bound && p.accepting != may {
-                p.accepting = may;
-                fx.push(if may { Effect::ResumeAccept { port } } else { Effect::PauseAccept { port } });
-            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Listening endpoints: who shares which, what a close means and what a death does not.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks at the few effects it is about")]
+
 mod sim;
 
 use oneport_core::{

@@ -1,5 +1,7 @@
 //! Replacing every worker without losing a connection: start-new-first, proof, order, and what a failure leaves.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks at the few effects it is about")]
+
 mod sim;
 
 use oneport_core::{

@@ -1,5 +1,7 @@
 //! What follows when a worker ends: a new one now, after a pause, or never; for its slot alone.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks at the few effects it is about")]
+
 mod sim;
 
 use oneport_core::{Attach, Effect, EndCause, Event, Exit, Notice, Phase, QuerySeq, Settings, Slot};

@@ -1,7 +1,7 @@
 //! What must hold after every step, whatever happened: judged from events and effects alone, by a second and much
 //! simpler bookkeeping than the core's own. A broken promise panics with the event that broke it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use oneport_core::{
     Cluster, ConnId, Effect, Event, Mode, Notice, Phase, PortId, ReplyOutcome, Settings, Time, WorkerId,
@@ -13,7 +13,6 @@ enum At {
     Worker(WorkerId),
     /// The worker took it; the settling is due in this very step.
     Taken,
-    Done,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +59,9 @@ pub(crate) enum Promises {
 pub(crate) struct Check {
     settings: Settings,
     promises: Promises,
+    /// Those that are not done.
     conns: BTreeMap<ConnId, (PortId, At)>,
+    done: BTreeSet<ConnId>,
     workers: BTreeMap<WorkerId, SeenWorker>,
     ports: BTreeMap<PortId, SeenPort>,
     hand_offs: u64,
@@ -77,6 +78,7 @@ impl Check {
             settings,
             promises,
             conns: BTreeMap::new(),
+            done: BTreeSet::new(),
             workers: BTreeMap::new(),
             ports: BTreeMap::new(),
             hand_offs: 0,
@@ -97,12 +99,12 @@ impl Check {
     pub(crate) fn holder(&self, conn: ConnId) -> Option<WorkerId> {
         match self.conns.get(&conn).map(|&(_, at)| at) {
             Some(At::Worker(worker)) => Some(worker),
-            Some(At::Queue | At::Taken | At::Done) | None => None,
+            Some(At::Queue | At::Taken) | None => None,
         }
     }
 
     pub(crate) fn is_done(&self, conn: ConnId) -> bool {
-        self.conns.get(&conn).is_some_and(|&(_, at)| at == At::Done)
+        self.done.contains(&conn)
     }
 
     pub(crate) fn is_paused(&self, port: PortId) -> bool {
@@ -149,7 +151,7 @@ impl Check {
                 {
                     self.place(conn, At::Queue);
                 }
-                self.ports.values_mut().for_each(|p| drop(p.holders.remove(&worker)));
+                self.ports.values_mut().for_each(|p| p.holders.retain(|w, _| *w != worker));
             }
             Event::Listening { worker }
                 if self.workers.get(&worker).is_some_and(|w| !w.phase.is_leaving()) =>
@@ -264,12 +266,10 @@ impl Check {
             }
             Effect::HandOff { worker, port, conn } => self.hand_off(event, *worker, *port, *conn),
             Effect::Settle { conn } => {
-                assert_eq!(self.conns[conn].1, At::Taken, "{conn:?} is settled by {event:?}");
-                self.place(*conn, At::Done);
+                self.end(*conn, At::Taken, event);
             }
             Effect::Drop { conn, .. } => {
-                assert_eq!(self.conns[conn].1, At::Queue, "{conn:?} is dropped by {event:?}");
-                self.place(*conn, At::Done);
+                self.end(*conn, At::Queue, event);
             }
             Effect::PauseAccept { port } => self.pause(*port, true, event),
             Effect::ResumeAccept { port } => {
@@ -293,12 +293,22 @@ impl Check {
         }
     }
 
+    fn end(&mut self, conn: ConnId, from: At, event: &Event) {
+        let was = self.conns.remove(&conn).map(|(_, at)| at);
+        assert_eq!(was, Some(from), "{conn:?} ends, by {event:?}");
+        self.done.insert(conn);
+    }
+
     fn known(&self, worker: WorkerId, event: &Event) {
         assert!(self.workers.contains_key(&worker), "{event:?} concerns the forgotten worker {worker}");
     }
 
     fn hand_off(&mut self, event: &Event, worker: WorkerId, port: PortId, conn: ConnId) {
-        assert_eq!(self.conns[&conn], (port, At::Queue), "{conn:?} goes to {worker}, by {event:?}");
+        assert_eq!(
+            self.conns.get(&conn),
+            Some(&(port, At::Queue)),
+            "{conn:?} goes to {worker}, by {event:?}"
+        );
         self.known(worker, event);
         let seen = &self.workers[&worker];
         assert_eq!(seen.phase, Phase::Listening, "a hand-off to {worker}, by {event:?}");
@@ -381,17 +391,7 @@ impl Check {
                 self.stopped = true;
                 assert!(self.ports.is_empty(), "ports outlive the end: {:?}", self.ports);
             }
-            Notice::Condemned { .. }
-            | Notice::Died { .. }
-            | Notice::Restarting { .. }
-            | Notice::Errored { .. }
-            | Notice::AllErrored
-            | Notice::ReloadStarted { .. }
-            | Notice::ReloadQueued
-            | Notice::Replaced { .. }
-            | Notice::ReloadDone { .. }
-            | Notice::ReloadAborted { .. }
-            | Notice::AcceptExhausted { .. } => {}
+            _ => {}
         }
     }
 }

@@ -1,0 +1,51 @@
+//! Whether the primary accepts at all: not while its queue is full, so that the kernel's backlog pushes back, and
+//! not while descriptors are short. Nothing is ever accepted only to be closed.
+
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::effect::{Effect, Effects, Notice};
+use crate::ids::{PortId, Time};
+use crate::port::{Mode, PortPhase};
+use crate::stop::Ending;
+use crate::timer::Timer;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+impl Cluster {
+    pub(crate) fn accept_exhausted(&mut self, now: Time, port: PortId, fx: &mut Effects) {
+        // Every port runs out at the same moment; that is one attempt, not several.
+        let known = self.ending == Ending::No && self.ports.contains_key(&port);
+        if !known || self.timers.is_armed(Timer::Accept) {
+            return;
+        }
+        if self.exhausted == 0 {
+            fx.push(Effect::Tell(Notice::AcceptExhausted { port }));
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.exhausted.min(8)).min(LONGEST_PAUSE);
+        self.exhausted = self.exhausted.saturating_add(1);
+        self.timers.arm(Timer::Accept, now.after(pause));
+        self.update_accepting(fx);
+    }
+
+    /// Accept while there is room in the queue and descriptors to be had. While descriptors are short, the
+    /// timer lets one attempt through; its outcome decides how it goes on. Once the app ends, ports are emptied
+    /// and shut instead.
+    pub(crate) fn update_accepting(&mut self, fx: &mut Effects) {
+        if self.ending != Ending::No {
+            return;
+        }
+        let may = !self.full && (self.exhausted == 0 || !self.timers.is_armed(Timer::Accept));
+        for (&port, p) in &mut self.ports {
+            let bound = match p.phase {
+                PortPhase::Open | PortPhase::Closing(_) => p.mode == Mode::RoundRobin,
+                PortPhase::Opening { .. } | PortPhase::Shut => false,
+            };
+            if bound && p.accepting != may {
+                p.accepting = may;
+                fx.push(if may { Effect::ResumeAccept { port } } else { Effect::PauseAccept { port } });
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! A whole app left to chance: workers do anything at any time, the shell obeys sooner or later.
+
+use oneport_core::{
+    Attach, Cluster, ConnId, Effect, EndCause, Endpoint, EndpointKind, Errno, Event, Exit, PortId, QuerySeq,
+    Settings, Terms, WorkerId,
+};
+
+use crate::sim::{Obeys, Sim, ms, tcp};
+
+/// Something that may happen; a number picks among those to whom it can.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Scale(u32),
+    Fork,
+    Reload,
+    Leave(usize),
+    Kill(usize),
+    /// The whole way from the process to a listening server.
+    Boot(usize, u16),
+    Spawn(usize, bool),
+    Online(usize),
+    Ready(usize),
+    Query(usize, u16),
+    Listening(usize),
+    Close(usize, usize),
+    LeaveByItself(usize),
+    CloseChannel(usize),
+    Exit(usize, i32),
+    Bury(usize),
+    Idle(usize),
+    Misbehave(usize),
+    Connect(usize, usize),
+    Answer(usize, bool),
+    Lose(usize),
+    Open(usize, bool),
+    Shut(usize, u32),
+    Exhaust(usize),
+    Pass(u64),
+    /// The primary is replaced by one that reads its state.
+    Restore,
+    Stop,
+    StopNow,
+}
+
+/// A world that keeps its side: workers may do anything at any time, the shell obeys sooner or later.
+pub(crate) struct World {
+    pub(crate) sim: Sim,
+    spawning: Vec<WorkerId>,
+    opening: Vec<PortId>,
+    shutting: Vec<PortId>,
+    ending: Vec<WorkerId>,
+    watched: Vec<WorkerId>,
+    exited: Vec<WorkerId>,
+}
+
+fn pick<T: Copy>(from: &[T], index: usize) -> Option<T> {
+    (!from.is_empty()).then(|| from[index % from.len()])
+}
+
+impl World {
+    pub(crate) fn new(settings: Settings) -> World {
+        let mut sim = Sim::new(settings);
+        sim.obeys = Obeys { spawn: false, open: false, shut: false, end_tree: false };
+        World {
+            sim,
+            spawning: Vec::new(),
+            opening: Vec::new(),
+            shutting: Vec::new(),
+            ending: Vec::new(),
+            watched: Vec::new(),
+            exited: Vec::new(),
+        }
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.sim.event(event);
+        self.note();
+    }
+
+    fn note(&mut self) {
+        for effect in self.sim.take() {
+            match effect {
+                Effect::Spawn { worker, .. } => self.spawning.push(worker),
+                Effect::Open { port, .. } => self.opening.push(port),
+                Effect::Shut { port } => self.shutting.push(port),
+                Effect::EndTree { worker, .. } if !self.ending.contains(&worker) => self.ending.push(worker),
+                Effect::WatchIdle { worker } => self.watched.push(worker),
+                Effect::Forget { worker } => {
+                    for list in [&mut self.spawning, &mut self.ending, &mut self.watched, &mut self.exited] {
+                        list.retain(|w| *w != worker);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Processes that exist and run.
+    fn running(&self) -> Vec<WorkerId> {
+        let live = self.sim.check.live().into_iter();
+        live.filter(|w| !self.spawning.contains(w) && !self.exited.contains(w)).collect()
+    }
+
+    fn spawn(&mut self, worker: WorkerId, works: bool) {
+        self.spawning.retain(|w| *w != worker);
+        self.event(if works { Event::Spawned { worker } } else { Event::SpawnFailed { worker } });
+    }
+
+    fn exit(&mut self, worker: WorkerId, exit: Exit) {
+        self.exited.push(worker);
+        self.event(Event::Exited { worker, exit });
+    }
+
+    fn bury(&mut self, worker: WorkerId) {
+        if self.spawning.contains(&worker) {
+            return self.spawn(worker, false);
+        }
+        if !self.exited.contains(&worker) {
+            self.exit(worker, Exit::Signal(9));
+        }
+        self.event(Event::Gone { worker });
+    }
+
+    fn open(&mut self, port: PortId, works: bool) {
+        self.opening.retain(|p| *p != port);
+        self.event(Event::PortOpened { port, outcome: if works { Ok(()) } else { Err(Errno::ADDR_IN_USE) } });
+    }
+
+    fn shut(&mut self, port: PortId, waiting: u32) {
+        self.shutting.retain(|p| *p != port);
+        for _ in 0..waiting {
+            self.sim.connect_to(port);
+            self.note();
+        }
+        self.event(Event::PortShut { port });
+    }
+
+    fn query(&mut self, worker: WorkerId, port: u16) {
+        let endpoint = if port == 53 { Endpoint { kind: EndpointKind::Udp4, ..tcp(53) } } else { tcp(port) };
+        self.sim.query(worker, endpoint, Terms::default());
+        self.note();
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        let running = self.running();
+        let all = self.sim.check.live();
+        match action {
+            Action::Scale(n) => self.event(Event::Scale(n)),
+            Action::Fork => self.event(Event::Fork { attach: Attach::Channel }),
+            Action::Reload => self.event(Event::Reload),
+            Action::Leave(i) => self.to(pick(&all, i), |worker| Event::Leave { worker }),
+            Action::Kill(i) => self.to(pick(&all, i), |worker| Event::Kill { worker }),
+            Action::Boot(i, port) => self.boot(pick(&all, i), port),
+            Action::Spawn(i, works) => {
+                if let Some(worker) = pick(&self.spawning, i) {
+                    self.spawn(worker, works);
+                }
+            }
+            Action::Online(i) => self.to(pick(&running, i), |worker| Event::Online { worker }),
+            Action::Ready(i) => self.to(pick(&running, i), |worker| Event::Ready { worker }),
+            Action::Query(i, port) => {
+                if let Some(worker) = pick(&running, i) {
+                    self.query(worker, port);
+                }
+            }
+            Action::Listening(i) => self.to(pick(&running, i), |worker| Event::Listening { worker }),
+            Action::Close(i, j) => {
+                let held = pick(&running, i).map(|worker| (worker, self.sim.check.held_by(worker)));
+                if let Some((worker, Some(port))) = held.map(|(worker, ports)| (worker, pick(&ports, j))) {
+                    self.event(Event::Closed { worker, port });
+                }
+            }
+            Action::LeaveByItself(i) => {
+                self.to(pick(&running, i), |worker| Event::LeavesByItself { worker, seq: QuerySeq(1) });
+            }
+            Action::CloseChannel(i) => self.to(pick(&running, i), |worker| Event::ChannelClosed { worker }),
+            Action::Exit(i, code) => {
+                if let Some(worker) = pick(&running, i) {
+                    self.exit(worker, Exit::Code(code));
+                }
+            }
+            Action::Bury(i) => {
+                if let Some(worker) = pick(&self.ending, i) {
+                    self.bury(worker);
+                }
+            }
+            Action::Idle(i) => self.to(pick(&self.watched, i), |worker| Event::Idle { worker }),
+            Action::Misbehave(i) => {
+                self.to(pick(&all, i), |worker| Event::Condemned { worker, cause: EndCause::Violation });
+            }
+            Action::Connect(i, count) => self.connect(i, count),
+            Action::Answer(i, accepted) => {
+                self.answer(i, |worker, conn| Event::Answered { worker, conn, accepted })
+            }
+            Action::Lose(i) => self.answer(i, |worker, conn| Event::NotReceived { worker, conn }),
+            Action::Open(i, works) => {
+                if let Some(port) = pick(&self.opening, i) {
+                    self.open(port, works);
+                }
+            }
+            Action::Shut(i, waiting) => {
+                if let Some(port) = pick(&self.shutting, i) {
+                    self.shut(port, waiting);
+                }
+            }
+            Action::Exhaust(i) => {
+                if let Some(port) = pick(&self.sim.check.accepting(), i) {
+                    self.event(Event::AcceptExhausted { port });
+                }
+            }
+            Action::Pass(span) => self.pass(span),
+            Action::Restore => self.sim.cluster = Cluster::restore(self.sim.cluster.snapshot()),
+            Action::Stop => self.event(Event::Stop),
+            Action::StopNow => self.event(Event::StopNow),
+        }
+    }
+
+    fn to(&mut self, worker: Option<WorkerId>, event: impl Fn(WorkerId) -> Event) {
+        if let Some(worker) = worker {
+            self.event(event(worker));
+        }
+    }
+
+    fn pass(&mut self, span: u64) {
+        self.sim.pass(ms(span));
+        self.note();
+    }
+
+    fn boot(&mut self, worker: Option<WorkerId>, port: u16) {
+        let Some(worker) = worker else { return };
+        if self.spawning.contains(&worker) {
+            self.spawn(worker, true);
+        }
+        if self.exited.contains(&worker) {
+            return;
+        }
+        self.event(Event::Online { worker });
+        self.query(worker, port);
+        while let Some(port) = self.opening.first().copied() {
+            self.open(port, true);
+        }
+        self.event(Event::Listening { worker });
+        self.event(Event::Ready { worker });
+    }
+
+    fn connect(&mut self, index: usize, count: usize) {
+        for _ in 0..count {
+            if let Some(port) = pick(&self.sim.check.accepting(), index) {
+                self.sim.connect_to(port);
+                self.note();
+            }
+        }
+    }
+
+    /// Answers are read from the channel even after the process ended.
+    fn answer(&mut self, index: usize, event: impl Fn(WorkerId, ConnId) -> Event) {
+        let live = self.sim.check.live();
+        let busy: Vec<WorkerId> = live.into_iter().filter(|w| self.sim.cluster.in_flight(*w) > 0).collect();
+        if let Some(worker) = pick(&busy, index) {
+            let conn = pick(&self.sim.check.flights(worker), index).expect("it is busy");
+            self.event(event(worker, conn));
+        }
+    }
+
+    /// The shell does what it owes; workers do nothing at all.
+    pub(crate) fn obey(&mut self) {
+        while let Some(port) = self.opening.first().copied() {
+            self.open(port, true);
+        }
+        while let Some(port) = self.shutting.first().copied() {
+            self.shut(port, 2);
+        }
+        while let Some(worker) = self.ending.first().copied() {
+            self.bury(worker);
+        }
+    }
+
+    /// Whatever happened before and however stubborn the workers: the end comes, in bounded time.
+    pub(crate) fn ends(mut self, within: u64) {
+        self.event(Event::Stop);
+        let start = self.sim.now;
+        while !self.sim.check.is_stopped() {
+            assert!(self.sim.now.since(start) <= ms(within), "never ends: {:#?}", self.sim.cluster);
+            self.obey();
+            self.pass(50);
+        }
+        for number in 0..1000 {
+            let conn = ConnId(number);
+            assert_eq!(self.sim.holder(conn), None, "{conn:?} is still held");
+        }
+    }
+}
