@@ -1,7 +1,7 @@
 //! Signals as messages. They are blocked before any other thread starts, so no handler of ours ever runs.
 
 use std::fs::File;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::thread;
 
 use oneport_sys::process::Signal;
@@ -11,7 +11,7 @@ use crate::error::Failure;
 
 /// Begins to pass signals on. To be called before other threads start.
 pub(crate) fn listen<M: Send + 'static>(
-    sender: Sender<M>,
+    sender: SyncSender<M>,
     message: impl Fn(Signal) -> M + Send + 'static,
 ) -> Result<(), Failure> {
     let mut wanted = vec![Signal::TERM, Signal::INT, Signal::QUIT, Signal::CHILD];

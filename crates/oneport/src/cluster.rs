@@ -16,8 +16,9 @@ use crate::event::Event;
 use crate::primary::{Command, Primary};
 use crate::settings::Settings;
 
-/// User messages that may wait for the owner; above it the senders' channels are not read.
-pub(crate) const MESSAGES_WAITING: usize = 1024;
+/// Events of kinds that a worker can cause at will which may wait for the owner; above it the channels of those that
+/// cause more are not read.
+pub(crate) const STRANGERS_WORDS: usize = 1024;
 
 /// A primary and its workers (Node's `cluster` in the primary).
 ///
@@ -59,7 +60,7 @@ impl Commands {
     }
 }
 
-/// User messages under way to the owner, counted so that a chatty worker is slowed and not buffered.
+/// Such events under way to the owner, counted so that a chatty worker is slowed and not buffered.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pub(crate) waiting: AtomicUsize,
@@ -186,9 +187,9 @@ impl Events {
     }
 
     fn taken(&self, event: Option<Event>) -> Option<Event> {
-        if let Some(Event::Message { .. }) = event {
+        if event.as_ref().is_some_and(Event::is_strangers_word) {
             let left = self.backlog.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
-            if left <= MESSAGES_WAITING / 2 && self.backlog.throttled.swap(false, Ordering::AcqRel) {
+            if left <= STRANGERS_WORDS / 2 && self.backlog.throttled.swap(false, Ordering::AcqRel) {
                 self.commands.send(Command::Unthrottle);
             }
         }

@@ -187,3 +187,29 @@ pub enum Event {
     /// Everything has ended; nothing follows.
     Stopped,
 }
+
+impl Event {
+    /// Whether a worker can cause this as often as it likes.
+    pub(crate) fn is_strangers_word(&self) -> bool {
+        match self {
+            Event::Listening { .. } | Event::ListenFailed { .. } | Event::Message { .. } => true,
+            Event::Spawned { .. }
+            | Event::SpawnFailed { .. }
+            | Event::Moved { .. }
+            | Event::Ready { .. }
+            | Event::Proven { .. }
+            | Event::Condemned { .. }
+            | Event::Died { .. }
+            | Event::Restarting { .. }
+            | Event::Errored { .. }
+            | Event::AllErrored
+            | Event::ReloadStarted { .. }
+            | Event::ReloadQueued
+            | Event::Replaced { .. }
+            | Event::ReloadDone { .. }
+            | Event::ReloadAborted { .. }
+            | Event::AcceptExhausted { .. }
+            | Event::Stopped => false,
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ mod unheard;
 /// A container gets 10 s from Docker before it is killed.
 const DRAIN_AS_PID_1: Duration = Duration::from_secs(8);
 const DRAIN: Duration = Duration::from_secs(30);
+/// Happenings that may wait.
+const WAITING: usize = 256;
 const STOPPED: u8 = 0;
 const FAILED: u8 = 1;
 
@@ -50,7 +52,7 @@ struct Run {
     cluster: Cluster,
     teller: Teller,
     carrier: Carrier,
-    happenings: Sender<Happening>,
+    happenings: SyncSender<Happening>,
     workers: HashMap<WorkerId, WorkerRef>,
     listened: HashSet<String>,
     /// Addresses whose refusal was told.
@@ -80,7 +82,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         app: args.name.clone().unwrap_or_else(|| stem(&program.title)),
     };
     log(args);
-    let (happenings, queue) = channel();
+    let (happenings, queue) = sync_channel(WAITING);
     signals::listen(happenings.clone(), Happening::Signal)?;
     strangers::adopt_orphans();
     let had_terminal = signals::has_terminal();
@@ -213,9 +215,13 @@ fn log(args: &RunArgs) {
     builder.with_target(false).with_ansi(rustix::termios::isatty(rustix::stdio::stderr())).init();
 }
 
-fn forward(mut events: Events, happenings: Sender<Happening>) -> Result<(), Failure> {
+/// Passes events on. The queue is short, so that a stuck terminal slows chatty workers and fills no memory.
+fn forward(mut events: Events, happenings: SyncSender<Happening>) -> Result<(), Failure> {
     let work = move || {
         while let Some(event) = events.blocking_recv() {
+            if matches!(event, Event::Message { .. }) {
+                continue;
+            }
             if happenings.send(Happening::Cluster(Box::new(event))).is_err() {
                 return;
             }

@@ -101,7 +101,7 @@ impl Primary {
                 let address = wish.unwrap_or_else(unknown_address);
                 let key = address.text.clone();
                 let error = std::io::Error::from_raw_os_error(errno);
-                self.tell(Event::ListenFailed { worker: self.name(worker), address, error });
+                self.tell_counted(worker, Event::ListenFailed { worker: self.name(worker), address, error });
                 (key, Outcome::Failed { errno: WireErrno::from_os(errno) })
             }
         };

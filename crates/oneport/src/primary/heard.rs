@@ -12,7 +12,7 @@ use super::Primary;
 use super::channel::{Carried, Read, Receipt};
 use super::port::{understand, wished};
 use super::token::Token;
-use crate::cluster::MESSAGES_WAITING;
+use crate::cluster::STRANGERS_WORDS;
 use crate::event::{Address, AddressKind, Event};
 
 /// Reads of one channel per turn of the loop.
@@ -47,17 +47,19 @@ impl Primary {
             channel.flush(|conn| conns.get(&conn).map(std::os::fd::AsFd::as_fd));
         }
         if ready.readable || ready.hung_up {
-            self.read_channel(worker, effects);
+            self.read_channel(worker, ready.hung_up, effects);
         }
         self.update_interest(worker);
     }
 
-    fn read_channel(&mut self, worker: WorkerId, effects: &mut Effects) {
+    /// `hung_up`: epoll reports that for ever, wanted or not, so the end has to be reached even while the channel
+    /// is held back; what is left in it is bounded by the socket's buffer.
+    fn read_channel(&mut self, worker: WorkerId, hung_up: bool, effects: &mut Effects) {
         for _ in 0..READS {
             let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else {
                 return;
             };
-            if !channel.wants_read() {
+            if !channel.wants_read() && !hung_up {
                 return;
             }
             match channel.receive() {
@@ -98,7 +100,7 @@ impl Primary {
                 Heard::Query(seq, Some(query)) => self.happen(Core::Query { worker, seq, query }, effects),
                 Heard::Query(seq, None) => self.refuse(worker, seq),
                 Heard::Listening(address) => {
-                    self.tell(Event::Listening { worker: self.name(worker), address });
+                    self.tell_counted(worker, Event::Listening { worker: self.name(worker), address });
                     self.happen(Core::Listening { worker }, effects);
                 }
                 Heard::Close(key) => {
@@ -185,13 +187,19 @@ impl Primary {
         if json == READY {
             self.happen(Core::Ready { worker }, effects);
         }
-        if self.backlog.waiting.fetch_add(1, Ordering::AcqRel) + 1 >= MESSAGES_WAITING {
+        self.tell_counted(worker, Event::Message { worker: self.name(worker), json });
+    }
+
+    /// Tells the owner something that a worker can say as often as it likes. Where the owner does not keep up the
+    /// worker is not read any more, until it does.
+    pub(super) fn tell_counted(&mut self, worker: WorkerId, event: Event) {
+        if self.backlog.waiting.fetch_add(1, Ordering::AcqRel) + 1 >= STRANGERS_WORDS {
             self.backlog.throttled.store(true, Ordering::Release);
             if let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) {
                 channel.throttled = true;
             }
         }
-        self.tell(Event::Message { worker: self.name(worker), json });
+        self.tell(event);
     }
 
     /// The owner caught up: read the channels that were held back.
@@ -203,7 +211,7 @@ impl Primary {
             .filter_map(|(worker, channel)| std::mem::take(&mut channel.throttled).then_some(worker))
             .collect();
         for worker in held {
-            self.read_channel(worker, effects);
+            self.read_channel(worker, false, effects);
             self.update_interest(worker);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use oneport_core::{Attach, Event as Core, Exit, QuerySeq, Slot, WorkerId};
 use oneport_sys::fdpass::channel_pair;
@@ -19,6 +19,10 @@ use super::channel::Channel;
 use super::token::Token;
 use crate::event::{Address, Event, Output, WorkerRef};
 use crate::settings::Stdio;
+
+/// Two clusters of one process have workers of the same numbers; their marks must differ, or the end of one
+/// tree would be the end of another.
+static MARKS: AtomicU64 = AtomicU64::new(1);
 
 /// How far a worker's end has come.
 #[derive(Debug, Default)]
@@ -110,7 +114,7 @@ impl Primary {
         slot: Option<Slot>,
         attach: Attach,
     ) -> std::io::Result<(WorkerProcess, Option<Output>)> {
-        let mark = TreeMark::of_worker(u64::from(worker.0))?.to_string();
+        let mark = TreeMark::of_worker(MARKS.fetch_add(1, Ordering::Relaxed))?.to_string();
         let mut command = Command::new(&self.settings.program);
         command.args = self.settings.args.clone();
         command.cwd = self.settings.cwd.clone();

@@ -17,7 +17,7 @@ use oneport_sys::startup::{take_channel, worker_env};
 use oneport_wire::node::inbox::Inbox;
 use oneport_wire::node::message::{FromPrimary, FromWorker, Outcome, Query};
 use oneport_wire::node::{MAX_LINE, env};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Connections of one listener that may wait for `accept`; more are refused, so that a sibling gets them.
 const WAITING: usize = 64;
@@ -45,6 +45,8 @@ struct State {
 pub(super) struct Link {
     sock: OwnedFd,
     state: Mutex<State>,
+    /// Whether this worker was told to leave, or lost its primary.
+    leaving: watch::Sender<bool>,
 }
 
 /// The link to the primary; `None` when this process runs alone.
@@ -64,7 +66,7 @@ impl Link {
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         let Some(sock) = take_channel()? else { return Ok(None) };
-        let link = Arc::new(Link { sock, state: Mutex::default() });
+        let link = Arc::new(Link { sock, state: Mutex::default(), leaving: watch::Sender::new(false) });
         link.say(|seq| FromWorker::Online { seq: Some(seq) })?;
         let reader = link.clone();
         thread::Builder::new().name("oneport-worker".into()).spawn(move || reader.read())?;
@@ -134,6 +136,12 @@ impl Link {
         })
     }
 
+    /// Comes once this worker was told to leave, or lost its primary. Cancellation safe.
+    pub(super) async fn leave(&self) {
+        // The sender lives as long as this link: waiting cannot fail.
+        let _ = self.leaving.subscribe().wait_for(|leaving| *leaving).await;
+    }
+
     /// Says that a listener accepts connections.
     pub(super) fn listening(&self, query: Query<'static>) -> io::Result<()> {
         self.say(|seq| FromWorker::Listening { seq: Some(seq), query }).map(|_| ())
@@ -155,6 +163,7 @@ impl Link {
         state.ended = true;
         state.queries.clear();
         state.listeners.clear();
+        self.leaving.send_replace(true);
     }
 
     fn read_until_end(&self, inbox: &mut Inbox<OwnedFd>) -> io::Result<()> {
@@ -193,6 +202,7 @@ impl Link {
             FromPrimary::Disconnect { .. } => {
                 let keys: Vec<String> = self.state().listeners.keys().cloned().collect();
                 keys.iter().for_each(|key| self.close(key));
+                self.leaving.send_replace(true);
                 Ok(())
             }
             FromPrimary::Acknowledge { .. }

@@ -25,7 +25,7 @@ pub struct TcpListener(Kind);
 #[derive(Debug)]
 enum Kind {
     /// A socket of this process, alone or shared with siblings.
-    Socket { socket: TokioListener, _membership: Option<Membership> },
+    Socket { socket: TokioListener, membership: Option<Membership> },
     /// Connections come over the channel.
     HandedOver {
         connections: Mutex<mpsc::Receiver<std::os::fd::OwnedFd>>,
@@ -67,7 +67,7 @@ impl TcpListener {
     async fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
         let Some(link) = link()? else {
             let socket = TokioListener::bind(addr).await?;
-            return Ok(TcpListener(Kind::Socket { socket, _membership: None }));
+            return Ok(TcpListener(Kind::Socket { socket, membership: None }));
         };
         let asked = query(addr);
         match link.query(asked.clone()).await? {
@@ -91,7 +91,7 @@ impl TcpListener {
                 let socket = TokioListener::from_std(socket)?;
                 let port = socket.local_addr()?.port();
                 link.listening(Query { port: Some(i32::from(port)), ..asked })?;
-                Ok(TcpListener(Kind::Socket { socket, _membership: Some(membership) }))
+                Ok(TcpListener(Kind::Socket { socket, membership: Some(membership) }))
             }
         }
     }
@@ -102,14 +102,15 @@ impl TcpListener {
     /// As of the kernel; `BrokenPipe` once the primary told this worker to leave, or is gone.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         match &self.0 {
-            Kind::Socket { socket, .. } => socket.accept().await,
+            Kind::Socket { socket, membership: None } => socket.accept().await,
+            Kind::Socket { socket, membership: Some(membership) } => tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = membership.link.leave() => Err(leaving()),
+            },
             Kind::HandedOver { connections, .. } => loop {
                 let connection = connections.lock().await.recv().await;
                 let Some(connection) = connection else {
-                    return Err(io::Error::new(
-                        io::ErrorKind::BrokenPipe,
-                        "cannot accept: this worker is leaving",
-                    ));
+                    return Err(leaving());
                 };
                 let stream = std::net::TcpStream::from(connection);
                 stream.set_nonblocking(true)?;
@@ -131,6 +132,10 @@ impl TcpListener {
             Kind::HandedOver { local, .. } => Ok(*local),
         }
     }
+}
+
+fn leaving() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "cannot accept: this worker is leaving")
 }
 
 fn query(addr: SocketAddr) -> Query<'static> {
