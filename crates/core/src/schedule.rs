@@ -130,7 +130,6 @@ impl Cluster {
         }
         self.take_back(flight, fx);
         self.serve(now, flight.port, fx);
-        self.drop_unservable(flight.port, fx);
         self.credit_returned(now, worker, fx);
     }
 

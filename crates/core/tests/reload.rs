@@ -256,6 +256,21 @@ fn a_reload_may_begin_while_successors_of_a_failed_one_still_leave() {
 }
 
 #[test]
+fn a_reload_may_begin_while_a_replaced_worker_of_a_failed_one_still_leaves() {
+    let mut sim = reloading(Settings { parallel: 2, ..settings() }, 2);
+    sim.boot(worker(3), 80);
+    sim.prove();
+    assert!(sim.has(&Effect::TellDisconnect { worker: worker(1) }));
+    sim.exit(worker(4), 1);
+    sim.event(Event::Reload);
+    replace(&mut sim, 3, 5);
+    replace(&mut sim, 2, 6);
+    assert_eq!(done(&sim), Some(2));
+    sim.exit(worker(1), 0);
+    assert_eq!(sim.check.live(), [5, 6].map(worker));
+}
+
+#[test]
 fn an_old_worker_that_dies_while_its_successor_proves_itself_is_no_failure() {
     let mut sim = reloading(settings(), 1);
     sim.boot(worker(2), 80);

@@ -8,16 +8,15 @@ use oneport_core::{Attach, Effect, EndCause, Event, Exit, Notice, Phase, QuerySe
 use sim::{Sim, ms, settings, worker};
 
 fn restarting(sim: &mut Sim) -> Option<u128> {
-    let pause = sim.take().into_iter().find_map(|e| match e {
+    sim.take().into_iter().find_map(|e| match e {
         Effect::Tell(Notice::Restarting { delay, .. }) => Some(delay.as_millis()),
         _ => None,
-    });
-    pause
+    })
 }
 
 /// The newest worker ends at once.
 fn crash_newest(sim: &mut Sim) {
-    let newest = *sim.check.live().last().unwrap();
+    let newest = *sim.check.live().last().expect("somebody lives");
     sim.exit(newest, 1);
 }
 

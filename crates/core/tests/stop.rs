@@ -246,6 +246,17 @@ fn without_workers_the_end_comes_at_once() {
 }
 
 #[test]
+fn connections_nobody_can_serve_do_not_delay_the_stop() {
+    let mut sim = Sim::serving(settings(), 1);
+    sim.exit(worker(1), 1);
+    let conn = sim.connect(80);
+    sim.pass(ms(100));
+    sim.event(Event::Stop);
+    assert!(sim.has(&Effect::SignalStop { worker: worker(2) }));
+    assert!(sim.has(&Effect::Drop { conn, reason: DropReason::Stopping }));
+}
+
+#[test]
 fn nothing_is_restarted_once_the_end_began() {
     let mut sim = Sim::serving(settings(), 2);
     sim.exit(worker(1), 1);
