@@ -251,8 +251,10 @@ fn connections_nobody_can_serve_do_not_delay_the_stop() {
     sim.exit(worker(1), 1);
     let conn = sim.connect(80);
     sim.pass(ms(100));
+    sim.online(worker(2));
+    sim.query(worker(2), tcp(80), Terms::default());
     sim.event(Event::Stop);
-    assert!(sim.has(&Effect::SignalStop { worker: worker(2) }));
+    assert!(sim.has(&Effect::TellDisconnect { worker: worker(2) }));
     assert!(sim.has(&Effect::Drop { conn, reason: DropReason::Stopping }));
 }
 
