@@ -91,6 +91,7 @@ fn a_port_taken_for_good_ends_with_exit_1_and_the_last_words() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = stranger.local_addr().unwrap().port();
     let left = Run::fixture("app.js")
+        .min_uptime("10s")
         .args(["--max-restarts", "1", "--restart-delay", "10"])
         .env("HOST", "127.0.0.1")
         .env("PORT", port.to_string())
@@ -121,13 +122,15 @@ fn a_privileged_port_is_eacces_in_the_worker_and_a_hint_for_the_person() {
     let Some(words) = without_low_ports() else {
         return place::skipped("a_privileged_port_is_eacces", "every port may be bound here");
     };
-    let run = net_0("127.0.0.1", 1).wrapped(words.clone()).args(["--max-restarts", "1"]);
-    let left = run.finish();
+    let run = |words: Vec<String>| {
+        net_0("127.0.0.1", 1).wrapped(words).min_uptime("10s").args(["--max-restarts", "1"])
+    };
+    let left = run(words.clone()).finish();
     assert_eq!(left.code(), 1, "{}", left.err());
     let said: Value = serde_json::from_str(left.out().lines().next().unwrap_or("null")).unwrap();
     assert_eq!(said["code"], "EACCES", "{}", left.out());
     assert_eq!(said["errno"], -13);
-    let told = net_0("127.0.0.1", 1).wrapped(words).args(["--max-restarts", "1"]).text().finish();
+    let told = run(words).text().finish();
     let line = told.err().lines().find(|line| line.contains("cannot listen on")).map(str::to_owned);
     let line = line.unwrap_or_else(|| panic!("no `cannot listen on` in: {}", told.err()));
     assert!(line.contains("127.0.0.1:1") && line.contains("ermission denied"), "{line}");

@@ -93,7 +93,7 @@ fn a_request_that_takes_longer_than_the_reload_is_answered_by_the_old_worker() {
     let address = app.serving(1);
     let old = app.worker(0);
     let mut slow = Client::connect(address).unwrap();
-    slow.send("/slow?ms=900", "").unwrap();
+    slow.send("/slow?ms=900", "Connection: close\r\n").unwrap();
     app.signal(Signal::HUP);
     app.wait_for("the new worker", |event| event.is("proven") && !event.of(old));
     assert_eq!(slow.receive().expect("answered").pid(), old);
@@ -122,7 +122,8 @@ fn replaceable() -> (TempDir, PathBuf) {
 
 fn aborts(build: &str, options: &[&str], words: &str) {
     let (dir, script) = replaceable();
-    let app = Run::path(script).instances(2).policy("rr").args(options).start();
+    let run = Run::path(script).instances(2).policy("rr").min_uptime("500ms").args(options);
+    let app = run.start();
     let address = app.serving(2);
     let old = pids(&app);
     dir.write("app.js", build);
@@ -167,7 +168,7 @@ fn a_build_that_listens_and_dies_at_once_changes_nothing() {
 #[test]
 fn a_build_that_never_listens_changes_nothing() {
     let build = "console.error('idle build'); setInterval(() => {}, 1000);";
-    aborts(build, &["--listen-timeout", "500ms"], "idle build");
+    aborts(build, &["--listen-timeout", "2s"], "idle build");
 }
 
 #[test]
