@@ -32,16 +32,16 @@ impl Tally {
     }
 }
 
-/// Adds up every summary of `cargo test` and `cargo nextest` in a text. None if there is not one.
+/// Adds up every summary of `cargo test` or `cargo nextest` in a text. None if there is not one.
 pub(crate) fn read(text: &str) -> Option<Tally> {
     let mut sum: Option<Tally> = None;
+    // Below a summary of nextest, summaries of `cargo test` are only the shown output of its failed tests.
+    let nextest = text.lines().any(is_of_nextest);
     for line in text.lines() {
-        let counts = if let Some((_, counts)) = line.split_once("test result: ") {
-            counts
-        } else if line.trim_start().starts_with("Summary [") {
-            line.split_once("run:").map_or("", |(_, counts)| counts)
-        } else {
-            continue;
+        let counts = match line.strip_prefix("test result: ") {
+            Some(counts) if !nextest => counts,
+            None if is_of_nextest(line) => line.split_once("run:").map_or("", |(_, counts)| counts),
+            Some(_) | None => continue,
         };
         *sum.get_or_insert_default() += Tally {
             passed: before(counts, "passed"),
@@ -50,6 +50,10 @@ pub(crate) fn read(text: &str) -> Option<Tally> {
         };
     }
     sum
+}
+
+fn is_of_nextest(line: &str) -> bool {
+    line.trim_start().starts_with("Summary [") && line.contains(" run: ")
 }
 
 /// The number in front of a word: 12 for `passed` in `ok. 12 passed; 0 failed`.
@@ -88,12 +92,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn summaries_of_both_runners_are_added_up() {
+    fn summaries_of_cargo_test_are_added_up() {
         let text = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 9 filtered out; finished in 0.00s
-     Summary [   1.234s] 12 tests run: 10 passed (1 slow), 1 failed, 1 timed out, 4 skipped
-test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s";
-        assert_eq!(read(text), Some(Tally { passed: 13, failed: 3, skipped: 2 }));
+test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s";
+        assert_eq!(read(text), Some(Tally { passed: 7, failed: 1, skipped: 2 }));
         assert_eq!(read("error: could not compile"), None);
+    }
+
+    #[test]
+    fn of_nextest_only_its_own_summary_counts() {
+        let text = "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 5 filtered out
+test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 5 filtered out
+     Summary [   1.234s] 12 tests run: 10 passed (1 slow), 1 failed, 1 timed out, 4 skipped";
+        assert_eq!(read(text), Some(Tally { passed: 10, failed: 2, skipped: 0 }));
     }
 
     #[test]

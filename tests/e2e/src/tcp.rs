@@ -34,7 +34,7 @@ pub fn line(stream: &TcpStream) -> io::Result<String> {
 /// Connects and reads the pid of the worker that answers; the connection stays open.
 ///
 /// # Errors
-/// As [`connect`] and [`line`].
+/// As [`connect`] and [`line()`].
 pub fn greet(address: SocketAddr) -> io::Result<(TcpStream, u32)> {
     let stream = connect(address)?;
     let pid = pid_in(&line(&stream)?);
