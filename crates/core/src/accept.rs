@@ -12,6 +12,8 @@ use crate::timer::Timer;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Failures closer together than this are one shortage and told once.
+const SHORTAGE: Duration = Duration::from_secs(30);
 
 impl Cluster {
     pub(crate) fn accept_exhausted(&mut self, now: Time, port: PortId, fx: &mut Effects) {
@@ -20,9 +22,11 @@ impl Cluster {
         if !known || self.timers.is_armed(Timer::Accept) {
             return;
         }
-        if self.exhausted == 0 {
+        // While descriptors are short, attempts succeed and fail in turns; that is one shortage.
+        if self.shortage.is_none_or(|last| now.since(last) >= SHORTAGE) {
             fx.push(Effect::Tell(Notice::AcceptExhausted { port }));
         }
+        self.shortage = Some(now);
         let pause = FIRST_PAUSE.saturating_mul(1 << self.exhausted.min(8)).min(LONGEST_PAUSE);
         self.exhausted = self.exhausted.saturating_add(1);
         self.timers.arm(Timer::Accept, now.after(pause));

@@ -34,6 +34,8 @@ pub struct Cluster {
     pub(crate) full: bool,
     /// Times in a row that accepting failed for want of descriptors.
     pub(crate) exhausted: u32,
+    /// When a shortage was last told or seen again.
+    pub(crate) shortage: Option<Time>,
     /// Some worker has listened: a successor that does not is not ready.
     pub(crate) listens: bool,
     next_worker: u32,
@@ -62,6 +64,7 @@ impl Cluster {
             queued: 0,
             full: false,
             exhausted: 0,
+            shortage: None,
             listens: false,
             next_worker: 1,
             next_port: 1,
@@ -218,7 +221,8 @@ impl Cluster {
     ) -> WorkerId {
         let worker = WorkerId(self.next_worker);
         self.next_worker += 1;
-        self.workers.insert(worker, Worker::new(worker, slot, attach, now));
+        let founding = !self.workers.values().any(|w| w.is_proven() && !w.phase.is_leaving());
+        self.workers.insert(worker, Worker::new(worker, slot, attach, now, founding));
         self.timers.arm(Timer::Readiness(worker), now.after(self.settings.listen_timeout));
         fx.push(Effect::Spawn { worker, slot, attach });
         worker

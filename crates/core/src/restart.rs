@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::ids::Time;
 use crate::settings::Settings;
 
+/// Even without any wish for a pause: a program that ends at once must not be started in a tight loop.
+const LEAST: Duration = Duration::from_millis(10);
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(15);
 /// A worker that was up this long has proved that the earlier ends are history (PM2: 30 s too).
@@ -36,7 +38,7 @@ impl History {
         if self.unstable > 0 && self.unstable >= settings.max_restarts {
             return Verdict::GiveUp { unstable: self.unstable };
         }
-        let pause = settings.restart_delay.unwrap_or_else(|| back_off(self.ends));
+        let pause = settings.restart_delay.map_or_else(|| back_off(self.ends), |fixed| fixed.max(LEAST));
         self.ends = self.ends.saturating_add(1);
         Verdict::RestartAfter(pause)
     }

@@ -22,23 +22,23 @@ const LONGEST_REST: Duration = Duration::from_millis(250);
 /// The position in the rotation of the worker to serve next.
 fn choose(port: &Port, workers: &BTreeMap<WorkerId, Worker>, credits: usize, now: Time) -> Option<usize> {
     let mut fallback = None;
-    let mut proven_serves = false;
+    let mut trusted_serves = false;
     for (position, holder) in port.holders.iter().enumerate() {
         let Some(worker) = workers.get(&holder.worker) else { continue };
         if !holder.scheduled || !worker.is_ready() {
             continue;
         }
-        proven_serves |= worker.is_proven();
+        trusted_serves |= worker.is_trusted();
         let may = worker.in_flight.len() < credits && holder.rests_until.is_none_or(|until| until <= now);
-        if may && worker.is_proven() {
+        if may && worker.is_trusted() {
             return Some(position);
         }
         if may && fallback.is_none() {
             fallback = Some(position);
         }
     }
-    // An unproven worker gets traffic only where no proven one serves, not even a busy one.
-    if proven_serves { None } else { fallback }
+    // A newcomer gets traffic only where nobody trusted serves, not even a busy one.
+    if trusted_serves { None } else { fallback }
 }
 
 impl Cluster {

@@ -161,7 +161,7 @@ impl Cluster {
 
     fn refill(&mut self, now: Time, slot: Slot, dead: &Worker, died: Time, fx: &mut Effects) {
         let verdict = match dead.cause {
-            EndCause::Asked => Verdict::RestartAfter(Duration::ZERO),
+            EndCause::Asked | EndCause::Killed => Verdict::RestartAfter(Duration::ZERO),
             // One that announces to leave as soon as it is up would be started again without end.
             EndCause::Voluntary if died.since(dead.spawned) >= self.settings.min_uptime => {
                 Verdict::RestartAfter(Duration::ZERO)
@@ -170,8 +170,7 @@ impl Cluster {
             | EndCause::Voluntary
             | EndCause::Violation
             | EndCause::Hung
-            | EndCause::NotReady
-            | EndCause::Killed => match self.slots.get_mut(slot.0 as usize) {
+            | EndCause::NotReady => match self.slots.get_mut(slot.0 as usize) {
                 Some(state) => state.history.judge(&self.settings, dead.spawned, died),
                 None => return,
             },

@@ -53,6 +53,9 @@ pub(crate) struct Worker {
     pub(crate) phase: Phase,
     pub(crate) standing: Standing,
     pub(crate) spawned: Time,
+    /// Born when nobody was proven: it serves beside those of its siblings that are proven a moment earlier, or
+    /// these would get everything meanwhile.
+    pub(crate) founding: bool,
     /// Oldest first.
     pub(crate) in_flight: VecDeque<InFlight>,
     /// Ports it holds, in the order in which they may use its credits: the one served last is at the end.
@@ -64,7 +67,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(id: WorkerId, slot: Option<Slot>, attach: Attach, now: Time) -> Worker {
+    pub(crate) fn new(id: WorkerId, slot: Option<Slot>, attach: Attach, now: Time, founding: bool) -> Worker {
         Worker {
             id,
             slot,
@@ -72,6 +75,7 @@ impl Worker {
             phase: Phase::Starting,
             standing: Standing::Unready,
             spawned: now,
+            founding,
             in_flight: VecDeque::new(),
             ports: VecDeque::new(),
             channel_open: attach == Attach::Channel,
@@ -86,6 +90,11 @@ impl Worker {
             Standing::Proven => true,
             Standing::Unready | Standing::Ready(_) => false,
         }
+    }
+
+    /// Whether it gets traffic beside proven workers.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.is_ready() && (self.founding || self.is_proven())
     }
 
     pub(crate) fn is_ready(&self) -> bool {

@@ -175,9 +175,12 @@ fn accepting_again_ends_the_shortage() {
     sim.connect(80);
     assert!(!sim.check.is_paused(port));
     exhaust(&mut sim, port);
-    assert_eq!(warnings(&sim), 2, "it is a new one");
+    assert_eq!(warnings(&sim), 1, "moments later it is the same shortage");
     sim.pass(ms(50));
-    assert!(!sim.check.is_paused(port), "and its pause starts anew");
+    assert!(!sim.check.is_paused(port), "but its pause starts anew");
+    sim.pass(ms(30_000));
+    exhaust(&mut sim, port);
+    assert_eq!(warnings(&sim), 2, "half a minute later it is a new one");
 }
 
 #[test]

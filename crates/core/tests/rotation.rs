@@ -189,6 +189,20 @@ fn the_unproven_get_nothing_while_a_proven_one_serves() {
 }
 
 #[test]
+fn siblings_of_one_start_share_from_the_first_proof_on() {
+    let mut sim = Sim::new(with_credits(1));
+    sim.event(Event::Scale(2));
+    sim.boot(worker(1), 80);
+    sim.pass(ms(500));
+    sim.boot(worker(2), 80);
+    sim.pass(ms(700));
+    let conns = sim.connect_many(80, 2);
+    let holders: Vec<_> = conns.into_iter().map(|conn| sim.holder(conn)).collect();
+    assert_eq!(holders.iter().flatten().count(), 2);
+    assert_ne!(holders[0], holders[1]);
+}
+
+#[test]
 fn the_unproven_serve_when_nobody_else_does() {
     let mut sim = Sim::new(with_credits(1));
     sim.event(Event::Scale(2));

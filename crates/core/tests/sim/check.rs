@@ -19,6 +19,8 @@ enum At {
 struct SeenWorker {
     phase: Phase,
     ready: bool,
+    /// Born when nobody was proven.
+    founding: bool,
     proven: bool,
     flights: VecDeque<ConnId>,
 }
@@ -226,9 +228,11 @@ impl Check {
     fn effect(&mut self, event: &Event, effect: &Effect) {
         match effect {
             Effect::Spawn { worker, .. } => {
+                let founding = !self.workers.values().any(|w| w.proven && !w.phase.is_leaving());
                 let seen = SeenWorker {
                     phase: Phase::Starting,
                     ready: false,
+                    founding,
                     proven: false,
                     flights: VecDeque::new(),
                 };
@@ -319,7 +323,7 @@ impl Check {
         assert!(holder.scheduled, "{worker} is not scheduled on {port:?}");
         let proven_serves = self.proven_serves(p);
         assert!(
-            seen.proven || !proven_serves,
+            seen.proven || seen.founding || !proven_serves,
             "the unproven {worker} is served beside a proven one, by {event:?}"
         );
         for (other, h) in p.holders.iter().filter(|(other, _)| self.may_take(p, **other)) {
@@ -334,14 +338,16 @@ impl Check {
     }
 
     fn proven_serves(&self, p: &SeenPort) -> bool {
-        p.holders.iter().any(|(w, h)| h.scheduled && self.workers.get(w).is_some_and(|w| w.proven))
+        p.holders.iter().any(|(w, h)| {
+            h.scheduled && self.workers.get(w).is_some_and(|w| w.ready && (w.proven || w.founding))
+        })
     }
 
     /// Whether this worker could certainly be chosen now.
     fn may_take(&self, p: &SeenPort, worker: WorkerId) -> bool {
         let (Some(h), Some(w)) = (p.holders.get(&worker), self.workers.get(&worker)) else { return false };
         let credit = w.flights.len() < self.settings.credits as usize;
-        let trusted = w.ready && (w.proven || !self.proven_serves(p));
+        let trusted = w.ready && (w.proven || w.founding || !self.proven_serves(p));
         h.scheduled && !h.refused && credit && trusted
     }
 
