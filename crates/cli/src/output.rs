@@ -18,8 +18,9 @@ use rustix::termios::isatty;
 
 use crate::error::Failure;
 
-/// Lines and bytes of standard error kept per worker.
-const LAST_LINES: usize = 20;
+/// Lines and bytes of standard error kept per worker. An uncaught error of Node takes 25 lines or so, and the first
+/// ones say what it is.
+const LAST_LINES: usize = 40;
 const LAST_BYTES: usize = 8 * 1024;
 /// A line longer than this is written in pieces.
 const LONGEST_LINE: usize = 8 * 1024;

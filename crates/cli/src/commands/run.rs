@@ -51,6 +51,7 @@ enum End {
 struct Run {
     cluster: Cluster,
     teller: Teller,
+    title: String,
     carrier: Carrier,
     happenings: SyncSender<Happening>,
     workers: HashMap<WorkerId, WorkerRef>,
@@ -113,6 +114,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     let run = Run {
         cluster,
         teller,
+        title: program.title,
         carrier,
         happenings,
         workers: HashMap::new(),
@@ -154,10 +156,7 @@ fn settings(args: &RunArgs, program: &Program, policy: Policy) -> Result<Setting
     if let Some(cwd) = &args.cwd
         && !cwd.is_dir()
     {
-        return Err(Failure::usage(format!(
-            "cannot use directory `{}`: there is no such directory",
-            cwd.display()
-        )));
+        return Err(no_directory(cwd));
     }
     let instances = args.instances.count(process::cpus());
     let as_pid_1 = process::own_pid().get() == 1;
@@ -199,6 +198,11 @@ fn settings(args: &RunArgs, program: &Program, policy: Policy) -> Result<Setting
         ..Conduct::default()
     };
     Ok(settings)
+}
+
+fn no_directory(cwd: &std::path::Path) -> Failure {
+    Failure::usage(format!("cannot use directory `{}`: there is no such directory", cwd.display()))
+        .hint("check --cwd; it is relative to the directory this command is started in")
 }
 
 /// The log for who looks closely: transitions at `-v`, every message of the protocol at `-vv`.
@@ -335,7 +339,11 @@ impl Run {
                 let last = self.last_of(|worker| worker.slot == Some(slot));
                 self.teller.errored(slot, restarts, &last);
             }
-            Event::AllErrored => self.ask_to_end(FAILED),
+            Event::AllErrored => {
+                let message = format!("cannot run `{}`: every slot is given up", self.title);
+                self.teller.error(&message, Some("its last words on standard error are above"));
+                self.ask_to_end(FAILED);
+            }
             Event::ReloadStarted { workers } => self.teller.reload(workers),
             Event::ReloadQueued => self.teller.notice("another reload follows the one under way", None),
             Event::Replaced { slot, worker } => self.teller.replaced(slot, worker),

@@ -81,7 +81,10 @@ impl Program {
             readable_script(&path, target)?;
             return with(interpreter);
         }
-        if !path.exists() {
+        // A command is looked up as a shell does; a script may have a bare name and lie right here.
+        let bare = !target.as_encoded_bytes().contains(&b'/');
+        let command = bare && (wanted.target.is_none() || path.is_dir()) && find(target).is_some();
+        if command || !path.exists() {
             return Program::in_path(target, args, &path);
         }
         let shown = Path::new(target).display();

@@ -8,10 +8,11 @@ use oneport_core::{
 use oneport_sys::poll::Interest;
 use oneport_wire::node::errno::Errno as WireErrno;
 use oneport_wire::node::message::{FromPrimary, Json, Outcome};
-use tracing::{debug, info, trace, warn};
+use tracing::{debug, info, warn};
 
 use super::Primary;
 use super::channel::Carried;
+use super::heard::trace_message;
 use super::port::{key, open, wished};
 use super::token::Token;
 use crate::event::{Address, AddressKind, Event, WorkerRef};
@@ -62,7 +63,7 @@ impl Primary {
         let Some(channel) = w.channel.as_mut() else { return };
         let seq = channel.next_seq();
         let message = FromPrimary::NewConn { key: socket.key.as_str().into(), seq };
-        trace!(worker = worker.0, ?message, "sent");
+        trace_message("to", worker, |out| message.encode(out));
         let conns = &self.conns;
         channel.send(&message, Carried::Connection(conn), |conn| conns.get(&conn).map(AsFd::as_fd));
         channel.expect(seq, conn);
@@ -73,7 +74,7 @@ impl Primary {
     fn say(&mut self, worker: WorkerId, message: impl FnOnce(i64) -> FromPrimary<'static>) {
         let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
         let message = message(channel.next_seq());
-        trace!(worker = worker.0, ?message, "sent");
+        trace_message("to", worker, |out| message.encode(out));
         channel.send(&message, Carried::Nothing, |_| None);
         self.update_interest(worker);
     }
@@ -109,7 +110,7 @@ impl Primary {
         let data = data.and_then(|text| Json::parse(String::from(text)).ok());
         let own_seq = channel.next_seq();
         let message = FromPrimary::Reply { ack: seq.0, seq: own_seq, key: key.into(), data, outcome };
-        trace!(worker = worker.0, ?message, "sent");
+        trace_message("to", worker, |out| message.encode(out));
         channel.send(&message, carried, |_| None);
         self.update_interest(worker);
     }

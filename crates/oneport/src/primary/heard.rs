@@ -129,7 +129,7 @@ impl Primary {
             Ok(None) => return None,
             Err(violation) => return Some(Heard::Violation(violation.to_string())),
         };
-        trace!(worker = worker.0, ?message, "received");
+        trace_message("from", worker, |out| message.encode(out));
         let heard = match message {
             FromWorker::HandleAck => match channel.acked() {
                 Ok(()) => Heard::Nothing,
@@ -267,6 +267,16 @@ impl Primary {
                 Err(cause) => warn!(%cause, worker = worker.0, "cannot change interest"),
             }
         }
+    }
+}
+
+/// Shows a message as it passes on the channel, to who looks closely.
+pub(super) fn trace_message(direction: &str, worker: WorkerId, encode: impl FnOnce(&mut Vec<u8>)) {
+    if tracing::enabled!(tracing::Level::TRACE) {
+        let mut line = Vec::new();
+        encode(&mut line);
+        let line = String::from_utf8_lossy(&line);
+        trace!("{direction} worker {worker}: {}", line.trim_end());
     }
 }
 
