@@ -91,16 +91,16 @@ impl Teller {
         fields["expected"] = is_expected(cause).into();
         fields["why"] = cause_name(cause).into();
         let how = exit_words(exit);
-        let text = match cause {
-            EndCause::Asked | EndCause::Voluntary => format!("worker {} left ({how})", worker.pid),
+        let asked = match cause {
+            EndCause::Asked => ", as asked",
+            EndCause::Voluntary => ", of its own accord",
             EndCause::ByItself
             | EndCause::Violation
             | EndCause::Hung
             | EndCause::NotReady
-            | EndCause::Killed => {
-                format!("worker {} died ({how})", worker.pid)
-            }
+            | EndCause::Killed => "",
         };
+        let text = format!("worker {} died ({how}){asked}", worker.pid);
         self.tell(if is_expected(cause) { Loudness::Normal } else { Loudness::Quiet }, "died", fields, &text);
     }
 
