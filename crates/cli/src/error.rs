@@ -3,9 +3,10 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::render::voice;
 
 /// Exit code for a command line that cannot be understood.
 const USAGE: u8 = 2;
@@ -43,10 +44,10 @@ impl Failure {
 
 fn print(message: &str, hint: Option<&str>) {
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    eprintln!("{red}error{red:#}: {message}");
+    voice::err(format_args!("{red}error{red:#}: {message}"));
     if let Some(hint) = hint {
         let cyan = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
-        eprintln!(" {cyan}hint{cyan:#}: {hint}");
+        voice::err(format_args!(" {cyan}hint{cyan:#}: {hint}"));
     }
 }
 

@@ -5,7 +5,6 @@ mod clients;
 mod proof;
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
@@ -18,6 +17,7 @@ use rustix::termios::isatty;
 use crate::Done;
 use crate::args::DemoArgs;
 use crate::error::Failure;
+use crate::render::voice;
 use clients::{Clients, Tally};
 
 const WORKERS: u32 = 4;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &DemoArgs) -> Done {
 
 impl Demo {
     fn play(&mut self, requests: u32) -> Done {
-        println!("Starting {WORKERS} workers behind one port ...");
+        voice::out(format_args!("Starting {WORKERS} workers behind one port ..."));
         self.cluster.scale(WORKERS).map_err(Failure::new)?;
         let mut waiting = WORKERS;
         self.until(|event| {
@@ -72,7 +72,7 @@ impl Demo {
         })?;
         let address =
             self.seen.address.ok_or_else(|| Failure::new("cannot find the address of the workers"))?;
-        println!("Listening on {address}; the primary is process {}.\n", process::own_pid());
+        voice::out(format_args!("Listening on {address}; the primary is process {}.\n", process::own_pid()));
         let proof = proof::table(&self.living(), address.port());
 
         let clients = Clients::start(address, requests)
@@ -93,7 +93,7 @@ impl Demo {
             thread::sleep(TICK);
         }
         if isatty(rustix::stdio::stdout()) {
-            print!("\r\x1b[K");
+            voice::show(format_args!("\r\x1b[K"));
         }
         self.report(&tally, &proof);
         Ok(if tally.lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -107,7 +107,7 @@ impl Demo {
             thread::sleep(TICK);
         }
         if !isatty(rustix::stdio::stdout()) {
-            println!("{:>6} of {of} requests answered, {doing}", clients.done());
+            voice::out(format_args!("{:>6} of {of} requests answered, {doing}", clients.done()));
         }
         Ok(())
     }
@@ -116,9 +116,7 @@ impl Demo {
         if isatty(rustix::stdio::stdout()) {
             let done = clients.done().min(of);
             let filled = (u64::from(done) * 30 / u64::from(of.max(1))) as usize;
-            print!("\r\x1b[K[{:<30}] {done:>6} of {of}  {doing}", "#".repeat(filled));
-            // A terminal that is gone needs no progress.
-            let _ = std::io::stdout().flush();
+            voice::show(format_args!("\r\x1b[K[{:<30}] {done:>6} of {of}  {doing}", "#".repeat(filled)));
         }
     }
 
@@ -200,25 +198,25 @@ impl Demo {
     }
 
     fn report(&self, tally: &Tally, proof: &str) {
-        println!("worker  requests");
+        voice::out(format_args!("worker  requests"));
         for (worker, requests) in &tally.per_worker {
-            println!("{worker:>6}  {requests:>8}");
+            voice::out(format_args!("{worker:>6}  {requests:>8}"));
         }
-        println!("{:>6}  {:>8}   lost {}", "all", tally.answered, tally.lost);
+        voice::out(format_args!("{:>6}  {:>8}   lost {}", "all", tally.answered, tally.lost));
         if tally.again > 0 {
-            println!(
+            voice::out(format_args!(
                 "        {} request(s) were inside the worker when it was killed; asked again and answered",
                 tally.again
-            );
+            ));
         }
-        println!(
+        voice::out(format_args!(
             "\nrequests {:.1} s, slowest {:.0} ms; reload of {WORKERS} workers {:.1} s; killed worker replaced in {:.1} s\n",
             tally.took.as_secs_f64(),
             tally.slowest.as_secs_f64() * 1000.0,
             self.seen.reload.unwrap_or_default().as_secs_f64(),
             self.seen.replaced_after.unwrap_or_default().as_secs_f64(),
-        );
-        println!("Who held the port (from /proc/PID/fd, before the reload):\n{proof}");
+        ));
+        voice::out(format_args!("Who held the port (from /proc/PID/fd, before the reload):\n{proof}"));
     }
 }
 

@@ -216,6 +216,8 @@ fn log(args: &RunArgs) {
         return;
     }
     let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time();
+    // Its complaints about a full disk would be a panic on the same full disk.
+    let builder = builder.log_internal_errors(false);
     builder.with_target(false).with_ansi(rustix::termios::isatty(rustix::stdio::stderr())).init();
 }
 

@@ -1,12 +1,11 @@
 //! The life of an app, told as Node's own cluster example tells it: primary, workers started, address, deaths.
 //! One function per thing that can be said; text for people, JSON for programs, the same facts in both.
 
-use anstream::eprintln;
 use oneport::{Address, AddressKind, EndCause, Exit, ReloadFailure, Slot, WorkerRef};
 use oneport_sys::process::Signal;
 use serde_json::{Map, Value, json};
 
-use super::span;
+use super::{span, voice};
 use crate::args::LogFormat;
 
 /// How much is told.
@@ -36,9 +35,11 @@ impl Teller {
                 if let Value::Object(fields) = fields {
                     object.extend(fields);
                 }
-                eprintln!("{}", Value::Object(object));
+                voice::err(format_args!("{}", Value::Object(object)));
             }
-            LogFormat::Text if loudness <= self.loudness && !text.is_empty() => eprintln!("{text}"),
+            LogFormat::Text if loudness <= self.loudness && !text.is_empty() => {
+                voice::err(format_args!("{text}"))
+            }
             LogFormat::Text => {}
         }
     }
