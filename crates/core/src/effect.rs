@@ -62,7 +62,8 @@ pub enum Effect {
         /// Whose.
         worker: WorkerId,
     },
-    /// Tell the worker to close its servers and leave (Node's `disconnect`).
+    /// Tell the worker to close its servers and leave (Node's `disconnect`), as soon as it has begun with the
+    /// connections it was handed last, or a moment has passed.
     TellDisconnect {
         /// Whom.
         worker: WorkerId,

@@ -101,6 +101,12 @@ pub fn is_idle(connection: &Connection) -> bool {
         }
 }
 
+/// Whether its server has not begun with it: nothing was ever sent, and nothing received or not all of it read.
+pub fn is_fresh(connection: &Connection) -> bool {
+    let unread = connection.since_last_received_ms.is_none() || connection.receive_queue > 0;
+    connection.since_last_sent_ms.is_none() && unread
+}
+
 struct Answer {
     inode: u64,
     local: SocketAddr,

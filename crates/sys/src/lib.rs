@@ -23,4 +23,5 @@ pub mod signals;
 pub mod spawn;
 pub mod startup;
 pub mod tree;
+pub mod untouched;
 pub mod waker;

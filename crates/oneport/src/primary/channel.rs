@@ -77,7 +77,17 @@ pub(crate) struct Channel {
     awaiting: VecDeque<(i64, ConnId)>,
     sent: VecDeque<Sent>,
     pub(crate) throttled: bool,
-    pub(crate) ended: bool,
+    pub(crate) trust: Trust,
+}
+
+/// How far the worker's words count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    Heard,
+    /// It broke the protocol: only answers that lie unread still count, once it is dead.
+    Condemned,
+    /// Its end was read.
+    Ended,
 }
 
 impl Channel {
@@ -92,7 +102,7 @@ impl Channel {
             awaiting: VecDeque::new(),
             sent: VecDeque::new(),
             throttled: false,
-            ended: false,
+            trust: Trust::Heard,
         }
     }
 
@@ -117,7 +127,7 @@ impl Channel {
 
     /// Reads once.
     pub(crate) fn receive(&mut self) -> Result<Read, Violation> {
-        if self.ended {
+        if self.trust == Trust::Ended {
             return Ok(Read::End);
         }
         let received = match fdpass::receive(self.sock.as_fd(), self.inbox.space()) {
@@ -218,7 +228,7 @@ impl Channel {
 
     /// Whether the worker's messages should be read: not while it leaves our answers lying.
     pub(crate) fn wants_read(&self) -> bool {
-        !self.ended && !self.throttled && self.waiting_bytes < OUTBOX_HIGH
+        self.trust == Trust::Heard && !self.throttled && self.waiting_bytes < OUTBOX_HIGH
     }
 
     /// Notes a hand-off that the worker will answer under this number.
@@ -230,6 +240,31 @@ impl Channel {
     pub(crate) fn answered(&mut self, ack: i64) -> Option<ConnId> {
         let at = self.awaiting.iter().position(|(seq, _)| *seq == ack)?;
         self.awaiting.remove(at).map(|(_, conn)| conn)
+    }
+
+    /// What a dead worker that broke the protocol had answered behind its breach, as far as it can be read: whole
+    /// lines that are not understood are passed over. Nobody holds the other end any more, so this ends.
+    pub(crate) fn last_answers(&mut self) -> Vec<(ConnId, bool)> {
+        let mut answers = Vec::new();
+        loop {
+            match self.inbox.next_from_worker() {
+                Ok(Some((FromWorker::Answer { ack, accepted, .. }, _))) => {
+                    let accepted = accepted == Some(true);
+                    answers.extend(self.answered(ack).map(|conn| (conn, accepted)));
+                }
+                Ok(Some(_)) | Err(Violation::NotJson | Violation::Malformed { .. }) => {}
+                Ok(None) => match self.receive() {
+                    Ok(Read::Data) => {}
+                    Ok(Read::Empty | Read::End) | Err(_) => return answers,
+                },
+                Err(_) => return answers,
+            }
+        }
+    }
+
+    /// Connections that were sent and never answered about, oldest first.
+    pub(crate) fn unanswered(&self) -> Vec<ConnId> {
+        self.awaiting.iter().map(|(_, conn)| *conn).collect()
     }
 
     /// A descriptor arrived.

@@ -34,9 +34,7 @@ impl Primary {
             }
             Effect::EndTree { worker, grace } => self.end_tree(worker, grace),
             Effect::Forget { worker } => self.forget(worker),
-            Effect::TellDisconnect { worker } => {
-                self.say(worker, |seq| FromPrimary::Disconnect { seq: Some(seq) })
-            }
+            Effect::TellDisconnect { worker } => self.disconnect_once_begun(worker),
             Effect::Acknowledge { worker, seq: QuerySeq(ack) } => {
                 self.say(worker, |seq| FromPrimary::Acknowledge { ack, seq: Some(seq) });
             }
@@ -68,6 +66,10 @@ impl Primary {
         channel.send(&message, Carried::Connection(conn), |conn| conns.get(&conn).map(AsFd::as_fd));
         channel.expect(seq, conn);
         self.update_interest(worker);
+    }
+
+    pub(super) fn tell_disconnect(&mut self, worker: WorkerId) {
+        self.say(worker, |seq| FromPrimary::Disconnect { seq: Some(seq) });
     }
 
     /// Sends a message that carries nothing.

@@ -9,7 +9,7 @@ use oneport_wire::node::message::{AddressType, FromPrimary, FromWorker, Json, Qu
 use tracing::{debug, trace, warn};
 
 use super::Primary;
-use super::channel::{Carried, Read, Receipt};
+use super::channel::{Carried, Read, Receipt, Trust};
 use super::port::{understand, wished};
 use super::token::Token;
 use crate::cluster::STRANGERS_WORDS;
@@ -77,10 +77,10 @@ impl Primary {
 
     fn channel_ended(&mut self, worker: WorkerId, effects: &mut Effects) {
         let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
-        if channel.ended {
+        if channel.trust != Trust::Heard {
             return;
         }
-        channel.ended = true;
+        channel.trust = Trust::Ended;
         // A socket whose other end is closed stays readable for ever.
         let _ = self.poller.remove(channel.fd());
         self.happen(Core::ChannelClosed { worker }, effects);
@@ -243,8 +243,8 @@ impl Primary {
         if let Some(w) = self.workers.get_mut(&worker) {
             w.reason = Some(reason);
             if let Some(channel) = &mut w.channel {
-                channel.ended = true;
-                // Whatever else it says is not heard.
+                channel.trust = Trust::Condemned;
+                // Whatever else it says is not heard while it lives.
                 let _ = self.poller.remove(channel.fd());
             }
         }
@@ -254,7 +254,9 @@ impl Primary {
     /// Waits for room only while something waits, and for messages only while they may be read.
     pub(super) fn update_interest(&mut self, worker: WorkerId) {
         let Some(w) = self.workers.get_mut(&worker) else { return };
-        let Some(channel) = w.channel.as_ref().filter(|channel| !channel.ended) else { return };
+        let Some(channel) = w.channel.as_ref().filter(|channel| channel.trust == Trust::Heard) else {
+            return;
+        };
         let wanted = match (channel.wants_read(), channel.wants_write()) {
             (true, true) => Interest::BOTH,
             (true, false) => Interest::READ,

@@ -1,15 +1,20 @@
-//! Watching a worker that leaves without a word (`stop_with=signal`): once its open connections are gone or idle
-//! nothing is lost when the signal comes. Reading `/proc` and socket diagnostics may block, so a thread does it.
+//! The moments in which a worker may be told to leave without losing anything. Both need socket diagnostics and
+//! `/proc`, which may block, so a thread of its own looks.
 //!
-//! Idle means: nothing queued in either direction, and the last data was sent after the last data was received.
-//! Only TCP can be judged; a connection of another kind counts as open until it is gone.
+//! Before the word (`disconnect`): the worker must have begun with the connections it was handed last. Node 26
+//! takes one that it has read nothing from for idle and resets it when its server closes; 18 to 24 keep it.
+//!
+//! Before the signal (`stop_with=signal`): its connections must be gone or idle. Idle means nothing queued in either
+//! direction, and the last data sent after the last data received. Only TCP can be judged.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use oneport_core::{Event as Core, WorkerId};
+use oneport_sys::process::Pid;
 use oneport_sys::{diag, proc, tree};
 use tracing::warn;
 
@@ -19,24 +24,32 @@ use super::{Command, Primary};
 const LOOK: Duration = Duration::from_millis(25);
 /// Idle must hold this many looks in a row: a request may be between two packets.
 const HOLDS: u32 = 2;
+/// How often, and how long at most, it is looked for connections not begun with. Clients that never send anything
+/// must not hold up the stop.
+const BEGIN_LOOK: Duration = Duration::from_millis(10);
+const BEGIN_LOOKS: u32 = 100;
+
+/// One leaving worker, as its watcher sees it.
+struct Watched {
+    root: Pid,
+    mark: String,
+    ports: Vec<u16>,
+    over: Arc<AtomicBool>,
+}
 
 impl Primary {
+    /// Reports `Idle` once the worker's connections are gone or idle.
     pub(super) fn watch_idle(&mut self, worker: WorkerId) {
-        let ports: Vec<u16> = self.ports.values().filter_map(super::port::PortSocket::tcp_port).collect();
-        let Some(w) = self.workers.get(&worker) else { return };
-        let Some((root, _)) = w.process else { return };
-        let (mark, over) = (w.mark.clone(), w.ending.hurry.clone());
+        let Some(watched) = self.watched(worker) else { return };
         let commands = self.own_commands.clone();
-        let bound = self.settings.conduct.drain_timeout;
+        let looks = self.settings.conduct.drain_timeout.as_millis() / LOOK.as_millis();
         let work = move || {
-            let looks = u32::try_from(bound.as_millis() / LOOK.as_millis()).unwrap_or(u32::MAX);
             let mut idle_looks = 0;
             for _ in 0..=looks {
-                if over.load(Ordering::Relaxed) {
+                if watched.over.load(Ordering::Relaxed) {
                     return;
                 }
-                let pids = tree::members(root, &mark);
-                idle_looks = if is_idle(&pids, &ports) { idle_looks + 1 } else { 0 };
+                idle_looks = if watched.all(diag::is_idle) { idle_looks + 1 } else { 0 };
                 if idle_looks >= HOLDS {
                     commands.send(Command::Core(Core::Idle { worker }));
                     return;
@@ -48,23 +61,52 @@ impl Primary {
             warn!(%cause, worker = worker.0, "cannot watch connections; the drain timeout decides");
         }
     }
-}
 
-fn is_idle(pids: &[oneport_sys::process::Pid], ports: &[u16]) -> bool {
-    let mut ports = ports.to_vec();
-    let mut inodes = HashSet::new();
-    for pid in pids {
-        inodes.extend(proc::open_sockets(*pid));
-        if ports.is_empty() {
-            ports.extend(proc::listening_sockets(*pid).iter().filter_map(|l| l.port));
+    /// Tells the worker to leave once it has begun with what it was handed.
+    pub(super) fn disconnect_once_begun(&mut self, worker: WorkerId) {
+        let Some(watched) = self.watched(worker).filter(|watched| !watched.ports.is_empty()) else {
+            return self.tell_disconnect(worker);
+        };
+        let commands = self.own_commands.clone();
+        let work = move || {
+            for _ in 0..BEGIN_LOOKS {
+                if watched.all(|connection| !diag::is_fresh(connection)) {
+                    break;
+                }
+                thread::sleep(BEGIN_LOOK);
+            }
+            commands.send(Command::Disconnect { worker });
+        };
+        if let Err(cause) = thread::Builder::new().name("oneport-begun".into()).spawn(work) {
+            warn!(%cause, worker = worker.0, "cannot look at connections; the worker is told to leave at once");
+            self.tell_disconnect(worker);
         }
     }
-    if ports.is_empty() {
-        return true;
+
+    fn watched(&self, worker: WorkerId) -> Option<Watched> {
+        let w = self.workers.get(&worker)?;
+        let (root, _) = w.process.as_ref()?;
+        let ports = self.ports.values().filter_map(super::port::PortSocket::tcp_port).collect();
+        Some(Watched { root: *root, mark: w.mark.clone(), ports, over: w.ending.hurry.clone() })
     }
-    match diag::tcp_connections(&ports) {
-        Ok(found) => found.iter().filter(|c| inodes.contains(&c.inode)).all(diag::is_idle),
-        // Not known is not idle.
-        Err(_) => false,
+}
+
+impl Watched {
+    /// Whether this holds for every TCP connection that the worker's tree has on the app's ports. A program that
+    /// binds for itself is asked for its ports. What cannot be known does not hold.
+    fn all(&self, holds: impl Fn(&diag::Connection) -> bool) -> bool {
+        let pids = tree::members(self.root, &self.mark);
+        let inodes: HashSet<u64> = pids.iter().flat_map(|pid| proc::open_sockets(*pid)).collect();
+        let mut ports = self.ports.clone();
+        if ports.is_empty() {
+            ports.extend(
+                pids.iter().flat_map(|pid| proc::listening_sockets(*pid)).filter_map(|socket| socket.port),
+            );
+        }
+        if ports.is_empty() {
+            return true;
+        }
+        let found = diag::tcp_connections(&ports);
+        found.is_ok_and(|found| found.iter().filter(|c| inodes.contains(&c.inode)).all(holds))
     }
 }

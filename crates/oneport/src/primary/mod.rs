@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Send { worker: WorkerId, json: String },
     /// The owner took messages: read on.
     Unthrottle,
+    /// A worker has begun with what it was handed: tell it to leave.
+    Disconnect { worker: WorkerId },
     /// A worker's tree is ended.
     TreeEnded { worker: WorkerId },
     /// Nobody listens to events any more.
@@ -138,6 +140,7 @@ impl Primary {
                 Command::Core(event) => self.happen(event, effects),
                 Command::Send { worker, json } => self.send_user(worker, &json),
                 Command::Unthrottle => self.unthrottle(effects),
+                Command::Disconnect { worker } => self.tell_disconnect(worker),
                 Command::TreeEnded { worker } => self.tree_ended(worker, effects),
                 Command::OwnerLeft => self.happen(oneport_core::Event::StopNow, effects),
             }

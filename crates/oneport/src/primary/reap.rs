@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use oneport_core::{Effects, Event as Core, Exit, WorkerId};
 use oneport_sys::process::{self, Pid, Signal};
 use oneport_sys::tree;
+use oneport_sys::untouched::is_untouched;
 use tracing::warn;
 
-use super::channel::Read;
+use super::channel::{Read, Trust};
 use super::spawn::TreeEnd;
 use super::{Command, Primary};
 
@@ -103,17 +104,36 @@ impl Primary {
 
     /// Nobody holds the other end any more, so this comes to an end; a breach of the protocol ends it too.
     fn hear_out(&mut self, worker: WorkerId, effects: &mut Effects) {
-        loop {
-            let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else {
-                return;
-            };
+        while let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) {
+            match channel.trust {
+                Trust::Heard => {}
+                Trust::Condemned => return self.hear_out_condemned(worker, effects),
+                Trust::Ended => return,
+            }
             match channel.receive() {
                 Ok(Read::Data) => {}
-                Ok(Read::Empty | Read::End) | Err(_) => return,
+                Ok(Read::Empty | Read::End) => return,
+                Err(_) => return self.hear_out_condemned(worker, effects),
             }
             if !self.hear_all(worker, effects) {
-                return;
+                return self.hear_out_condemned(worker, effects);
             }
+        }
+    }
+
+    /// What a worker that broke the protocol took is not given to another: neither what it said that it took, nor
+    /// what it read from or wrote to without a word.
+    fn hear_out_condemned(&mut self, worker: WorkerId, effects: &mut Effects) {
+        let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
+        let mut answers = channel.last_answers();
+        for conn in channel.unanswered() {
+            let touched = self.conns.get(&conn).is_some_and(|fd| !is_untouched(fd.as_fd()));
+            if touched {
+                answers.push((conn, true));
+            }
+        }
+        for (conn, accepted) in answers {
+            self.happen(Core::Answered { worker, conn, accepted }, effects);
         }
     }
 }
