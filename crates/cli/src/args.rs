@@ -38,11 +38,14 @@ pub(crate) struct DemoArgs {
 #[command(after_help = "\
 SIGTERM and SIGINT stop in order: what was accepted is served, workers leave, exit code 0. A second one stops \
 at once. SIGHUP reloads: every worker is replaced, the new one first; one that does not prove itself is ended, the \
-old ones stay.\n\nExit codes: 0 stopped as asked, 1 failed (every slot given up), 2 usage, 130 interrupted twice.")]
+old ones stay.\n\nExit codes: 0 stopped as asked, 1 failed (every slot given up), 2 usage, 130 or 143 when a second\nSIGINT or SIGTERM cut the stop short.")]
 pub(crate) struct RunArgs {
     /// Script or program to run
     #[arg(value_name = "SCRIPT-OR-PROGRAM")]
     pub(crate) target: Option<OsString>,
+    /// What was put behind the script without `--`: asked for only to be explained
+    #[arg(hide = true)]
+    pub(crate) stray: Vec<OsString>,
     /// Its arguments; or, without a script, the whole command
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) rest: Vec<OsString>,
@@ -153,10 +156,11 @@ impl std::str::FromStr for Instances {
     fn from_str(text: &str) -> Result<Instances, String> {
         let expected = || "expected a number, `max`, 0 or a negative number".to_owned();
         match text {
-            "max" | "0" => Ok(Instances::PerCpu),
+            "max" => Ok(Instances::PerCpu),
             _ => match text.strip_prefix('-') {
                 Some(less) => less.parse().map(Instances::PerCpuLess).map_err(|_| expected()),
                 None => match text.parse() {
+                    Ok(0) => Ok(Instances::PerCpu),
                     Ok(n) if n <= MOST_INSTANCES => Ok(Instances::Exactly(n)),
                     Ok(_) => Err(format!("at most {MOST_INSTANCES} workers")),
                     Err(_) => Err(expected()),
@@ -232,6 +236,7 @@ mod tests {
         assert_eq!(count("4"), Ok(4));
         assert_eq!(count("max"), Ok(8));
         assert_eq!(count("0"), Ok(8));
+        assert_eq!(count("00"), Ok(8));
         assert_eq!(count("-2"), Ok(6));
         assert_eq!(count("-100"), Ok(1));
         for text in ["", "x", "1.5", "--", "4097", "-x"] {

@@ -64,7 +64,9 @@ pub(crate) fn explain_usage(error: &clap::Error) -> ExitCode {
     }
     let context = |kind| error.get(kind).map(text);
     let option = context(ContextKind::InvalidArg).unwrap_or_default();
-    let option = option.split_whitespace().next().unwrap_or_default();
+    let option = option.split_whitespace().next().unwrap_or_default().trim_end_matches('.');
+    let against = context(ContextKind::PriorArg).unwrap_or_default();
+    let against = against.split_whitespace().next().unwrap_or_default().trim_end_matches('.');
     let value = context(ContextKind::InvalidValue).unwrap_or_default();
     #[allow(clippy::wildcard_enum_match_arm, reason = "clap's list grows")]
     let message = match error.kind() {
@@ -86,7 +88,7 @@ pub(crate) fn explain_usage(error: &clap::Error) -> ExitCode {
             )
         }
         ErrorKind::ArgumentConflict => {
-            format!("cannot use option `{option}`: given twice or against another")
+            format!("cannot use option `{option}`: it is against `{against}`")
         }
         _ => {
             let first = error.to_string();

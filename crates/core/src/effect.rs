@@ -185,6 +185,13 @@ pub enum Notice {
         /// Who.
         worker: WorkerId,
     },
+    /// A worker is up and not ready; it stays, and gets no connection until it is.
+    NotReadyYet {
+        /// Who.
+        worker: WorkerId,
+        /// For how long.
+        after: Duration,
+    },
     /// A worker is ready and stayed up for `min_uptime`.
     Proven {
         /// Who.

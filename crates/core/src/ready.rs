@@ -5,6 +5,7 @@ use crate::effect::{Effect, Effects, Notice};
 use crate::ids::{PortId, Time, WorkerId};
 use crate::life::Input;
 use crate::settings::{Attach, Readiness};
+use crate::slot::Occupancy;
 use crate::timer::Timer;
 use crate::worker::{EndCause, Standing};
 
@@ -18,10 +19,20 @@ impl Cluster {
 
     pub(crate) fn online(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
         self.live(now, worker, Input::Online, fx);
-        // An app that has never listened anywhere (a queue consumer) is ready by being there.
-        if !self.listens && self.settings.readiness == Readiness::Listening {
+        if self.settings.readiness == Readiness::Listening && !self.is_to_listen(worker) {
             self.became_ready(now, worker, fx);
         }
+    }
+
+    /// Whether listening is expected of this worker. An app that has never listened anywhere (a queue consumer) is
+    /// ready by being there, and so is the successor of a worker that never did.
+    fn is_to_listen(&self, worker: WorkerId) -> bool {
+        let occupancy = self.slots.iter().map(|slot| slot.occupancy);
+        let predecessor = occupancy.into_iter().find_map(|occupancy| match occupancy {
+            Occupancy::Handing { old, new } if new == worker => self.workers.get(&old),
+            Occupancy::Handing { .. } | Occupancy::Held(_) | Occupancy::Waiting | Occupancy::Errored => None,
+        });
+        predecessor.map_or(self.listens, |old| old.has_listened)
     }
 
     pub(crate) fn listening(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
@@ -51,7 +62,9 @@ impl Cluster {
         if w.phase.is_leaving() || w.is_proven() {
             return;
         }
-        if !w.is_ready() {
+        // Whether one that does not listen is all right shows only when it is proven.
+        if !w.told_ready && (w.has_listened || self.settings.readiness == Readiness::Message) {
+            w.told_ready = true;
             fx.push(Effect::Tell(Notice::Ready { worker }));
         }
         w.standing = Standing::Ready(now);
@@ -66,6 +79,9 @@ impl Cluster {
             return;
         }
         w.standing = Standing::Proven;
+        if !std::mem::replace(&mut w.told_ready, true) {
+            fx.push(Effect::Tell(Notice::Ready { worker }));
+        }
         fx.push(Effect::Tell(Notice::Proven { worker }));
         self.serve_worker(now, worker, fx);
         self.roll_proven(now, worker, fx);
@@ -74,8 +90,13 @@ impl Cluster {
 
     pub(crate) fn readiness_due(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
         let Some(w) = self.workers.get(&worker) else { return };
-        if !w.is_ready() && self.is_proving(worker) {
-            self.condemn(now, worker, EndCause::NotReady, fx);
+        if !w.is_ready() && !w.phase.is_leaving() {
+            if self.is_proving(worker) {
+                self.condemn(now, worker, EndCause::NotReady, fx);
+            } else {
+                let after = self.settings.listen_timeout;
+                fx.push(Effect::Tell(Notice::NotReadyYet { worker, after }));
+            }
         }
         self.end_orphans(now, fx);
     }

@@ -62,6 +62,7 @@ pub(crate) struct Worker {
     pub(crate) ports: VecDeque<PortId>,
     pub(crate) channel_open: bool,
     pub(crate) has_listened: bool,
+    pub(crate) told_ready: bool,
     pub(crate) cause: EndCause,
     pub(crate) exit: Option<(Exit, Time)>,
 }
@@ -80,6 +81,7 @@ impl Worker {
             ports: VecDeque::new(),
             channel_open: attach == Attach::Channel,
             has_listened: false,
+            told_ready: false,
             cause: EndCause::ByItself,
             exit: None,
         }

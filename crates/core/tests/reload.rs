@@ -418,3 +418,19 @@ fn without_slots_there_is_nothing_to_reload() {
     sim.event(Event::Reload);
     assert_eq!(sim.take(), []);
 }
+
+#[test]
+fn the_successor_of_a_worker_that_never_listened_need_not_listen() {
+    let mut sim = Sim::serving(settings(), 1);
+    sim.event(Event::Scale(2));
+    sim.online(worker(2));
+    sim.pass(ms(100));
+    sim.event(Event::Reload);
+    sim.boot(worker(3), 80);
+    sim.prove();
+    sim.exit(worker(1), 0);
+    sim.online(worker(4));
+    sim.prove();
+    sim.exit(worker(2), 0);
+    assert_eq!(sim.count(|e| matches!(e, Effect::Tell(Notice::ReloadDone { replaced: 2, .. }))), 1);
+}

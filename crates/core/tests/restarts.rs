@@ -4,7 +4,9 @@
 
 mod sim;
 
-use oneport_core::{Attach, Effect, EndCause, Event, Exit, Notice, Phase, QuerySeq, Settings, Slot};
+use oneport_core::{
+    Attach, Effect, EndCause, Event, Exit, Notice, Phase, QuerySeq, Readiness, Settings, Slot,
+};
 use sim::{Sim, ms, settings, worker};
 
 fn restarting(sim: &mut Sim) -> Option<u128> {
@@ -239,11 +241,24 @@ fn an_app_that_never_listens_is_proven_by_staying_up() {
     let mut sim = Sim::new(settings());
     sim.event(Event::Scale(1));
     sim.online(worker(1));
-    assert!(sim.told(&Notice::Ready { worker: worker(1) }));
     sim.pass(ms(999));
     assert!(!sim.told(&Notice::Proven { worker: worker(1) }));
+    assert!(!sim.told(&Notice::Ready { worker: worker(1) }), "it may be about to listen");
     sim.pass(ms(1));
+    assert!(sim.told(&Notice::Ready { worker: worker(1) }));
     assert!(sim.told(&Notice::Proven { worker: worker(1) }));
+}
+
+#[test]
+fn a_worker_that_must_say_ready_and_does_not_is_told_once() {
+    let mut sim = Sim::new(Settings { readiness: Readiness::Message, ..settings() });
+    sim.event(Event::Scale(1));
+    sim.boot(worker(1), 80);
+    let notice = Notice::NotReadyYet { worker: worker(1), after: settings().listen_timeout };
+    sim.pass(settings().listen_timeout - ms(1));
+    assert!(!sim.told(&notice));
+    sim.pass(ms(1));
+    assert!(sim.told(&notice));
 }
 
 #[test]

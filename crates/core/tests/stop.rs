@@ -365,3 +365,15 @@ fn workers_already_leaving_are_not_asked_again() {
     sim.event(Event::Stop);
     assert_eq!(told(&sim), 1);
 }
+
+#[test]
+fn a_worker_that_never_said_ready_does_not_hold_up_the_stop() {
+    let mut sim = Sim::new(Settings { readiness: oneport_core::Readiness::Message, ..settings() });
+    sim.event(Event::Scale(1));
+    sim.boot(worker(1), 80);
+    sim.connect(80);
+    let before = sim.now;
+    sim.event(Event::Stop);
+    assert!(sim.cluster.phase(worker(1)).is_none_or(Phase::is_leaving), "it was asked at once");
+    assert_eq!(sim.now, before);
+}

@@ -103,6 +103,13 @@ pub enum Event {
         /// Which.
         worker: WorkerRef,
     },
+    /// A worker is up and not ready; it stays, and gets no connection until it is. Told once.
+    NotReadyYet {
+        /// Which.
+        worker: WorkerRef,
+        /// For how long.
+        after: Duration,
+    },
     /// A worker is ready and has stayed up for `min_uptime`.
     Proven {
         /// Which.
@@ -197,6 +204,7 @@ impl Event {
             | Event::SpawnFailed { .. }
             | Event::Moved { .. }
             | Event::Ready { .. }
+            | Event::NotReadyYet { .. }
             | Event::Proven { .. }
             | Event::Condemned { .. }
             | Event::Died { .. }

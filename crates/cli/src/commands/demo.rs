@@ -23,8 +23,9 @@ use clients::{Clients, Tally};
 const WORKERS: u32 = 4;
 /// Long enough to mean something, short enough to watch.
 const MIN_UPTIME: Duration = Duration::from_millis(200);
-/// Nothing here takes that long.
+/// Nothing here takes that long, besides the requests themselves.
 const DEADLINE: Duration = Duration::from_secs(60);
+const PER_REQUEST: Duration = Duration::from_millis(5);
 const TICK: Duration = Duration::from_millis(50);
 
 /// What has been seen of the cluster.
@@ -42,7 +43,7 @@ struct Demo {
     cluster: Cluster,
     events: mpsc::Receiver<Event>,
     seen: Seen,
-    began: Instant,
+    deadline: Instant,
 }
 
 pub(crate) fn run(args: &DemoArgs) -> Done {
@@ -53,7 +54,12 @@ pub(crate) fn run(args: &DemoArgs) -> Done {
     settings.stop_signal = Signal::TERM;
     settings.conduct = Conduct { min_uptime: MIN_UPTIME, parallel: 2, ..Conduct::default() };
     let (cluster, events) = Cluster::start(settings).map_err(Failure::new)?;
-    let mut demo = Demo { cluster, events: follow(events)?, seen: Seen::default(), began: Instant::now() };
+    let mut demo = Demo {
+        cluster,
+        events: follow(events)?,
+        seen: Seen::default(),
+        deadline: Instant::now() + DEADLINE + PER_REQUEST * args.requests,
+    };
     let done = demo.play(args.requests);
     // Whatever happened, nothing is left running.
     let _ = demo.cluster.stop();
@@ -141,7 +147,7 @@ impl Demo {
         while let Ok(event) = self.events.try_recv() {
             self.note(&event)?;
         }
-        match self.began.elapsed() > DEADLINE {
+        match Instant::now() > self.deadline {
             true => Err(Failure::new("cannot finish the demo: it takes too long on this machine")),
             false => Ok(()),
         }
@@ -149,7 +155,7 @@ impl Demo {
 
     fn until(&mut self, mut wanted: impl FnMut(&Event) -> bool) -> Result<(), Failure> {
         loop {
-            let left = DEADLINE.saturating_sub(self.began.elapsed());
+            let left = self.deadline.saturating_duration_since(Instant::now());
             let Ok(event) = self.events.recv_timeout(left) else {
                 return Err(Failure::new("cannot finish the demo: it takes too long on this machine"));
             };
@@ -184,6 +190,7 @@ impl Demo {
             Event::Moved { .. }
             | Event::ListenFailed { .. }
             | Event::Ready { .. }
+            | Event::NotReadyYet { .. }
             | Event::Message { .. }
             | Event::Condemned { .. }
             | Event::Restarting { .. }

@@ -12,7 +12,9 @@ use oneport::{
 };
 use oneport_sys::process::{self, Signal};
 use tracing::warn;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::Done;
 use crate::args::{LogFormat, PolicyArg, RunArgs, StopWithArg};
@@ -64,8 +66,12 @@ struct Run {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Done {
+    if let Some(cwd) = args.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
+        return Err(no_directory(cwd));
+    }
     let program = Program::resolve(&Wanted {
         target: args.target.as_deref(),
+        stray: &args.stray,
         rest: &args.rest,
         interpreter: args.interpreter.as_deref(),
         node_args: &args.node_args,
@@ -88,17 +94,18 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     strangers::adopt_orphans();
     let had_terminal = signals::has_terminal();
 
-    let settings = settings(args, &program, policy)?;
+    let settings = settings(args, &program, policy);
     let carrier = Carrier::start()?;
     let (cluster, events) =
         Cluster::start(settings).map_err(|error| Failure::new(error).hint("check --cwd"))?;
     forward(events, happenings.clone())?;
     let pid = process::own_pid().get();
-    let policy = match policy {
-        Policy::RoundRobin => "rr",
-        Policy::Shared => "shared",
+    let (policy, why) = match (program.kind, policy) {
+        (Kind::Other, _) => ("none", "it gets no channel and binds for itself"),
+        (_, Policy::RoundRobin) => ("rr", why),
+        (_, Policy::Shared) => ("shared", why),
     };
-    teller.primary(pid, &program.title, instances, policy, &why);
+    teller.primary(pid, &program.title, instances, policy, why);
     if program.forks_itself() {
         let message = format!(
             "`{}` calls cluster.fork(): here it is always a worker, that branch does not run",
@@ -134,7 +141,7 @@ fn stem(title: &str) -> String {
         .map_or_else(|| title.to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-fn choose_policy(wanted: PolicyArg, program: &Program) -> Result<(Policy, String), Failure> {
+fn choose_policy(wanted: PolicyArg, program: &Program) -> Result<(Policy, &'static str), Failure> {
     let from_env = std::env::var("NODE_CLUSTER_SCHED_POLICY").ok();
     let from_env = from_env.as_deref().and_then(oneport::scheduling_policy_of);
     let (policy, why) = match (wanted, from_env) {
@@ -149,15 +156,10 @@ fn choose_policy(wanted: PolicyArg, program: &Program) -> Result<(Policy, String
         return Err(Failure::usage("cannot use policy `shared` for Deno: it cannot serve a shared socket")
             .hint("use --policy rr"));
     }
-    Ok((policy, why.to_owned()))
+    Ok((policy, why))
 }
 
-fn settings(args: &RunArgs, program: &Program, policy: Policy) -> Result<Settings, Failure> {
-    if let Some(cwd) = &args.cwd
-        && !cwd.is_dir()
-    {
-        return Err(no_directory(cwd));
-    }
+fn settings(args: &RunArgs, program: &Program, policy: Policy) -> Settings {
     let instances = args.instances.count(process::cpus());
     let as_pid_1 = process::own_pid().get() == 1;
     let mut settings = Settings::new(&program.program);
@@ -197,7 +199,7 @@ fn settings(args: &RunArgs, program: &Program, policy: Policy) -> Result<Setting
         parallel: if instances > 2 { 2 } else { 1 },
         ..Conduct::default()
     };
-    Ok(settings)
+    settings
 }
 
 fn no_directory(cwd: &std::path::Path) -> Failure {
@@ -205,20 +207,22 @@ fn no_directory(cwd: &std::path::Path) -> Failure {
         .hint("check --cwd; it is relative to the directory this command is started in")
 }
 
-/// The log for who looks closely: transitions at `-v`, every message of the protocol at `-vv`.
+/// The log for who looks closely: what went wrong inside, and at `-vv` every message of the protocol. Transitions
+/// are told by the teller.
 fn log(args: &RunArgs) {
-    let level = match args.verbose {
-        0 => LevelFilter::WARN,
-        1 => LevelFilter::INFO,
-        _ => LevelFilter::TRACE,
-    };
     if args.log_format == LogFormat::Json || args.quiet {
         return;
     }
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time();
+    let wire = if args.verbose > 1 { LevelFilter::TRACE } else { LevelFilter::WARN };
+    let shown = Targets::new().with_default(LevelFilter::WARN).with_target("oneport::wire", wire);
     // Its complaints about a full disk would be a panic on the same full disk.
-    let builder = builder.log_internal_errors(false);
-    builder.with_target(false).with_ansi(rustix::termios::isatty(rustix::stdio::stderr())).init();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .with_ansi(rustix::termios::isatty(rustix::stdio::stderr()))
+        .log_internal_errors(false);
+    tracing_subscriber::registry().with(lines).with(shown).init();
 }
 
 /// Passes events on. The queue is short, so that a stuck terminal slows chatty workers and fills no memory.
@@ -329,6 +333,7 @@ impl Run {
             }
             Event::ListenFailed { worker, address, error } => self.explain_refusal(worker, &address, &error),
             Event::Ready { worker } => self.teller.step("ready", worker),
+            Event::NotReadyYet { worker, after } => self.teller.not_ready_yet(worker, after),
             Event::Proven { worker } => self.teller.step("proven", worker),
             Event::Message { .. } => {}
             Event::Condemned { worker, reason } => self.teller.violation(worker, &reason),
@@ -343,7 +348,7 @@ impl Run {
             }
             Event::AllErrored => {
                 let message = format!("cannot run `{}`: every slot is given up", self.title);
-                self.teller.error(&message, Some("its last words on standard error are above"));
+                self.teller.error(&message, None);
                 self.ask_to_end(FAILED);
             }
             Event::ReloadStarted { workers } => self.teller.reload(workers),

@@ -40,6 +40,8 @@ pub(crate) struct Program {
 /// What was typed.
 pub(crate) struct Wanted<'a> {
     pub(crate) target: Option<&'a OsStr>,
+    /// What stands behind the target without `--`.
+    pub(crate) stray: &'a [OsString],
     pub(crate) rest: &'a [OsString],
     pub(crate) interpreter: Option<&'a OsStr>,
     pub(crate) node_args: &'a [String],
@@ -59,7 +61,15 @@ impl Program {
                     .hint("oneport run server.js, or oneport run -- COMMAND ARGS"));
             }
         };
-        wrapper::refuse(target, args, wanted.cwd)?;
+        let behind = if wanted.stray.is_empty() { args } else { wanted.stray };
+        wrapper::refuse(target, behind, wanted.cwd)?;
+        if let [first, ..] = wanted.stray {
+            let (first, shown) = (first.display(), Path::new(target).display());
+            return Err(Failure::usage(format!(
+                "cannot use argument `{first}`: the script's arguments go behind `--`"
+            ))
+            .hint(format!("oneport run {shown} -- {first}")));
+        }
         let path = match wanted.cwd {
             Some(cwd) => cwd.join(target),
             None => PathBuf::from(target),
@@ -85,7 +95,8 @@ impl Program {
         let bare = !target.as_encoded_bytes().contains(&b'/');
         let command = bare && (wanted.target.is_none() || path.is_dir()) && find(target).is_some();
         if command || !path.exists() {
-            return Program::in_path(target, args, &path);
+            let found = Program::in_path(target, args, &path)?;
+            return found.without_interpreter(wanted);
         }
         let shown = Path::new(target).display();
         if path.is_dir() {
@@ -106,7 +117,7 @@ impl Program {
             (true, shebang) => {
                 let kind = match shebang {
                     Some(interpreter) => kind_of_interpreter(Path::new(&interpreter)),
-                    None => kind_of_file(&path),
+                    None => kind_of_program(&path),
                 };
                 // `execvp` looks a bare name up in PATH; this one is here.
                 let here = if target.as_encoded_bytes().contains(&b'/') {
@@ -115,7 +126,9 @@ impl Program {
                     Path::new(".").join(target)
                 };
                 let script = Some(path);
-                Ok(Program { program: here.into(), args: args.to_vec(), kind, script, title: title(target) })
+                let program = here.into();
+                Program { program, args: args.to_vec(), kind, script, title: title(target) }
+                    .without_interpreter(wanted)
             }
             (false, Some(interpreter)) => with(OsStr::new(&interpreter)),
             (false, None) => Err(Failure::usage(format!("cannot run `{shown}`: it is not executable"))
@@ -128,8 +141,9 @@ impl Program {
         let shown = Path::new(target).display();
         let bare = !target.as_encoded_bytes().contains(&b'/');
         if let Some(found) = find(target).filter(|_| bare) {
-            let kind = kind_of_interpreter(&found);
-            let kind = if kind == Kind::Other { kind_of_file(&found) } else { kind };
+            // `env A=1 node server.js` becomes what it names.
+            let becomes = if target == "env" { named_by_env(args) } else { None };
+            let kind = kind_of_program(becomes.as_deref().unwrap_or(&found));
             let script = args.iter().map(PathBuf::from).find(|arg| arg.is_file());
             let title = script.as_deref().map_or_else(|| title(target), |script| title(script.as_os_str()));
             return Ok(Program { program: found.into(), args: args.to_vec(), kind, script, title });
@@ -143,6 +157,15 @@ impl Program {
             false if bare => failure.hint("neither in this directory nor in PATH"),
             false => failure.hint("check the path; it is relative to the working directory"),
         })
+    }
+
+    /// It is executed as it is: options for an interpreter would be lost without a word.
+    fn without_interpreter(self, wanted: &Wanted<'_>) -> Result<Program, Failure> {
+        if wanted.node_args.is_empty() {
+            return Ok(self);
+        }
+        Err(Failure::usage(format!("cannot use --node-args: `{}` is executed as it is", self.title))
+            .hint("put the arguments into the command itself, or name an --interpreter"))
     }
 
     pub(crate) fn attach(&self) -> Attach {
@@ -194,6 +217,24 @@ fn kind_of_interpreter(path: &Path) -> Kind {
         "sh" | "bash" | "dash" | "zsh" | "ksh" => Kind::Shell,
         _ => Kind::Other,
     }
+}
+
+/// By its name, else by its first line, else by what it was built with.
+fn kind_of_program(path: &Path) -> Kind {
+    match (kind_of_interpreter(path), shebang(path)) {
+        (Kind::Other, Some(interpreter)) => kind_of_interpreter(Path::new(&interpreter)),
+        (Kind::Other, None) => kind_of_file(path),
+        (kind, _) => kind,
+    }
+}
+
+/// The program that `env` is asked to run.
+fn named_by_env(args: &[OsString]) -> Option<PathBuf> {
+    let plain = |word: &&OsString| {
+        let word = word.as_encoded_bytes();
+        !word.starts_with(b"-") && !word.contains(&b'=')
+    };
+    args.iter().find(plain).and_then(|program| find(program))
 }
 
 fn kind_of_file(path: &Path) -> Kind {

@@ -28,6 +28,7 @@ impl Teller {
     /// Tells one thing, if it is loud enough. `fields` are the facts, `text` is the sentence.
     fn tell(&self, loudness: Loudness, event: &str, fields: Value, text: &str) {
         match self.format {
+            LogFormat::Json if self.loudness == Loudness::Quiet && loudness > Loudness::Quiet => {}
             LogFormat::Json => {
                 let mut object = Map::new();
                 object.insert("event".into(), event.into());
@@ -45,7 +46,7 @@ impl Teller {
     }
 
     pub(crate) fn primary(&self, pid: i32, title: &str, instances: u32, policy: &str, why: &str) {
-        let workers = if instances == 1 { "1 worker".to_owned() } else { format!("{instances} workers") };
+        let workers = count(instances as usize);
         self.tell(
             Loudness::Normal,
             "primary",
@@ -101,7 +102,11 @@ impl Teller {
             | EndCause::NotReady
             | EndCause::Killed => "",
         };
-        let text = format!("worker {} died ({how}){asked}", worker.pid);
+        let text = match exit {
+            // Told when it failed to start.
+            Exit::NotSpawned => String::new(),
+            Exit::Code(_) | Exit::Signal(_) => format!("worker {} died ({how}){asked}", worker.pid),
+        };
         self.tell(if is_expected(cause) { Loudness::Normal } else { Loudness::Quiet }, "died", fields, &text);
     }
 
@@ -116,11 +121,20 @@ impl Teller {
 
     pub(crate) fn errored(&self, slot: Slot, restarts: u32, last: &[String]) {
         let text = format!(
-            "slot {slot} is given up: {restarts} workers in a row ended before --min-uptime{}",
+            "slot {slot} is given up: ended before --min-uptime {} in a row{}",
+            if restarts == 1 { "once".to_owned() } else { format!("{restarts} times") },
             quoted(last)
         );
         let fields = json!({"slot": slot.0, "restarts": restarts, "last_stderr": trimmed(last)});
         self.tell(Loudness::Quiet, "errored", fields, &text);
+    }
+
+    pub(crate) fn not_ready_yet(&self, worker: WorkerRef, after: std::time::Duration) {
+        let mut fields = facts(worker);
+        fields["after_ms"] = (after.as_millis() as u64).into();
+        let text =
+            format!("note: worker {} is not ready after {}: it gets no connections", worker.pid, span(after));
+        self.tell(Loudness::Normal, "not_ready", fields, &text);
     }
 
     pub(crate) fn violation(&self, worker: WorkerRef, reason: &str) {
@@ -130,7 +144,7 @@ impl Teller {
     }
 
     pub(crate) fn reload(&self, workers: usize) {
-        let text = format!("reload: replacing {workers} workers, the new one first");
+        let text = format!("reload: replacing {}, the new one first", count(workers));
         self.tell(Loudness::Normal, "reload", json!({"workers": workers}), &text);
     }
 
@@ -147,7 +161,7 @@ impl Teller {
 
     pub(crate) fn reloaded(&self, replaced: usize, took: std::time::Duration) {
         let fields = json!({"replaced": replaced, "ms": took.as_millis() as u64});
-        let text = format!("reload done: {replaced} workers in {}", span(took));
+        let text = format!("reload done: {} in {}", count(replaced), span(took));
         self.tell(Loudness::Normal, "reloaded", fields, &text);
     }
 
@@ -169,9 +183,10 @@ impl Teller {
             }
             ReloadFailure::Interrupted => "it was interrupted".to_owned(),
         };
-        let mixed = match replaced {
-            0 => "the old workers serve on".to_owned(),
-            n => format!("mixed: {n} new and otherwise old workers serve on"),
+        let mixed = match (failure, replaced) {
+            (ReloadFailure::Interrupted, _) => "the app is ending".to_owned(),
+            (_, 0) => "the old workers serve on".to_owned(),
+            (_, n) => format!("mixed: {n} new and otherwise old workers serve on"),
         };
         let text = format!("reload aborted at slot {slot}: {reason}; {mixed}{}", quoted(last));
         let mut fields = facts(worker);
@@ -197,7 +212,7 @@ impl Teller {
             Loudness::Quiet,
             "taken",
             fields,
-            &format!("cannot listen on `{address}`: address already in use; {by}"),
+            &format!("error: cannot listen on `{address}`: address already in use; {by}"),
         );
     }
 
@@ -216,6 +231,10 @@ impl Teller {
     pub(crate) fn stopped(&self) {
         self.tell(Loudness::Normal, "stopped", json!({}), "stopped");
     }
+}
+
+fn count(workers: usize) -> String {
+    if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers") }
 }
 
 fn facts(worker: WorkerRef) -> Value {

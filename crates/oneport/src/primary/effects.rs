@@ -8,7 +8,7 @@ use oneport_core::{
 use oneport_sys::poll::Interest;
 use oneport_wire::node::errno::Errno as WireErrno;
 use oneport_wire::node::message::{FromPrimary, Json, Outcome};
-use tracing::{debug, info, warn};
+use tracing::{info, trace, warn};
 
 use super::Primary;
 use super::channel::Carried;
@@ -23,7 +23,7 @@ impl Primary {
             Effect::HandOff { worker, port, conn } => self.hand_off(worker, port, conn),
             Effect::Settle { conn } => self.release(conn),
             Effect::Drop { conn, reason } => {
-                debug!(conn = conn.0, ?reason, "connection closed unserved");
+                trace!(conn = conn.0, ?reason, "connection closed unserved");
                 self.release(conn);
             }
             Effect::Spawn { worker, slot, attach } => self.spawn(worker, slot, attach),
@@ -190,6 +190,7 @@ impl Primary {
                 Event::Moved { worker, from, to }
             }
             Notice::Ready { worker } => Event::Ready { worker: self.name(worker) },
+            Notice::NotReadyYet { worker, after } => Event::NotReadyYet { worker: self.name(worker), after },
             Notice::Proven { worker } => Event::Proven { worker: self.name(worker) },
             Notice::Condemned { worker, cause } => {
                 let reason = self.workers.get_mut(&worker).and_then(|w| w.reason.take());

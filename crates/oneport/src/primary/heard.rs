@@ -274,11 +274,11 @@ impl Primary {
 
 /// Shows a message as it passes on the channel, to who looks closely.
 pub(super) fn trace_message(direction: &str, worker: WorkerId, encode: impl FnOnce(&mut Vec<u8>)) {
-    if tracing::enabled!(tracing::Level::TRACE) {
+    if tracing::enabled!(target: "oneport::wire", tracing::Level::TRACE) {
         let mut line = Vec::new();
         encode(&mut line);
         let line = String::from_utf8_lossy(&line);
-        trace!("{direction} worker {worker}: {}", line.trim_end());
+        trace!(target: "oneport::wire", "{direction} worker {worker}: {}", line.trim_end());
     }
 }
 
