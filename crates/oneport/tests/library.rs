@@ -207,6 +207,33 @@ fn a_program_that_cannot_be_started_is_given_up_and_says_why() {
 }
 
 #[test]
+fn a_worker_that_talks_to_an_owner_who_does_not_listen_is_held_back() {
+    let mut test = Test::start(1, |settings| {
+        settings.program = "/bin/sh".into();
+        settings.args = ["-c", "while :; do echo 1 >&3; done"].map(Into::into).to_vec();
+    });
+    let pid = test.wait("the start", |event| match event {
+        Event::Spawned { worker, .. } => Pid::new(worker.pid),
+        _ => None,
+    });
+    // It is held back once it uses no more CPU time: its writes wait.
+    let deadline = Instant::now() + PATIENCE;
+    let used = || oneport_sys::proc::cpu_ns(pid).unwrap();
+    let mut before = 0;
+    while used() != before || before == 0 {
+        assert!(Instant::now() < deadline, "it talks on");
+        before = used();
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    // What waited is all there, and once it was taken the worker goes on: far more than ever waited.
+    for _ in 0..50_000 {
+        test.wait("a message", |event| matches!(event, Event::Message { .. }).then_some(()));
+    }
+    assert!(used() > before);
+    test.cluster.kill(WorkerId(1)).unwrap();
+}
+
+#[test]
 fn dropping_every_handle_ends_the_workers() {
     let mut test = Test::start(1, |_| {});
     test.listening(1);
