@@ -4,7 +4,7 @@
 mod clients;
 mod proof;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
@@ -31,6 +31,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// What has been seen of the cluster.
 #[derive(Default)]
 struct Seen {
+    /// Everyone that was ever there, by number.
+    slots: BTreeMap<u32, u32>,
     workers: HashMap<WorkerId, WorkerRef>,
     address: Option<std::net::SocketAddr>,
     proven: Vec<WorkerRef>,
@@ -169,7 +171,10 @@ impl Demo {
     fn note(&mut self, event: &Event) -> Result<(), Failure> {
         let seen = &mut self.seen;
         match event {
-            Event::Spawned { worker, .. } => _ = seen.workers.insert(worker.id, *worker),
+            Event::Spawned { worker, .. } => {
+                seen.slots.insert(worker.id.0, worker.slot.map_or(0, |slot| slot.0));
+                seen.workers.insert(worker.id, *worker);
+            }
             Event::Listening { address, .. } => seen.address = address.text.parse().ok(),
             Event::Proven { worker } => {
                 if let Some((victim, when)) = seen.killed
@@ -204,12 +209,25 @@ impl Demo {
         Ok(())
     }
 
-    fn report(&self, tally: &Tally, proof: &str) {
-        voice::out(format_args!("worker  requests"));
-        for (worker, requests) in &tally.per_worker {
-            voice::out(format_args!("{worker:>6}  {requests:>8}"));
+    /// What became of a worker.
+    fn fate(&self, worker: u32) -> &'static str {
+        match self.seen.killed {
+            _ if worker <= WORKERS => "replaced by the reload",
+            Some((victim, _)) if victim.id.0 == worker => "killed with kill -9",
+            Some((victim, _)) if worker > victim.id.0 && worker > 2 * WORKERS => {
+                "took the killed one's place"
+            }
+            Some(_) | None => "served to the end",
         }
-        voice::out(format_args!("{:>6}  {:>8}   lost {}", "all", tally.answered, tally.lost));
+    }
+
+    fn report(&self, tally: &Tally, proof: &str) {
+        voice::out(format_args!("worker  slot  requests"));
+        for (worker, slot) in &self.seen.slots {
+            let requests = tally.per_worker.get(worker).copied().unwrap_or(0);
+            voice::out(format_args!("{worker:>6}  {slot:>4}  {requests:>8}   {}", self.fate(*worker)));
+        }
+        voice::out(format_args!("{:>6}        {:>8}   lost {}", "all", tally.answered, tally.lost));
         if tally.again > 0 {
             voice::out(format_args!(
                 "        {} request(s) were inside the worker when it was killed; asked again and answered",
