@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use oneport_wire::node::Inbox;
-use oneport_wire::node::message::{FromPrimary, FromWorker, KeyForm};
+use oneport_wire::node::key::spell_key;
+use oneport_wire::node::message::{FromPrimary, FromWorker};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -163,13 +164,15 @@ fn whole_conversations_pass_one_inbox_per_direction() {
 fn keys_are_spelt_as_the_recorded_primary_spelt_them() {
     let mut compared = 0;
     for file in files() {
-        let form = if name(&file).as_str() < "22" { KeyForm::Indexed } else { KeyForm::IndexedPortZero };
+        let always_indexed = name(&file).as_str() < "22";
         let mut asked = None;
         for record in records(&file) {
             match record.from {
                 Side::Worker => {
                     if let Ok(FromWorker::Query { query, .. }) = FromWorker::decode(record.line.as_bytes()) {
-                        asked = Some(query.key(form));
+                        let index = (always_indexed || query.port == Some(0)).then_some(query.index);
+                        let address = query.address.as_deref();
+                        asked = Some(spell_key(address, query.port, query.address_type, query.fd, index));
                     }
                 }
                 Side::Primary => {

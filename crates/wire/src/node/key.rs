@@ -19,7 +19,9 @@ pub fn spell_key(
     key.push_str(address.unwrap_or("null"));
     match port {
         Some(port) => _ = write!(key, ":{port}"),
-        None => key.push_str(":null"),
+        // A descriptor is asked for with a port of null, UDP without a port with none at all.
+        None if fd.is_some_and(|fd| fd >= 0) => key.push_str(":null"),
+        None => key.push_str(":undefined"),
     }
     let kind = match address_type {
         AddressType::Tcp4 => "4",
@@ -50,5 +52,7 @@ mod tests {
         assert_eq!(spell_key(None, Some(0), AddressType::Tcp4, None, Some(1)), "null:0:4:undefined:1");
         assert_eq!(spell_key(None, None, AddressType::Fd, Some(9), None), "null:null:null:9");
         assert_eq!(spell_key(Some("/x"), Some(-1), AddressType::Pipe, None, None), "/x:-1:-1:undefined");
+        let nowhere = spell_key(None, None, AddressType::Udp4, Some(-1), None);
+        assert_eq!(nowhere, "null:undefined:udp4:-1");
     }
 }

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use super::fields::Scanned;
 use super::reader::Reader;
 use super::write::Object;
 use super::{HANDLE, Json};
@@ -102,16 +101,6 @@ impl<'a> HandleEnvelope<'a> {
             object.text("key", key);
         }
         object.end();
-    }
-
-    /// Whether the message inside is one of Node's own and must not reach a user. The envelope is answered all the
-    /// same.
-    #[must_use]
-    pub fn is_internal(&self) -> bool {
-        match Scanned::text(self.message.get().trim()) {
-            Ok(Scanned::Internal { .. }) => true,
-            Ok(Scanned::User(_)) | Err(_) => false,
-        }
     }
 }
 

@@ -18,7 +18,7 @@ pub use from_primary::FromPrimary;
 pub use from_worker::FromWorker;
 pub use handle::{DgramType, HandleEnvelope, HandleKind, SocketNote};
 pub use json::Json;
-pub use query::{KeyForm, Query};
+pub use query::Query;
 pub use reply::{Family, NativeKind, Outcome, SockName};
 
 /// `cmd` of the cluster module's own messages.

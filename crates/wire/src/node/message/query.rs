@@ -35,15 +35,6 @@ pub struct Query<'a> {
     pub data: Option<Json<'a>>,
 }
 
-/// Which keys end in the query's index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KeyForm {
-    /// All: Node up to 20. Two open servers of one worker never get the same key this way.
-    Indexed,
-    /// Those for port 0: Node 22 and later.
-    IndexedPortZero,
-}
-
 impl<'a> Query<'a> {
     pub(super) fn decode(reader: &Reader<'a>) -> Result<Self, Violation> {
         let fields = &reader.fields;
@@ -101,25 +92,6 @@ impl<'a> Query<'a> {
     #[must_use]
     pub fn names_descriptor(&self) -> bool {
         self.fd.is_some_and(|fd| fd >= 0)
-    }
-
-    /// The key that Node's own primary would name this handle by: `address:port:addressType:fd` and the index, in
-    /// JavaScript's spelling. Workers only ever repeat it.
-    #[must_use]
-    pub fn key(&self, form: KeyForm) -> String {
-        let absent = |null: bool| if null { "null" } else { "undefined" };
-        let or =
-            |number: Option<i64>, null: bool| number.map_or(absent(null).into(), |number| number.to_string());
-        let address = self.address.as_deref().unwrap_or("null");
-        let port = or(self.port.map(i64::from), self.names_descriptor());
-        let kind = self.address_type.as_json().trim_matches('"');
-        let fd = or(self.fd.map(i64::from), false);
-        match (form, self.port) {
-            (KeyForm::Indexed, _) | (KeyForm::IndexedPortZero, Some(0)) => {
-                format!("{address}:{port}:{kind}:{fd}:{}", self.index)
-            }
-            (KeyForm::IndexedPortZero, _) => format!("{address}:{port}:{kind}:{fd}"),
-        }
     }
 
     /// The same, without the line it was read from.
