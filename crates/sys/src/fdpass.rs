@@ -28,7 +28,11 @@ pub struct Received {
     /// Further descriptors that came in the same read and are closed already.
     pub extra: usize,
     /// `MSG_CTRUNC`: a descriptor was sent and is lost, because this process is at its limit (`RLIMIT_NOFILE`) or
-    /// more came than there was room for.
+    /// more came than there was room for. An error, never to be passed over. With [`extra`](Self::extra) above 0
+    /// it is the peer's: more than one descriptor came, and the channel is of no use any more. With
+    /// [`extra`](Self::extra) 0 and no [`fd`](Self::fd) it is the limit of this process: the message these bytes belong
+    /// to must be refused as one that arrived without its descriptor, and whoever lent it must hear of that.
+    /// With `extra` 0 and an `fd` both are possible, and which descriptor is lost cannot be told: treat it as the peer's.
     pub truncated: bool,
 }
 

@@ -1,9 +1,9 @@
 //! What this process was given at exec, looked at once, before `main` and before any thread exists.
 //!
-//! An initialiser notes the inherited descriptors, makes them close-on-exec, and takes the channel variables out
-//! of the environment, so that nothing this process starts can inherit either by accident. The place matters:
-//! changing the environment is only sound while there is one thread. Also here: the ELF note by which a primary
-//! recognises a program that speaks the channel. What does not live here: the messages on the channel.
+//! An initialiser notes the inherited descriptors, makes the channel close-on-exec, and takes the channel's
+//! variables out of the environment, so that nothing this process starts inherits either by accident; everything
+//! else stays as it was found. Changing the environment is only sound while there is one thread: see [`alone`]. Also
+//! here: the ELF note by which a primary recognises a program that speaks the channel. Not here: its messages.
 #![expect(
     unsafe_code,
     reason = "init_array entry, note section, getenv/unsetenv before threads, adopting fds"
@@ -19,7 +19,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::fdscan;
 
-/// Inherited descriptors remembered; any beyond are still made close-on-exec.
+/// Inherited descriptors remembered; any beyond are as good as not inherited.
 const MAX_INHERITED: usize = 1024;
 
 static INHERITED: [AtomicI32; MAX_INHERITED] = [const { AtomicI32::new(-1) }; MAX_INHERITED];
@@ -68,6 +68,9 @@ pub struct WorkerEnv {
 }
 
 extern "C" fn initialise() {
+    if !alone() {
+        return;
+    }
     take_environment();
     let channel = channel_number();
     fdscan::visit_open_fds(|fd| {
@@ -75,8 +78,8 @@ extern "C" fn initialise() {
         if flags & libc::FD_CLOEXEC != 0 {
             return; // exec would have closed it: an earlier initialiser of this process opened it
         }
-        fdscan::set_fd_flags(fd, flags | libc::FD_CLOEXEC);
         if Some(fd) == channel {
+            fdscan::set_fd_flags(fd, flags | libc::FD_CLOEXEC);
             CHANNEL_OPEN.store(true, Ordering::Relaxed);
             return;
         }
@@ -86,6 +89,19 @@ extern "C" fn initialise() {
             INHERITED_COUNT.store(index + 1, Ordering::Relaxed);
         }
     });
+}
+
+/// Whether this is the only thread, as far as the kernel tells: the links of `/proc/self/task` are two and one per
+/// thread (Linux 2.6 to 6.x). In a program that is linked with this crate the answer is yes, unless an initialiser
+/// of another library started a thread.
+///
+/// In a shared object that was loaded later it may be no: then others may be using the environment, the variables
+/// and the channel are somebody else's (Node's, for an addon), and descriptors cannot be told from inherited ones.
+/// Such a process is left alone and counts as no worker. Two limits remain. Loaded late by a process with one thread, what was
+/// opened without close-on-exec until then counts as inherited. Without `/proc` nobody can tell, and it is taken
+/// for the start of a process.
+fn alone() -> bool {
+    rustix::fs::stat(c"/proc/self/task").map_or(true, |task| task.st_nlink <= 3)
 }
 
 /// Whether the channel's number was open at exec. Without that a later descriptor of this process that happens
@@ -110,13 +126,13 @@ fn take_environment() {
         keep_copy(&SLOT, slot);
     }
     for name in [c"NODE_CHANNEL_FD", c"NODE_UNIQUE_ID", c"NODE_CHANNEL_SERIALIZATION_MODE", c"ONEPORT_SLOT"] {
-        // SAFETY: no other thread exists yet, so nobody reads the environment meanwhile.
+        // SAFETY: `alone` held and this thread starts none, so nobody reads the environment meanwhile.
         unsafe { libc::unsetenv(name.as_ptr()) };
     }
 }
 
 fn read_variable(name: &CStr) -> Option<&'static CStr> {
-    // SAFETY: no other thread exists yet that could change the environment.
+    // SAFETY: `alone` held and this thread starts none: nobody changes the environment meanwhile.
     let value = unsafe { libc::getenv(name.as_ptr()) };
     if value.is_null() {
         return None;
@@ -145,7 +161,8 @@ fn channel_number() -> Option<i32> {
 }
 
 /// The descriptors from 3 on that were open at exec without being close-on-exec, in the kernel's order, at most
-/// 1024, without the channel. Numbers only: whoever wants one calls [`dup_inherited`].
+/// 1024, without the channel. They stay inheritable, as the program that links this crate found them. Numbers only:
+/// whoever wants one calls [`dup_inherited`].
 pub fn inherited_fds() -> &'static [i32] {
     static LIST: OnceLock<Vec<i32>> = OnceLock::new();
     LIST.get_or_init(|| {
@@ -167,7 +184,7 @@ pub fn dup_inherited(fd: i32) -> io::Result<OwnedFd> {
 }
 
 /// The worker's variables, or `None` when this process was not started as a worker: `NODE_UNIQUE_ID` must be
-/// present and `NODE_CHANNEL_FD` not empty.
+/// present and `NODE_CHANNEL_FD` not empty. Also `None` when other threads ran before this crate was loaded.
 pub fn worker_env() -> Option<&'static WorkerEnv> {
     static ENV: OnceLock<Option<WorkerEnv>> = OnceLock::new();
     ENV.get_or_init(|| {
@@ -215,4 +232,18 @@ pub fn take_channel() -> io::Result<Option<OwnedFd>> {
 fn is_unix_stream(fd: BorrowedFd<'_>) -> bool {
     matches!(sockopt::socket_domain(fd), Ok(domain) if domain == AddressFamily::UNIX)
         && matches!(sockopt::socket_type(fd), Ok(kind) if kind == SocketType::STREAM)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::alone;
+
+    #[test]
+    fn a_process_with_threads_is_not_alone() {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || held.recv());
+        assert!(!alone());
+        drop(release);
+        assert!(other.join().expect("ends").is_err());
+    }
 }

@@ -57,6 +57,13 @@ fn reports_its_start() {
         "child: {:?}",
         String::from_utf8(children.stdout).unwrap().split_whitespace().collect::<Vec<_>>()
     );
+    let exposed = |fd: &i32| {
+        // What a worker of ours gets is decided where it is spawned, whatever is inheritable here.
+        command("sh", &["-c", &format!("test ! -e /proc/self/fd/{fd}")])
+    };
+    for fd in startup::inherited_fds() {
+        println!("spawned without {fd}: {:?}", Running::start(exposed(fd)).wait());
+    }
     match startup::take_channel() {
         Ok(Some(channel)) => {
             send(channel.as_fd(), b"hello from the worker", None).unwrap();
@@ -69,7 +76,7 @@ fn reports_its_start() {
 }
 
 #[test]
-fn a_worker_finds_its_channel_and_its_children_find_nothing() {
+fn a_worker_finds_its_channel_and_its_children_find_all_but_that() {
     let (ours, theirs) = channel_pair().unwrap();
     let mut worker = reporter(&[
         ("NODE_CHANNEL_FD", "3"),
@@ -90,10 +97,12 @@ fn a_worker_finds_its_channel_and_its_children_find_nothing() {
         assert!(report.contains(&format!("{name}: None")), "{report}");
     }
     assert!(report.contains("inherited: [7, 9]"), "{report}");
+    assert!(report.contains("spawned without 7: Code(0)\nspawned without 9: Code(0)"), "{report}");
     assert!(report.contains("dup 3: Err(Some(9))"), "{report}");
     assert!(report.contains("dup 7: Ok(())"), "{report}");
     assert!(report.contains("dup 8: Err(Some(9))"), "{report}");
-    assert!(report.contains("child: [\"0\", \"1\", \"2\", \"3\"]"), "3 is the directory itself: {report}");
+    // 3 is the directory itself, not the channel.
+    assert!(report.contains("child: [\"0\", \"1\", \"2\", \"3\", \"7\", \"9\"]"), "{report}");
     assert!(report.contains("channel: taken"), "{report}");
     assert!(report.contains("again: true"), "{report}");
     let mut buf = [0; 64];
@@ -111,6 +120,7 @@ fn without_a_unique_id_everything_stays_where_it_is() {
     assert!(report.contains("NODE_CHANNEL_FD: Some(\"3\")"), "{report}");
     assert!(report.contains("ONEPORT_SLOT: Some(\"2\")"), "{report}");
     assert!(report.contains("inherited: [3, 7, 9]"), "{report}");
+    assert!(report.contains("child: [\"0\", \"1\", \"2\", \"3\", \"4\", \"7\", \"9\"]"), "{report}");
     assert!(report.contains("channel: none"), "{report}");
 }
 
