@@ -27,7 +27,7 @@ impl Cluster {
         } else {
             let stays = w.phase.is_leaving() && w.slot.is_some_and(|slot| self.has_successor(slot));
             if stays {
-                self.note_orphans(now, fx);
+                self.note_orphans(now);
             } else {
                 self.begin_close(now, port, worker, fx);
             }
@@ -72,8 +72,9 @@ impl Cluster {
         self.ending == Ending::No && self.slot(slot).is_some_and(|s| s.occupancy != Occupancy::Errored)
     }
 
-    pub(crate) fn closing_ports(&self) -> Vec<PortId> {
-        let closing = self.ports.iter().filter(|(_, p)| matches!(p.phase, PortPhase::Closing(_)));
+    /// Ports this worker closed a moment ago, which nobody else holds.
+    pub(crate) fn closing_ports(&self, worker: WorkerId) -> Vec<PortId> {
+        let closing = self.ports.iter().filter(|(_, p)| p.phase == PortPhase::Closing(worker));
         closing.map(|(&port, _)| port).collect()
     }
 
@@ -103,34 +104,30 @@ impl Cluster {
         }
     }
 
-    /// Looks again at ports without holders once no worker can still be on its way to them.
-    pub(crate) fn note_orphans(&mut self, now: Time, fx: &mut Effects) {
-        if self.ports.values().any(|p| p.holders.is_empty() && p.phase == PortPhase::Open) {
-            if !self.timers.is_armed(Timer::Orphans) {
-                self.timers.arm(Timer::Orphans, now.after(self.settings.listen_timeout));
-            }
-            self.end_orphans_if_settled(now, fx);
+    /// A port lost its last holder to a death or a departure: it is looked at again later.
+    pub(crate) fn note_orphans(&mut self, now: Time) {
+        if self.has_orphans() && !self.timers.is_armed(Timer::Orphans) {
+            self.timers.arm(Timer::Orphans, now.after(self.settings.listen_timeout));
         }
     }
 
-    /// A deadline, or a worker's proof: ports that nobody came back for end.
+    fn has_orphans(&self) -> bool {
+        self.ports.values().any(|p| p.holders.is_empty() && p.phase == PortPhase::Open)
+    }
+
+    /// Ports that nobody came back for end, but only once everybody who lives has had `listen_timeout` to come: a
+    /// server may open its ports one after the other.
     pub(crate) fn end_orphans(&mut self, now: Time, fx: &mut Effects) {
-        if self.workers.is_empty() && !self.timers.is_armed(Timer::Orphans) && !self.someone_comes() {
-            self.close_orphans(now, fx);
-        } else {
-            self.end_orphans_if_settled(now, fx);
+        if !self.has_orphans() {
+            return;
         }
-    }
-
-    fn end_orphans_if_settled(&mut self, now: Time, fx: &mut Effects) {
         let timeout = self.settings.listen_timeout;
-        let settled = self
-            .workers
-            .values()
-            .all(|w| w.is_proven() || w.phase.is_leaving() || now.since(w.spawned) >= timeout);
-        let all_leave = self.workers.values().all(|w| w.phase.is_leaving());
-        if settled && !all_leave && !self.someone_comes() {
-            self.close_orphans(now, fx);
+        let coming =
+            self.workers.values().filter(|w| !w.phase.is_leaving()).map(|w| w.spawned.after(timeout));
+        let due = if self.someone_comes() { Some(now.after(timeout)) } else { coming.max() };
+        match due.filter(|due| *due > now) {
+            Some(due) => self.timers.arm(Timer::Orphans, due),
+            None => self.close_orphans(now, fx),
         }
     }
 

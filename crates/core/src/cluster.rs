@@ -121,7 +121,8 @@ impl Cluster {
             Event::StopNow => self.stop_now(now, fx),
 
             Event::Spawned { worker } => self.spawned(now, worker, fx),
-            Event::SpawnFailed { worker } => {
+            Event::SpawnFailed { worker, cause } => {
+                self.note_cause(worker, cause);
                 self.note_exit(worker, Exit::NotSpawned, now);
                 self.live(now, worker, Input::Gone, fx);
             }

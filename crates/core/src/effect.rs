@@ -79,6 +79,8 @@ pub enum Effect {
     WatchIdle {
         /// Whose.
         worker: WorkerId,
+        /// How long it must have had no connection at all; one that is about to end needs no signal.
+        linger: Duration,
     },
     /// Bind (and under `RoundRobin` listen); answered by `PortOpened`.
     Open {

@@ -66,6 +66,8 @@ pub enum Event {
     SpawnFailed {
         /// Whose.
         worker: WorkerId,
+        /// `Shortage` when that was not the program's fault.
+        cause: EndCause,
     },
     /// The process ended; parts of its tree may live.
     Exited {

@@ -36,7 +36,7 @@ impl Cluster {
                 None => break,
             }
         }
-        for port in self.closing_ports() {
+        for port in self.closing_ports(worker) {
             self.close_port(port, fx);
         }
         if self.ports.len() >= self.settings.ports {
@@ -150,7 +150,7 @@ impl Cluster {
                     fx.push(Effect::Shut { port });
                 }
                 self.update_accepting(fx);
-                self.note_orphans(now, fx);
+                self.note_orphans(now);
             }
             Err(errno) => {
                 let Some(Port { data, queue, .. }) = self.ports.remove(&port) else { return };

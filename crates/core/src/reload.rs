@@ -120,7 +120,9 @@ impl Cluster {
         let Some(replacement) = roll.active.iter().find(|r| r.slot == slot) else { return };
         if replacement.new == dead.id {
             let failure = match dead.cause {
-                EndCause::ByItself | EndCause::Voluntary | EndCause::Killed => ReloadFailure::Died(exit),
+                EndCause::ByItself | EndCause::Voluntary | EndCause::Killed | EndCause::Shortage => {
+                    ReloadFailure::Died(exit)
+                }
                 EndCause::NotReady => ReloadFailure::NotReady(self.settings.listen_timeout),
                 EndCause::Violation | EndCause::Hung => ReloadFailure::Condemned(dead.cause),
                 EndCause::Asked => ReloadFailure::Interrupted,

@@ -206,7 +206,7 @@ impl Cluster {
             self.serve(now, port, fx);
             self.drop_unservable(port, fx);
         }
-        self.note_orphans(now, fx);
+        self.note_orphans(now);
     }
 
     pub(crate) fn unschedule(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {

@@ -15,6 +15,8 @@ use crate::stop::Ending;
 use crate::timer::Timer;
 use crate::worker::{EndCause, Worker};
 
+/// How long after a start that failed for want of descriptors, memory or processes the next one is tried.
+const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
 /// After its channel closed at our request a Node worker ends as soon as its event loop is empty; one that
 /// keeps timers running never does.
 const EXIT_GRACE: Duration = Duration::from_millis(500);
@@ -55,7 +57,7 @@ impl Cluster {
     }
 
     /// The first cause is the one that counts.
-    fn note_cause(&mut self, worker: WorkerId, cause: EndCause) {
+    pub(crate) fn note_cause(&mut self, worker: WorkerId, cause: EndCause) {
         if let Some(w) = self.workers.get_mut(&worker)
             && w.cause == EndCause::ByItself
             && w.exit.is_none()
@@ -100,7 +102,7 @@ impl Cluster {
                 fx.push(if by_word {
                     Effect::TellDisconnect { worker }
                 } else {
-                    Effect::WatchIdle { worker }
+                    Effect::WatchIdle { worker, linger: Duration::ZERO }
                 });
             }
             Act::SignalStop => {
@@ -108,10 +110,25 @@ impl Cluster {
                 self.timers.arm(Timer::Life(worker), now.after(self.settings.kill_timeout));
             }
             Act::AllowExit => {
-                // One that leaves of its own accord has its drain time for that.
-                if self.workers.get(&worker).is_some_and(|w| w.cause != EndCause::Voluntary) {
-                    let grace = EXIT_GRACE.min(self.settings.kill_timeout);
-                    self.timers.arm(Timer::Life(worker), now.after(grace));
+                let cause = self.workers.get(&worker).map(|w| w.cause);
+                match cause {
+                    // It left as we asked, and may still serve connections of sockets of its own (`exclusive`), of
+                    // which the channel says nothing: it has the rest of its drain time.
+                    Some(EndCause::Asked | EndCause::NotReady) => {
+                        fx.push(Effect::WatchIdle { worker, linger: EXIT_GRACE });
+                    }
+                    // One that leaves of its own accord has its drain time for that, too.
+                    Some(EndCause::Voluntary) | None => {}
+                    Some(
+                        EndCause::ByItself
+                        | EndCause::Violation
+                        | EndCause::Hung
+                        | EndCause::Shortage
+                        | EndCause::Killed,
+                    ) => {
+                        let grace = EXIT_GRACE.min(self.settings.kill_timeout);
+                        self.timers.arm(Timer::Life(worker), now.after(grace));
+                    }
                 }
             }
             Act::KillTree => {
@@ -166,6 +183,8 @@ impl Cluster {
             EndCause::Voluntary if died.since(dead.spawned) >= self.settings.min_uptime => {
                 Verdict::RestartAfter(Duration::ZERO)
             }
+            // Not the program's fault, and trying again at once would not help.
+            EndCause::Shortage => Verdict::RestartAfter(SHORTAGE_PAUSE),
             EndCause::ByItself
             | EndCause::Voluntary
             | EndCause::Violation

@@ -33,6 +33,8 @@ pub enum EndCause {
     Hung,
     /// It was not ready in time.
     NotReady,
+    /// Descriptors, memory or processes ran out before it could be started.
+    Shortage,
     /// The owner killed it.
     Killed,
 }

@@ -137,10 +137,11 @@ fn a_successor_that_never_listens_is_ended_in_time() {
     let mut sim = reloading(settings(), 1);
     sim.online(worker(2));
     sim.pass(ms(9999));
-    assert_eq!(aborted(&sim), None);
+    assert!(!sim.has(&Effect::TellDisconnect { worker: worker(2) }));
     sim.pass(ms(1));
+    assert!(sim.has(&Effect::TellDisconnect { worker: worker(2) }), "it may clean up");
+    sim.exit(worker(2), 0);
     assert_eq!(aborted(&sim), Some((2, ReloadFailure::NotReady(ms(10_000)), 0)));
-    assert!(sim.has(&Effect::EndTree { worker: worker(2), grace: ms(0) }));
     assert!(serves(&sim, 1));
 }
 
@@ -154,7 +155,34 @@ fn a_successor_that_has_to_say_ready_and_does_not_is_ended_in_time() {
     sim.event(Event::Reload);
     sim.boot(worker(2), 80);
     sim.pass(ms(10_000));
+    sim.exit(worker(2), 0);
     assert_eq!(aborted(&sim), Some((2, ReloadFailure::NotReady(ms(10_000)), 0)));
+}
+
+#[test]
+fn a_successor_is_ready_only_where_its_predecessor_listens_too() {
+    let mut sim = Sim::serving(settings(), 1);
+    sim.listen(worker(1), 81);
+    sim.event(Event::Reload);
+    sim.boot(worker(2), 80);
+    sim.pass(ms(3000));
+    assert!(!sim.told(&Notice::Proven { worker: worker(2) }), "it has still to listen on 81");
+    let conn = sim.connect(81);
+    assert_eq!(sim.holder(conn), Some(worker(1)));
+    sim.listen(worker(2), 81);
+    sim.prove();
+    assert!(sim.told(&Notice::Proven { worker: worker(2) }));
+}
+
+#[test]
+fn a_successor_that_gave_a_port_up_is_ready_in_the_end() {
+    let mut sim = Sim::serving(settings(), 1);
+    sim.listen(worker(1), 81);
+    sim.event(Event::Reload);
+    sim.boot(worker(2), 80);
+    sim.pass(ms(10_000));
+    sim.prove();
+    assert!(sim.told(&Notice::Proven { worker: worker(2) }));
 }
 
 #[test]
@@ -169,7 +197,7 @@ fn a_successor_that_cannot_be_started_fails() {
     let mut sim = Sim::serving(settings(), 1);
     sim.obeys.spawn = false;
     sim.event(Event::Reload);
-    sim.event(Event::SpawnFailed { worker: worker(2) });
+    sim.event(Event::SpawnFailed { worker: worker(2), cause: EndCause::ByItself });
     assert_eq!(aborted(&sim), Some((2, ReloadFailure::Died(Exit::NotSpawned), 0)));
     assert!(serves(&sim, 1));
 }

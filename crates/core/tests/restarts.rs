@@ -125,7 +125,7 @@ fn a_program_that_cannot_be_started_backs_off_and_is_given_up() {
     sim.obeys.spawn = false;
     sim.event(Event::Scale(1));
     for id in 1..=3 {
-        sim.event(Event::SpawnFailed { worker: worker(id) });
+        sim.event(Event::SpawnFailed { worker: worker(id), cause: EndCause::ByItself });
         sim.pass(ms(1000));
     }
     let died = Notice::Died {

@@ -163,9 +163,11 @@ fn a_closed_channel_is_followed_by_the_exit_or_by_the_signal() {
     let mut sim = Sim::serving(settings(), 1);
     sim.event(Event::Stop);
     sim.event(Event::ChannelClosed { worker: worker(1) });
+    // It may serve connections of a socket of its own, of which the channel says nothing.
+    assert!(sim.has(&Effect::WatchIdle { worker: worker(1), linger: ms(500) }));
     sim.pass(ms(499));
     assert!(!sim.has(&Effect::SignalStop { worker: worker(1) }));
-    sim.pass(ms(1));
+    sim.event(Event::Idle { worker: worker(1) });
     assert!(sim.has(&Effect::SignalStop { worker: worker(1) }));
 }
 
@@ -173,7 +175,7 @@ fn a_closed_channel_is_followed_by_the_exit_or_by_the_signal() {
 fn with_signal_a_worker_is_signalled_once_idle_and_never_told_to_disconnect() {
     let mut sim = Sim::serving(Settings { stop_with: StopWith::Signal, ..settings() }, 1);
     sim.event(Event::Stop);
-    assert!(sim.has(&Effect::WatchIdle { worker: worker(1) }));
+    assert!(sim.has(&Effect::WatchIdle { worker: worker(1), linger: Duration::ZERO }));
     assert!(!sim.has(&Effect::SignalStop { worker: worker(1) }));
     sim.event(Event::Idle { worker: worker(1) });
     assert!(sim.has(&Effect::SignalStop { worker: worker(1) }));
@@ -195,7 +197,7 @@ fn a_worker_without_a_channel_is_signalled_once_idle_whatever_was_wished() {
     let mut sim = Sim::new(Settings { attach: Attach::Nothing, ..settings() });
     sim.event(Event::Scale(1));
     sim.event(Event::Stop);
-    assert!(sim.has(&Effect::WatchIdle { worker: worker(1) }));
+    assert!(sim.has(&Effect::WatchIdle { worker: worker(1), linger: Duration::ZERO }));
     assert!(!sim.has(&Effect::TellDisconnect { worker: worker(1) }));
 }
 
@@ -218,7 +220,7 @@ fn a_stop_before_a_process_exists_waits_for_its_fate() {
     sim.event(Event::Scale(1));
     sim.event(Event::Stop);
     assert!(!stopped(&sim));
-    sim.event(Event::SpawnFailed { worker: worker(1) });
+    sim.event(Event::SpawnFailed { worker: worker(1), cause: EndCause::ByItself });
     assert!(stopped(&sim));
 }
 

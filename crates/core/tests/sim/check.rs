@@ -147,7 +147,7 @@ impl Check {
             }
             Event::Answered { worker, conn, accepted } => self.give(worker, conn, accepted),
             Event::NotReceived { worker, conn } => self.give(worker, conn, false),
-            Event::Gone { worker } | Event::SpawnFailed { worker } => {
+            Event::Gone { worker } | Event::SpawnFailed { worker, .. } => {
                 for conn in
                     self.workers.get_mut(&worker).map(|w| std::mem::take(&mut w.flights)).unwrap_or_default()
                 {
@@ -242,7 +242,7 @@ impl Check {
             | Effect::EndTree { worker, .. }
             | Effect::TellDisconnect { worker }
             | Effect::Acknowledge { worker, .. }
-            | Effect::WatchIdle { worker } => self.known(*worker, event),
+            | Effect::WatchIdle { worker, .. } => self.known(*worker, event),
             Effect::Forget { worker } => {
                 let seen = self.workers.remove(worker).expect("only somebody known can be forgotten");
                 assert!(seen.flights.is_empty(), "{worker} is forgotten with what it holds, by {event:?}");

@@ -84,7 +84,7 @@ impl World {
                 Effect::Open { port, .. } => self.opening.push(port),
                 Effect::Shut { port } => self.shutting.push(port),
                 Effect::EndTree { worker, .. } if !self.ending.contains(&worker) => self.ending.push(worker),
-                Effect::WatchIdle { worker } => self.watched.push(worker),
+                Effect::WatchIdle { worker, .. } => self.watched.push(worker),
                 Effect::Forget { worker } => {
                     for list in [&mut self.spawning, &mut self.ending, &mut self.watched, &mut self.exited] {
                         list.retain(|w| *w != worker);
@@ -103,7 +103,11 @@ impl World {
 
     fn spawn(&mut self, worker: WorkerId, works: bool) {
         self.spawning.retain(|w| *w != worker);
-        self.event(if works { Event::Spawned { worker } } else { Event::SpawnFailed { worker } });
+        self.event(if works {
+            Event::Spawned { worker }
+        } else {
+            Event::SpawnFailed { worker, cause: EndCause::ByItself }
+        });
     }
 
     fn exit(&mut self, worker: WorkerId, exit: Exit) {
