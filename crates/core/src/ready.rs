@@ -57,11 +57,12 @@ impl Cluster {
     }
 
     pub(crate) fn listening(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
-        self.live(now, worker, Input::Listening, fx);
-        let Some(w) = self.workers.get_mut(&worker) else { return };
-        if !w.phase.serves() {
+        // One that asked for nothing has nothing to listen on.
+        if self.workers.get(&worker).is_none_or(|w| w.ports.is_empty()) {
             return;
         }
+        self.live(now, worker, Input::Listening, fx);
+        let Some(w) = self.workers.get_mut(&worker).filter(|w| w.phase.serves()) else { return };
         self.listens = true;
         w.has_listened = true;
         let told_ready = w.told_ready;

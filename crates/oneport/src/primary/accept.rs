@@ -1,7 +1,9 @@
 //! Accepting: a bounded batch per turn of the loop, so that one busy port starves nobody. Each connection has one
 //! owner from the moment it is accepted: this table, until the core settles or drops it.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
 
 use oneport_core::{ConnId, Effects, Event as Core, PortId};
 use oneport_sys::accept::{self, Accepted};
@@ -16,6 +18,13 @@ const BATCH: usize = 64;
 /// Most that a kernel queue may hold when it is emptied before a port closes (somaxconn is 4096 since Linux 5.4;
 /// administrators raise it).
 const LONGEST_QUEUE: usize = 65_536;
+
+/// Descriptors that this process needs besides (standard streams, epoll, threads' own, the program's), and those
+/// that one worker takes, twice: its successor may have to be started beside it.
+const FIXED: usize = 32;
+const PER_WORKER: usize = 12;
+/// Lingering connections that may wait to be closed.
+const CLOSING: usize = 1024;
 
 enum Turn {
     Again,
@@ -38,6 +47,10 @@ impl Primary {
             return Turn::Done;
         }
         let Some(listener) = socket.listener() else { return Turn::Done };
+        if !self.has_room() {
+            self.happen(Core::AcceptExhausted { port }, effects);
+            return Turn::Done;
+        }
         match accept::accept(listener) {
             Accepted::Connection(fd) => {
                 let conn = self.keep(fd);
@@ -59,7 +72,7 @@ impl Primary {
         }
     }
 
-    fn keep(&mut self, fd: std::os::fd::OwnedFd) -> ConnId {
+    fn keep(&mut self, fd: OwnedFd) -> ConnId {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         self.conns.insert(conn, fd);
@@ -106,10 +119,53 @@ impl Primary {
     pub(super) fn release(&mut self, conn: ConnId) {
         let Some(fd) = self.conns.remove(&conn) else { return };
         if accept::lingers(fd.as_fd()) {
-            let spawned = std::thread::Builder::new().name("oneport-close".into()).spawn(move || drop(fd));
-            if let Err(cause) = spawned {
-                warn!(%cause, "cannot close a lingering connection aside");
+            self.lingering.close(fd);
+        }
+    }
+
+    /// How many more connections may be kept: so many that a worker can still be started for each that dies.
+    fn has_room(&self) -> bool {
+        let used = FIXED + PER_WORKER * self.workers.len() + self.ports.len() + self.conns.len();
+        used < self.descriptors
+    }
+}
+
+/// Closing where it may wait: one thread, a bounded queue to it, and what does not fit is kept for the next time.
+#[derive(Debug, Default)]
+pub(super) struct Lingering {
+    closer: Option<SyncSender<OwnedFd>>,
+    kept: Vec<OwnedFd>,
+}
+
+impl Lingering {
+    fn close(&mut self, fd: OwnedFd) {
+        if self.closer.is_none() {
+            self.closer = start_closer();
+        }
+        self.kept.push(fd);
+        while let (Some(closer), Some(fd)) = (&self.closer, self.kept.pop()) {
+            match closer.try_send(fd) {
+                Ok(()) => {}
+                Err(TrySendError::Full(fd)) => return self.kept.push(fd),
+                Err(TrySendError::Disconnected(fd)) => {
+                    self.kept.push(fd);
+                    self.closer = None;
+                    return;
+                }
             }
+        }
+    }
+}
+
+fn start_closer() -> Option<SyncSender<OwnedFd>> {
+    let (closer, fds) = sync_channel::<OwnedFd>(CLOSING);
+    let spawned =
+        thread::Builder::new().name("oneport-close".into()).spawn(move || fds.into_iter().for_each(drop));
+    match spawned {
+        Ok(_) => Some(closer),
+        Err(cause) => {
+            warn!(%cause, "cannot close lingering connections aside");
+            None
         }
     }
 }

@@ -11,6 +11,8 @@ use oneport_wire::Violation;
 use oneport_wire::node::inbox::Inbox;
 use oneport_wire::node::message::{FromPrimary, FromWorker};
 use oneport_wire::node::{MAX_LINE, env};
+use rustix::io::Errno;
+use tracing::warn;
 
 /// Above this a channel is not read any more: the worker asks faster than it listens.
 const OUTBOX_HIGH: usize = 1024 * 1024;
@@ -44,8 +46,10 @@ enum Sent {
 /// What came of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    /// Something; there may be more.
-    Data,
+    /// As much as there was room for; there may be more.
+    Full,
+    /// All there was.
+    Part,
     /// Nothing right now.
     Empty,
     /// The worker's end is closed.
@@ -76,6 +80,8 @@ pub(crate) struct Channel {
     next_seq: i64,
     awaiting: VecDeque<(i64, ConnId)>,
     sent: VecDeque<Sent>,
+    link: Link,
+    stalled: bool,
     pub(crate) throttled: bool,
     pub(crate) trust: Trust,
 }
@@ -101,6 +107,8 @@ impl Channel {
             next_seq: 0,
             awaiting: VecDeque::new(),
             sent: VecDeque::new(),
+            link: Link::Whole,
+            stalled: false,
             throttled: false,
             trust: Trust::Heard,
         }
@@ -130,7 +138,9 @@ impl Channel {
         if self.trust == Trust::Ended {
             return Ok(Read::End);
         }
-        let received = match fdpass::receive(self.sock.as_fd(), self.inbox.space()) {
+        let room = self.inbox.space();
+        let most = room.len();
+        let received = match fdpass::receive(self.sock.as_fd(), room) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::Empty),
             // ECONNRESET: the worker went while our bytes lay unread. The end all the same.
@@ -139,11 +149,21 @@ impl Channel {
         if received.bytes == 0 {
             return Ok(Read::End);
         }
-        if received.extra > 0 {
+        if received.extra > 0 || received.truncated && received.fd.is_some() {
             return Err(Violation::TwoHandles);
         }
+        if received.truncated {
+            // Ours: no descriptor was free. Its message will be answered as one that lost it.
+            warn!("a descriptor that a worker sent is lost: this process is at its limit of open files");
+        }
         self.inbox.received(received.bytes, received.fd)?;
-        Ok(Read::Data)
+        Ok(if received.bytes == most { Read::Full } else { Read::Part })
+    }
+
+    /// Nobody can write to it any more; what was written can still be read.
+    pub(crate) fn shut_for_reading(&self) {
+        // Fails only where the other end is gone anyway.
+        let _ = rustix::net::shutdown(&self.sock, rustix::net::Shutdown::Read);
     }
 
     /// The next message, and the descriptor that came with it.
@@ -158,6 +178,9 @@ impl Channel {
         carried: Carried,
         connections: impl Fn(ConnId) -> Option<BorrowedFd<'c>>,
     ) {
+        if self.link != Link::Whole {
+            return;
+        }
         self.scratch.clear();
         message.encode(&mut self.scratch);
         match carried {
@@ -174,9 +197,11 @@ impl Channel {
             };
             match fdpass::send(self.sock.as_fd(), &self.scratch, fd) {
                 Ok(n) => written = n,
-                Err(error) if would_wait(&error) => {}
-                // The worker is going; its end will be read.
-                Err(_) => return,
+                Err(error) => match Obstacle::of(&error) {
+                    Obstacle::Full => {}
+                    Obstacle::Shortage => self.stalled = true,
+                    Obstacle::Broken => return self.break_off(),
+                },
             }
             if written == self.scratch.len() {
                 return;
@@ -198,6 +223,7 @@ impl Channel {
 
     /// Goes on sending what waits.
     pub(crate) fn flush<'c>(&mut self, connections: impl Fn(ConnId) -> Option<BorrowedFd<'c>>) {
+        self.stalled = false;
         while let Some(first) = self.outbox.front_mut() {
             let fd = match &first.carried {
                 Carried::Nothing => None,
@@ -213,17 +239,43 @@ impl Channel {
                         self.outbox.pop_front();
                     }
                 }
-                Err(error) if would_wait(&error) => return,
-                Err(_) => {
-                    self.outbox.clear();
-                    self.waiting_bytes = 0;
+                Err(error) => {
+                    return match Obstacle::of(&error) {
+                        Obstacle::Full => {}
+                        Obstacle::Shortage => self.stalled = true,
+                        Obstacle::Broken => self.break_off(),
+                    };
                 }
             }
         }
     }
 
     pub(crate) fn wants_write(&self) -> bool {
-        !self.outbox.is_empty()
+        !self.outbox.is_empty() && !self.stalled
+    }
+
+    /// Whether sending has to be tried again after a pause: the socket has room, the kernel has not.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    /// Whether it was just found out that nothing can be sent any more. True once.
+    pub(crate) fn take_broken(&mut self) -> bool {
+        let told = self.link.told();
+        std::mem::replace(&mut self.link, told) == Link::Broken
+    }
+
+    fn break_off(&mut self) {
+        self.outbox.clear();
+        self.waiting_bytes = 0;
+        if self.link == Link::Whole {
+            self.link = Link::Broken;
+        }
+    }
+
+    /// Descriptors sent that the worker has not said anything about.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.sent.len()
     }
 
     /// Whether the worker's messages should be read: not while it leaves our answers lying.
@@ -254,7 +306,7 @@ impl Channel {
                 }
                 Ok(Some(_)) | Err(Violation::NotJson | Violation::Malformed { .. }) => {}
                 Ok(None) => match self.receive() {
-                    Ok(Read::Data) => {}
+                    Ok(Read::Full | Read::Part) => {}
                     Ok(Read::Empty | Read::End) | Err(_) => return answers,
                 },
                 Err(_) => return answers,
@@ -286,11 +338,45 @@ impl Channel {
     }
 }
 
-/// `ETOOMANYREFS`: too many descriptors are in flight between processes of this user (unix(7)); like a full
-/// socket it passes.
-fn would_wait(error: &io::Error) -> bool {
-    const TOO_MANY_REFS: i32 = 109;
-    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(TOO_MANY_REFS)
+/// Why a message could not be sent.
+enum Obstacle {
+    /// The socket is full: epoll says when it is not.
+    Full,
+    /// Too many descriptors in flight between processes of this user (`ETOOMANYREFS`, unix(7)), or no memory. The
+    /// socket itself has room, so epoll says nothing; it has to be tried again.
+    Shortage,
+    /// The worker reads no more.
+    Broken,
+}
+
+impl Obstacle {
+    fn of(error: &io::Error) -> Obstacle {
+        let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+        match error.kind() == io::ErrorKind::WouldBlock {
+            true => Obstacle::Full,
+            false if is(Errno::TOOMANYREFS) || is(Errno::NOBUFS) || is(Errno::NOMEM) => Obstacle::Shortage,
+            false => Obstacle::Broken,
+        }
+    }
+}
+
+/// Whether messages can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Whole,
+    /// No, and nobody was told.
+    Broken,
+    /// No.
+    Over,
+}
+
+impl Link {
+    fn told(self) -> Link {
+        match self {
+            Link::Whole => Link::Whole,
+            Link::Broken | Link::Over => Link::Over,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -372,7 +458,7 @@ mod tests {
         let said = b"{nonsense\n{\"cmd\":\"NODE_CLUSTER\",\"ack\":3,\"accepted\":true}\n";
         fdpass::send(worker.as_fd(), said, None).expect("room");
         drop(worker);
-        assert_eq!(channel.receive(), Ok(Read::Data));
+        assert_eq!(channel.receive(), Ok(Read::Part));
         assert_eq!(channel.next().map(|_| ()), Err(Violation::NotJson));
         assert_eq!(channel.last_answers(), [(ConnId(1), true)]);
         assert_eq!(channel.unanswered(), [ConnId(2)]);

@@ -38,7 +38,7 @@ impl Primary {
             Effect::Acknowledge { worker, seq: QuerySeq(ack) } => {
                 self.say(worker, |seq| FromPrimary::Acknowledge { ack, seq: Some(seq) });
             }
-            Effect::WatchIdle { worker } => self.watch_idle(worker),
+            Effect::WatchIdle { worker, linger } => self.watch_idle(worker, linger),
             Effect::Open { port, endpoint, mode, terms } => self.open(port, &endpoint, mode, terms),
             Effect::Widen { port, terms } => {
                 if let Some(socket) = self.ports.get(&port)
@@ -95,6 +95,8 @@ impl Primary {
                     (socket.key.clone(), Outcome::Shared { kind: socket.native_kind() })
                 }
                 Some((socket, Err(cause))) => {
+                    // It was put down as one that listens there; it does not.
+                    self.pending.push_back(Core::Closed { worker, port });
                     let errno = WireErrno::from_os(cause.raw_os_error().unwrap_or(0));
                     (socket.key.clone(), Outcome::Failed { errno })
                 }
@@ -237,6 +239,7 @@ fn condemned_for(cause: EndCause) -> &'static str {
         EndCause::Violation => "it broke the protocol",
         EndCause::Hung => "it did not answer a hand-off within the hang timeout",
         EndCause::NotReady => "it was not ready in time",
+        EndCause::Shortage => "descriptors, memory or processes ran out",
         EndCause::Killed => "its owner killed it",
         EndCause::Asked => "the app is being ended now",
         EndCause::ByItself | EndCause::Voluntary => "it left by itself",

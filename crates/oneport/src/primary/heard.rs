@@ -1,31 +1,49 @@
 //! What workers say, turned into events of the core. A worker is a stranger: what breaks the protocol condemns it,
 //! and it alone.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use oneport_core::{ConnId, Effects, EndCause, Event as Core, QuerySeq, QueryTerms, ReplyOutcome, WorkerId};
+use oneport_core::{
+    ConnId, Effects, EndCause, Event as Core, PortId, QuerySeq, QueryTerms, ReplyOutcome, WorkerId,
+};
 use oneport_sys::poll::{Interest, Ready};
 use oneport_wire::node::message::{AddressType, FromPrimary, FromWorker, Json, Query};
 use tracing::{debug, trace, warn};
 
 use super::Primary;
-use super::channel::{Carried, Read, Receipt, Trust};
-use super::port::{understand, wished};
+use super::channel::{Carried, Channel, Read, Receipt, Trust};
+use super::port::{PortSocket, understand, wished};
 use super::token::Token;
 use crate::cluster::STRANGERS_WORDS;
-use crate::event::{Address, AddressKind, Event};
+use crate::event::{Address, Event};
 
 /// Reads of one channel per turn of the loop.
 const READS: usize = 4;
+/// Descriptors that a worker may have answered for without acknowledging them. Node acknowledges each first.
+const MOST_UNACKNOWLEDGED: usize = 1024;
+/// Opaque text kept per port. Node puts 96 hex digits of TLS ticket keys there.
+const MOST_DATA: usize = 16 * 1024;
 /// What a worker says when it is ready (PM2's `process.send('ready')`).
 const READY: &str = "\"ready\"";
+
+/// Which messages of a worker are heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ears {
+    /// Those that come while the worker reads ours, too.
+    Fair,
+    /// All: it hung up or is dead. epoll reports a hang-up for ever, wanted or not, so the end has to be reached;
+    /// what lies in the channel is bounded by the socket's buffer.
+    Open,
+}
 
 /// One message, without the buffer it was read from.
 enum Heard {
     Nothing,
     Online,
     Query(QuerySeq, Option<Box<QueryTerms>>),
-    Listening(Address),
+    /// And where, if that is one of our ports.
+    Listening(Option<Address>),
     Close(String),
     Leaves(QuerySeq),
     Answer(ConnId, bool),
@@ -46,27 +64,27 @@ impl Primary {
             let conns = &self.conns;
             channel.flush(|conn| conns.get(&conn).map(std::os::fd::AsFd::as_fd));
         }
-        if ready.readable || ready.hung_up {
-            self.read_channel(worker, ready.hung_up, effects);
-        }
+        self.read_channel(worker, if ready.hung_up { Ears::Open } else { Ears::Fair }, effects);
         self.update_interest(worker);
     }
 
-    /// `hung_up`: epoll reports that for ever, wanted or not, so the end has to be reached even while the channel
-    /// is held back; what is left in it is bounded by the socket's buffer.
-    fn read_channel(&mut self, worker: WorkerId, hung_up: bool, effects: &mut Effects) {
+    /// First what was read and not heard yet, while the worker had too much of ours to read itself.
+    fn read_channel(&mut self, worker: WorkerId, ears: Ears, effects: &mut Effects) {
         for _ in 0..READS {
+            if !self.hear_all(worker, ears, effects) {
+                return;
+            }
             let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else {
                 return;
             };
-            if !channel.wants_read() && !hung_up {
+            if channel.trust != Trust::Heard || ears == Ears::Fair && !channel.wants_read() {
                 return;
             }
             match channel.receive() {
-                Ok(Read::Data) => {
-                    if !self.hear_all(worker, effects) {
-                        return;
-                    }
+                Ok(Read::Full) => {}
+                Ok(Read::Part) => {
+                    self.hear_all(worker, ears, effects);
+                    return;
                 }
                 Ok(Read::Empty) => return,
                 Ok(Read::End) => return self.channel_ended(worker, effects),
@@ -86,9 +104,14 @@ impl Primary {
         self.happen(Core::ChannelClosed { worker }, effects);
     }
 
-    /// Takes in every whole message that was read. False: the worker is condemned.
-    pub(super) fn hear_all(&mut self, worker: WorkerId, effects: &mut Effects) -> bool {
+    /// Takes in the whole messages that were read. False: the worker is condemned.
+    pub(super) fn hear_all(&mut self, worker: WorkerId, ears: Ears, effects: &mut Effects) -> bool {
         loop {
+            if ears == Ears::Fair
+                && self.workers.get(&worker).and_then(|w| w.channel.as_ref()).is_some_and(|c| !c.wants_read())
+            {
+                return true;
+            }
             let Some(heard) = self.hear(worker) else { return true };
             match heard {
                 Heard::Nothing => {}
@@ -100,7 +123,9 @@ impl Primary {
                 Heard::Query(seq, Some(query)) => self.happen(Core::Query { worker, seq, query }, effects),
                 Heard::Query(seq, None) => self.refuse(worker, seq),
                 Heard::Listening(address) => {
-                    self.tell_counted(worker, Event::Listening { worker: self.name(worker), address });
+                    if let Some(address) = address {
+                        self.tell_counted(worker, Event::Listening { worker: self.name(worker), address });
+                    }
                     self.happen(Core::Listening { worker }, effects);
                 }
                 Heard::Close(key) => {
@@ -144,6 +169,9 @@ impl Primary {
                 Err(_) => Heard::Violation("cannot match refusal: no descriptor is under way".into()),
             },
             FromWorker::Answer { ack, accepted, .. } => match channel.answered(ack) {
+                Some(_) if channel.unacknowledged() > MOST_UNACKNOWLEDGED => {
+                    Heard::Violation("cannot go on: descriptors are answered and never acknowledged".into())
+                }
                 Some(conn) => Heard::Answer(conn, accepted == Some(true)),
                 // A program may send `{cmd: 'NODE_CLUSTER', ack: -1}` itself; Node ignores it.
                 None if ack < 0 => Heard::Nothing,
@@ -152,6 +180,9 @@ impl Primary {
                 }
             },
             FromWorker::Online { .. } => Heard::Online,
+            FromWorker::Query { query, .. } if too_much_data(&query) => {
+                Heard::Violation(format!("cannot keep `data` of a query: more than {MOST_DATA} bytes"))
+            }
             FromWorker::Query { seq, query } => {
                 let seq = QuerySeq(seq);
                 let terms = understand(&query).map(Box::new);
@@ -161,7 +192,7 @@ impl Primary {
                 }
                 Heard::Query(seq, terms)
             }
-            FromWorker::Listening { query, .. } => Heard::Listening(address_of(&query)),
+            FromWorker::Listening { query, .. } => Heard::Listening(address_of(&self.ports, &query)),
             FromWorker::Close { key, .. } => Heard::Close(key.into_owned()),
             FromWorker::ExitedAfterDisconnect { seq } => Heard::Leaves(QuerySeq(seq)),
             FromWorker::Handle(_) if handle.is_some() => Heard::Handle,
@@ -211,7 +242,7 @@ impl Primary {
             .filter_map(|(worker, channel)| std::mem::take(&mut channel.throttled).then_some(worker))
             .collect();
         for worker in held {
-            self.read_channel(worker, false, effects);
+            self.read_channel(worker, Ears::Fair, effects);
             self.update_interest(worker);
         }
     }
@@ -254,6 +285,13 @@ impl Primary {
     /// Waits for room only while something waits, and for messages only while they may be read.
     pub(super) fn update_interest(&mut self, worker: WorkerId) {
         let Some(w) = self.workers.get_mut(&worker) else { return };
+        if w.channel.as_mut().is_some_and(Channel::take_broken) {
+            // It may be dying; if it lives on it cannot be talked to and has to leave.
+            self.pending.push_back(Core::ChannelClosed { worker });
+        }
+        if w.channel.as_ref().is_some_and(Channel::is_stalled) {
+            self.stalled.insert(worker);
+        }
         let Some(channel) = w.channel.as_ref().filter(|channel| channel.trust == Trust::Heard) else {
             return;
         };
@@ -282,18 +320,16 @@ pub(super) fn trace_message(direction: &str, worker: WorkerId, encode: impl FnOn
     }
 }
 
-/// Where a worker says that it listens, as Node prints it.
-fn address_of(query: &Query<'_>) -> Address {
-    let kind = match query.address_type {
-        AddressType::Pipe => AddressKind::Unix,
-        AddressType::Udp4 | AddressType::Udp6 => AddressKind::Udp,
-        AddressType::Tcp4 | AddressType::Tcp6 | AddressType::Fd => AddressKind::Tcp,
-    };
-    let text = match (kind, &query.address, query.port) {
-        (AddressKind::Unix, Some(path), _) => path.to_string(),
-        (_, Some(host), Some(port)) => format!("{host}:{port}"),
-        (_, None, Some(port)) => format!(":::{port}"),
-        (_, _, None) => query.fd.map_or_else(String::new, |fd| format!("fd {fd}")),
-    };
-    Address { kind, text }
+/// Which port a worker means that says it listens. The port's own address is told, never the worker's words.
+fn address_of(ports: &HashMap<PortId, PortSocket>, query: &Query<'_>) -> Option<Address> {
+    let meant = ports.values().find(|socket| match (query.address_type, query.port) {
+        (AddressType::Pipe, _) => query.address.as_deref() == Some(socket.address.text.as_str()),
+        (_, Some(port)) => socket.number().is_some_and(|number| i32::from(number) == port),
+        (_, None) => false,
+    });
+    meant.map(|socket| socket.address.clone())
+}
+
+fn too_much_data(query: &Query<'_>) -> bool {
+    query.data.as_ref().is_some_and(|data| data.get().len() > MOST_DATA)
 }

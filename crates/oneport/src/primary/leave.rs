@@ -4,14 +4,15 @@
 //! Before the word (`disconnect`): the worker must have begun with the connections it was handed last. Node 26
 //! takes one that it has read nothing from for idle and resets it when its server closes; 18 to 24 keep it.
 //!
-//! Before the signal (`stop_with=signal`): its connections must be gone or idle. Idle means nothing queued in either
-//! direction, and the last data sent after the last data received. Only TCP can be judged.
+//! Before the signal (`stop_with=signal`, and after the channel closed): its connections must be gone, or idle for a
+//! moment. Idle means nothing queued in either direction, and the last data sent after the last data received; at
+//! first also quiet for a second, so that a response sent in pieces is not cut. Only TCP can be judged.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oneport_core::{Event as Core, WorkerId};
 use oneport_sys::process::Pid;
@@ -22,8 +23,14 @@ use super::{Command, Primary};
 
 /// The kernel tells nobody when a connection becomes idle; this is how often it is asked, while a worker leaves.
 const LOOK: Duration = Duration::from_millis(25);
-/// Idle must hold this many looks in a row: a request may be between two packets.
-const HOLDS: u32 = 2;
+/// How long idle must hold: a request may be between two packets.
+const HOLDS: Duration = Duration::from_millis(50);
+/// For so long (or half the drain time, if that is less) a connection counts as idle only once it was quiet for
+/// `QUIET_MS`. A client that asks again and again on one connection never is, hence the limit.
+const PATIENT: Duration = Duration::from_secs(3);
+const QUIET_MS: u32 = 1000;
+/// How often the worker's tree is looked up again: that reads all of `/proc`.
+const TREE_LOOK: Duration = Duration::from_secs(1);
 /// How often, and how long at most, it is looked for connections not begun with. Clients that never send anything
 /// must not hold up the stop.
 const BEGIN_LOOK: Duration = Duration::from_millis(10);
@@ -35,22 +42,30 @@ struct Watched {
     mark: String,
     ports: Vec<u16>,
     over: Arc<AtomicBool>,
+    tree: Vec<Pid>,
+    looked_up: Option<Instant>,
 }
 
 impl Primary {
-    /// Reports `Idle` once the worker's connections are gone or idle.
-    pub(super) fn watch_idle(&mut self, worker: WorkerId) {
-        let Some(watched) = self.watched(worker) else { return };
+    /// Reports `Idle` once the worker's connections are gone (for `linger`, or `HOLDS`) or idle.
+    pub(super) fn watch_idle(&mut self, worker: WorkerId, linger: Duration) {
+        let Some(mut watched) = self.watched(worker) else { return };
         let commands = self.own_commands.clone();
-        let looks = self.settings.conduct.drain_timeout.as_millis() / LOOK.as_millis();
+        let drain = self.settings.conduct.drain_timeout;
         let work = move || {
-            let mut idle_looks = 0;
-            for _ in 0..=looks {
-                if watched.over.load(Ordering::Relaxed) {
-                    return;
-                }
-                idle_looks = if watched.all(diag::is_idle) { idle_looks + 1 } else { 0 };
-                if idle_looks >= HOLDS {
+            let began = Instant::now();
+            let (mut gone_since, mut idle_since) = (None, None);
+            while began.elapsed() <= drain && !watched.over.load(Ordering::Relaxed) {
+                let patient = began.elapsed() < PATIENT.min(drain / 2);
+                let found = watched.connections();
+                let gone = found.as_ref().is_some_and(Vec::is_empty);
+                let idle = found
+                    .is_some_and(|found| found.iter().all(|c| diag::is_idle(c) && (!patient || is_quiet(c))));
+                gone_since = if gone { gone_since.or_else(|| Some(Instant::now())) } else { None };
+                idle_since = if idle && !gone { idle_since.or_else(|| Some(Instant::now())) } else { None };
+                let held =
+                    |since: Option<Instant>, long: Duration| since.is_some_and(|at| at.elapsed() >= long);
+                if held(gone_since, linger.max(HOLDS)) || held(idle_since, HOLDS) {
                     commands.send(Command::Core(Core::Idle { worker }));
                     return;
                 }
@@ -64,13 +79,16 @@ impl Primary {
 
     /// Tells the worker to leave once it has begun with what it was handed.
     pub(super) fn disconnect_once_begun(&mut self, worker: WorkerId) {
-        let Some(watched) = self.watched(worker).filter(|watched| !watched.ports.is_empty()) else {
+        let Some(mut watched) = self.watched(worker).filter(|watched| !watched.ports.is_empty()) else {
             return self.tell_disconnect(worker);
         };
         let commands = self.own_commands.clone();
         let work = move || {
             for _ in 0..BEGIN_LOOKS {
-                if watched.all(|connection| !diag::is_fresh(connection)) {
+                if watched.over.load(Ordering::Relaxed) {
+                    return;
+                }
+                if watched.connections().is_none_or(|found| !found.iter().any(diag::is_fresh)) {
                     break;
                 }
                 thread::sleep(BEGIN_LOOK);
@@ -87,26 +105,40 @@ impl Primary {
         let w = self.workers.get(&worker)?;
         let (root, _) = w.process.as_ref()?;
         let ports = self.ports.values().filter_map(super::port::PortSocket::tcp_port).collect();
-        Some(Watched { root: *root, mark: w.mark.clone(), ports, over: w.ending.hurry.clone() })
+        Some(Watched {
+            root: *root,
+            mark: w.mark.clone(),
+            ports,
+            over: w.ending.hurry.clone(),
+            tree: Vec::new(),
+            looked_up: None,
+        })
     }
 }
 
 impl Watched {
-    /// Whether this holds for every TCP connection that the worker's tree has on the app's ports. A program that
-    /// binds for itself is asked for its ports. What cannot be known does not hold.
-    fn all(&self, holds: impl Fn(&diag::Connection) -> bool) -> bool {
-        let pids = tree::members(self.root, &self.mark);
-        let inodes: HashSet<u64> = pids.iter().flat_map(|pid| proc::open_sockets(*pid)).collect();
-        let mut ports = self.ports.clone();
-        if ports.is_empty() {
-            ports.extend(
-                pids.iter().flat_map(|pid| proc::listening_sockets(*pid)).filter_map(|socket| socket.port),
-            );
+    /// The TCP connections that the worker's tree has, on the app's ports and on those it binds for itself. `None`:
+    /// not to be known.
+    fn connections(&mut self) -> Option<Vec<diag::Connection>> {
+        if self.looked_up.is_none_or(|at| at.elapsed() >= TREE_LOOK) {
+            self.tree = tree::members(self.root, &self.mark);
+            let own = self.tree.iter().flat_map(|pid| proc::listening_sockets(*pid));
+            self.ports.extend(own.filter_map(|socket| socket.port));
+            self.ports.sort_unstable();
+            self.ports.dedup();
+            self.looked_up = Some(Instant::now());
         }
-        if ports.is_empty() {
-            return true;
+        if self.ports.is_empty() {
+            return Some(Vec::new());
         }
-        let found = diag::tcp_connections(&ports);
-        found.is_ok_and(|found| found.iter().filter(|c| inodes.contains(&c.inode)).all(holds))
+        let inodes: HashSet<u64> = self.tree.iter().flat_map(|pid| proc::open_sockets(*pid)).collect();
+        let mut found = diag::tcp_connections(&self.ports).ok()?;
+        found.retain(|connection| inodes.contains(&connection.inode));
+        Some(found)
     }
+}
+
+fn is_quiet(connection: &diag::Connection) -> bool {
+    let long_ago = |ms: Option<u32>| ms.is_none_or(|ms| ms >= QUIET_MS);
+    long_ago(connection.since_last_sent_ms) && long_ago(connection.since_last_received_ms)
 }

@@ -12,11 +12,12 @@ mod reap;
 mod spawn;
 mod token;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use oneport_core::{ConnId, Effects, PortId, Time, WorkerId};
 use oneport_sys::clock::boot_time;
@@ -29,9 +30,13 @@ use crate::cluster::{Backlog, Commands, Roster};
 use crate::event::Event;
 use crate::settings::Settings;
 
+use accept::Lingering;
 use port::PortSocket;
 use spawn::WorkerProcess;
 use token::Token;
+
+/// How long a send is put off for which the kernel had no memory.
+const STALL: Duration = Duration::from_millis(20);
 
 /// What reaches the loop from other threads.
 #[derive(Debug)]
@@ -65,6 +70,12 @@ pub(crate) struct Primary {
     /// Accepted and not settled.
     conns: HashMap<ConnId, OwnedFd>,
     next_conn: u64,
+    /// How many this process may have open.
+    descriptors: usize,
+    /// Channels whose sending has to be tried again after a pause.
+    stalled: HashSet<WorkerId>,
+    /// Connections that could not be closed yet without waiting.
+    lingering: Lingering,
     /// Events that carrying out an effect gave rise to.
     pending: VecDeque<oneport_core::Event>,
     over: bool,
@@ -96,6 +107,9 @@ impl Primary {
             ports: HashMap::new(),
             conns: HashMap::new(),
             next_conn: 0,
+            descriptors: descriptor_limit(),
+            stalled: HashSet::new(),
+            lingering: Lingering::default(),
             pending: VecDeque::new(),
             over: false,
         })
@@ -105,7 +119,10 @@ impl Primary {
         let mut readiness = Readiness::new();
         let mut effects = Effects::new();
         while !self.over {
-            let timeout = self.core.next_deadline().map(|due| due.since(now()));
+            let mut timeout = self.core.next_deadline().map(|due| due.since(now()));
+            if !self.stalled.is_empty() {
+                timeout = Some(timeout.map_or(STALL, |due| due.min(STALL)));
+            }
             if let Err(cause) = self.poller.wait(&mut readiness, timeout) {
                 error!(%cause, "cannot wait for events");
                 break;
@@ -117,6 +134,7 @@ impl Primary {
             for ready in readiness.iter() {
                 self.dispatch(ready, &mut effects);
             }
+            self.try_stalled(&mut effects);
         }
         self.abandon();
     }
@@ -162,6 +180,19 @@ impl Primary {
         }
     }
 
+    /// Sends again where the kernel had no room in itself.
+    fn try_stalled(&mut self, effects: &mut Effects) {
+        for worker in std::mem::take(&mut self.stalled) {
+            let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else {
+                continue;
+            };
+            let conns = &self.conns;
+            channel.flush(|conn| conns.get(&conn).map(AsFd::as_fd));
+            self.update_interest(worker);
+        }
+        self.settle(effects);
+    }
+
     fn tell(&self, event: Event) {
         // Nobody listening is no reason to stop serving; `OwnerLeft` is.
         let _ = self.events.send(event);
@@ -177,4 +208,10 @@ impl Primary {
 
 fn now() -> Time {
     Time(boot_time())
+}
+
+/// The soft limit of open files, as it is when the primary starts.
+fn descriptor_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }

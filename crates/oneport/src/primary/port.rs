@@ -63,6 +63,11 @@ impl PortSocket {
         self.local.map(SockName::from)
     }
 
+    /// The port's number, for TCP and UDP.
+    pub(super) fn number(&self) -> Option<u16> {
+        self.local.map(|local| local.port())
+    }
+
     /// The TCP port, for socket diagnostics.
     pub(super) fn tcp_port(&self) -> Option<u16> {
         match self.kind {
@@ -149,9 +154,12 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
     let socket = match (&endpoint.place, endpoint.kind) {
         (Place::Fd(fd), _) => dup_inherited(*fd)?,
         (Place::Path(path), _) => {
-            let path = shorter(Path::new(&**path));
-            let (socket, identity) = bind_unix(&path, unix_mode(terms))?;
-            file = Some((path, identity));
+            let path = Path::new(&**path);
+            let (socket, identity) = bind_unix(&shorter(path), unix_mode(terms))?;
+            // Only sockets have short names; the file is found under its own wherever we are by then.
+            if !path.as_os_str().as_encoded_bytes().starts_with(b"\0") {
+                file = Some((std::path::absolute(path)?, identity));
+            }
             socket
         }
         (Place::Anywhere | Place::Host(_), EndpointKind::Udp4 | EndpointKind::Udp6) => {
@@ -159,9 +167,15 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
             bind_udp(host(endpoint)?, v6(endpoint), reuse)?
         }
         (Place::Host(_), _) => bind_tcp(host(endpoint)?, v6(endpoint))?,
-        // Node falls back on any error, so that a host without IPv6 serves too (all majors).
+        // A host without IPv6 serves too. Node falls back on other errors of `bind` as well, but never on a taken port:
+        // libuv keeps that one for `listen` (all majors).
         (Place::Anywhere, _) => bind_tcp((Ipv6Addr::UNSPECIFIED, endpoint.port).into(), v6(endpoint))
-            .or_else(|_| bind_tcp((Ipv4Addr::UNSPECIFIED, endpoint.port).into(), V6::Dual))?,
+            .or_else(|cause| {
+                if cause.kind() == io::ErrorKind::AddrInUse {
+                    return Err(cause);
+                }
+                bind_tcp((Ipv4Addr::UNSPECIFIED, endpoint.port).into(), V6::Dual)
+            })?,
     };
     let kind = match listen::socket_kind(socket.as_fd()) {
         SocketKind::Tcp => AddressKind::Tcp,

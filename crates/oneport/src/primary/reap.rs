@@ -14,6 +14,7 @@ use oneport_sys::untouched::is_untouched;
 use tracing::warn;
 
 use super::channel::{Read, Trust};
+use super::heard::Ears;
 use super::spawn::TreeEnd;
 use super::{Command, Primary};
 
@@ -102,21 +103,28 @@ impl Primary {
         self.happen(Core::Gone { worker }, effects);
     }
 
-    /// Nobody holds the other end any more, so this comes to an end; a breach of the protocol ends it too.
+    /// Nobody is to write to it any more, not even somebody who escaped the tree with a copy of the other end; so
+    /// this comes to an end. A breach of the protocol ends it too.
     fn hear_out(&mut self, worker: WorkerId, effects: &mut Effects) {
-        while let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) {
+        if let Some(channel) = self.workers.get(&worker).and_then(|w| w.channel.as_ref()) {
+            channel.shut_for_reading();
+        }
+        loop {
+            if !self.hear_all(worker, Ears::Open, effects) {
+                return self.hear_out_condemned(worker, effects);
+            }
+            let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else {
+                return;
+            };
             match channel.trust {
                 Trust::Heard => {}
                 Trust::Condemned => return self.hear_out_condemned(worker, effects),
                 Trust::Ended => return,
             }
             match channel.receive() {
-                Ok(Read::Data) => {}
+                Ok(Read::Full | Read::Part) => {}
                 Ok(Read::Empty | Read::End) => return,
                 Err(_) => return self.hear_out_condemned(worker, effects),
-            }
-            if !self.hear_all(worker, effects) {
-                return self.hear_out_condemned(worker, effects);
             }
         }
     }

@@ -6,13 +6,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use oneport_core::{Attach, Event as Core, Exit, QuerySeq, Slot, WorkerId};
+use oneport_core::{Attach, EndCause, Event as Core, Exit, QuerySeq, Slot, WorkerId};
 use oneport_sys::fdpass::channel_pair;
 use oneport_sys::poll::Interest;
 use oneport_sys::process::{self, Pid, Signal};
 use oneport_sys::spawn::{self, Command};
 use oneport_sys::tree::{MARK_VARIABLE, TreeMark};
 use oneport_wire::node::env;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use super::Primary;
 use super::channel::Channel;
@@ -102,8 +104,9 @@ impl Primary {
             }
             Err(error) => {
                 let worker_ref = WorkerRef { id: worker, slot, pid: 0 };
+                let cause = if is_shortage(&error) { EndCause::Shortage } else { EndCause::ByItself };
                 self.tell(Event::SpawnFailed { worker: worker_ref, error });
-                self.pending.push_back(Core::SpawnFailed { worker });
+                self.pending.push_back(Core::SpawnFailed { worker, cause });
             }
         }
     }
@@ -167,7 +170,10 @@ impl Primary {
             wishes: VecDeque::new(),
             process: Some((child.pid, child.pidfd)),
         };
-        self.watch(&process).inspect_err(|_| process.signal_group(Signal::KILL))?;
+        if let Err(cause) = self.watch(&process) {
+            self.undo(process);
+            return Err(cause);
+        }
         let output = match (child.stdout, child.stderr) {
             (Some(stdout), Some(stderr)) => Some(Output { stdout, stderr }),
             (_, _) => None,
@@ -184,4 +190,26 @@ impl Primary {
         }
         Ok(())
     }
+
+    /// A worker that cannot be watched cannot be kept: ends it and waits for it, aside.
+    fn undo(&self, process: WorkerProcess) {
+        process.signal_group(Signal::KILL);
+        let roster = self.roster.clone();
+        let Some((pid, pidfd)) = process.process else { return };
+        let work = move || {
+            let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+            let reaped = poll(&mut ended, None).is_ok() && process::reap(pidfd.as_fd()).is_ok();
+            if reaped {
+                roster.hold().remove(&pid.get());
+            }
+        };
+        // Where not even a thread can be had, the zombie stays until this process ends.
+        let _ = std::thread::Builder::new().name("oneport-undo".into()).spawn(work);
+    }
+}
+
+/// Descriptors, processes or memory ran out: not the program's fault.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM, Errno::NOBUFS];
+    shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
 
 use oneport_wire::node::message::{AddressType, Query};
 use tokio::net::{TcpListener as TokioListener, TcpStream, ToSocketAddrs, lookup_host};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc;
 
-use super::link::{Answer, Link, link};
+use super::link::{Answer, Membership, link};
 
 /// Node's default length of the accept queue.
 const BACKLOG: u32 = 511;
@@ -34,25 +33,13 @@ enum Kind {
     },
 }
 
-/// Being one of a port's listeners; dropping it tells the primary.
-#[derive(Debug)]
-struct Membership {
-    link: Arc<Link>,
-    key: String,
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.link.close(&self.key);
-    }
-}
-
 impl TcpListener {
     /// Listens on the first of the addresses that works. Host names are looked up here, in the worker.
     ///
     /// # Errors
     /// As of the kernel, also when the primary reports them (`AddrInUse`, `PermissionDenied` ...);
-    /// `BrokenPipe` when the primary is gone; `Unsupported` when it does not speak JSON. Cancellation safe.
+    /// `BrokenPipe` when the primary is gone; `WouldBlock` when it reads nothing and 1 MiB waits for it;
+    /// `Unsupported` when it does not speak JSON. Cancellation safe.
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
         let mut last = None;
         for addr in lookup_host(addr).await? {
@@ -72,9 +59,8 @@ impl TcpListener {
         let asked = query(addr);
         match link.query(asked.clone()).await? {
             Answer::Failed(error) => Err(error),
-            Answer::HandedOver { key, sockname, connections } => {
+            Answer::HandedOver { membership, sockname, connections } => {
                 let local = sockname.unwrap_or(addr);
-                let membership = Membership { link: link.clone(), key };
                 link.listening(Query { port: Some(i32::from(local.port())), ..asked })?;
                 Ok(TcpListener(Kind::HandedOver {
                     connections: Mutex::new(connections),
@@ -82,8 +68,7 @@ impl TcpListener {
                     _membership: membership,
                 }))
             }
-            Answer::Socket { key, socket } => {
-                let membership = Membership { link: link.clone(), key };
+            Answer::Socket { membership, socket } => {
                 let socket = StdListener::from(socket);
                 // The primary only bound it; joining in is each worker's own `listen` (as Node's workers do).
                 oneport_sys::listen::start_listening(std::os::fd::AsFd::as_fd(&socket), BACKLOG)?;

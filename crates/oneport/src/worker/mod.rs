@@ -4,6 +4,10 @@
 
 mod link;
 mod listener;
+mod outbox;
+mod reader;
+#[cfg(test)]
+mod tests;
 
 use oneport_core::{Slot, WorkerId};
 use oneport_sys::startup::worker_env;
