@@ -75,9 +75,9 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) credits: u32,
 
-    /// After the stop signal, SIGKILL follows this much later
-    #[arg(short, long, default_value = "5s", value_name = "TIME", value_parser = parse_time)]
-    pub(crate) kill_timeout: Duration,
+    /// After the stop signal, SIGKILL follows this much later [default: 5s, as process 1 of a container: 1500ms]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) kill_timeout: Option<Duration>,
     /// A replacement must be ready within this time
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_time)]
     pub(crate) listen_timeout: Duration,

@@ -10,6 +10,8 @@ use crate::render::voice;
 
 /// Exit code for a command line that cannot be understood.
 const USAGE: u8 = 2;
+/// Exit code for a bug of ours (EX_SOFTWARE of sysexits(3)).
+pub(crate) const BUG: u8 = 70;
 
 /// A command that failed.
 #[derive(Debug)]
@@ -37,17 +39,20 @@ impl Failure {
 
     /// Prints it and gives its exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        print(&self.message, self.hint.as_deref());
+        voice::err(format_args!("{}", self.words()));
+        self.code()
+    }
+
+    pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }
-}
 
-fn print(message: &str, hint: Option<&str>) {
-    let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    voice::err(format_args!("{red}error{red:#}: {message}"));
-    if let Some(hint) = hint {
+    /// Its lines, with colours.
+    pub(crate) fn words(&self) -> String {
+        let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
         let cyan = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
-        voice::err(format_args!(" {cyan}hint{cyan:#}: {hint}"));
+        let hint = self.hint.as_ref().map(|hint| format!("\n {cyan}hint{cyan:#}: {hint}"));
+        format!("{red}error{red:#}: {}{}", self.message, hint.unwrap_or_default())
     }
 }
 

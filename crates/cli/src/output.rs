@@ -1,14 +1,19 @@
 //! What workers write: read from their pipes by one thread and written on byte for byte. On a terminal each line
 //! gets `name|slot` in front. The last lines of standard error are kept, for when a worker has to be explained.
 //!
-//! A slow terminal presses back on the workers, as it would on a program of one's own; the primary never waits.
+//! A slow terminal presses back on the workers, as it would on a program of one's own; the primary never waits, and
+//! nobody waits for this thread without a limit: a reader that has stopped reading holds it for ever.
 
-use std::collections::{HashMap, VecDeque};
+mod last_words;
+mod progress;
+
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use oneport::{Output, WorkerId};
@@ -17,14 +22,13 @@ use oneport_sys::waker::Waker;
 use rustix::termios::isatty;
 
 use crate::error::Failure;
+use last_words::LastWords;
+pub(crate) use progress::{Progress, write_all};
 
-/// Lines and bytes of standard error kept per worker. An uncaught error of Node takes 25 lines or so, and the first
-/// ones say what it is.
-const LAST_LINES: usize = 40;
-const LAST_BYTES: usize = 8 * 1024;
 /// A line longer than this is written in pieces.
 const LONGEST_LINE: usize = 8 * 1024;
-const PATIENCE: Duration = Duration::from_secs(2);
+/// For an answer of a thread that may be writing to somebody slow.
+const PATIENCE: Duration = Duration::from_secs(1);
 const WAKER: u64 = u64::MAX;
 
 enum Order {
@@ -33,22 +37,30 @@ enum Order {
         label: String,
         output: Output,
     },
-    /// Read what is there, then say what the last lines were.
-    LastLines {
+    /// Read what is there, then say so.
+    Read {
         worker: WorkerId,
-        answer: Sender<Vec<String>>,
+        done: Sender<()>,
     },
     Forget {
         worker: WorkerId,
     },
-    Finish,
+    Finish {
+        done: Box<dyn FnOnce() + Send>,
+    },
 }
+
+/// What is kept for explanations. Filled before it is written on, so that it can be had even when nobody reads.
+type Kept = Arc<Mutex<HashMap<WorkerId, LastWords>>>;
 
 /// The thread that carries output.
 pub(crate) struct Carrier {
     orders: Sender<Order>,
     waker: Arc<Waker>,
-    thread: Option<JoinHandle<()>>,
+    kept: Kept,
+    progress: Progress,
+    /// How far it had come when it last failed to answer in time.
+    stuck_at: Cell<Option<u64>>,
 }
 
 impl Carrier {
@@ -58,40 +70,49 @@ impl Carrier {
         let poller = Poller::new().map_err(failed)?;
         poller.add(waker.as_fd(), WAKER, Interest::READ).map_err(failed)?;
         let (orders, received) = channel();
+        let (kept, progress) = (Kept::default(), Progress::default());
         let pump = Pump {
             poller,
             waker: waker.clone(),
             orders: received,
             pipes: HashMap::new(),
             next: 0,
-            last: HashMap::new(),
+            kept: kept.clone(),
+            progress: progress.clone(),
         };
-        let thread = thread::Builder::new().name("output".into()).spawn(|| pump.run()).map_err(failed)?;
-        Ok(Carrier { orders, waker, thread: Some(thread) })
+        thread::Builder::new().name("output".into()).spawn(|| pump.run()).map_err(failed)?;
+        Ok(Carrier { orders, waker, kept, progress, stuck_at: Cell::new(None) })
     }
 
     pub(crate) fn add(&self, worker: WorkerId, label: String, output: Output) {
         self.order(Order::Add { worker, label, output });
     }
 
-    /// The last lines a worker wrote to standard error; everything it wrote before this call counts.
+    /// The last lines a worker wrote to standard error; everything it wrote before this call counts, unless our own
+    /// output is stuck. One that was stuck and has not moved since is not waited for again.
     pub(crate) fn last_lines(&self, worker: WorkerId) -> Vec<String> {
-        let (answer, lines) = channel();
-        self.order(Order::LastLines { worker, answer });
-        lines.recv_timeout(PATIENCE).unwrap_or_default()
+        let now_at = Some(self.progress.seen());
+        if self.stuck_at.get() != now_at {
+            let (done, read) = channel();
+            self.order(Order::Read { worker, done });
+            let answered = read.recv_timeout(PATIENCE).is_ok();
+            self.stuck_at.set(if answered { None } else { Some(self.progress.seen()) });
+        }
+        lock(&self.kept).get(&worker).map(LastWords::lines).unwrap_or_default()
     }
 
     pub(crate) fn forget(&self, worker: WorkerId) {
         self.order(Order::Forget { worker });
     }
 
-    /// Writes what is still in the pipes and ends.
-    pub(crate) fn finish(mut self) {
-        self.order(Order::Finish);
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been printed; nothing to add.
-            let _ = thread.join();
-        }
+    /// Writes what is still in the pipes, calls `done` and ends.
+    pub(crate) fn finish(&self, done: impl FnOnce() + Send + 'static) {
+        self.order(Order::Finish { done: Box::new(done) });
+    }
+
+    /// How much it has written.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.seen()
     }
 
     fn order(&self, order: Order) {
@@ -99,6 +120,10 @@ impl Carrier {
         let _ = self.orders.send(order);
         let _ = self.waker.wake();
     }
+}
+
+fn lock(kept: &Kept) -> MutexGuard<'_, HashMap<WorkerId, LastWords>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,7 +146,8 @@ struct Pump {
     orders: Receiver<Order>,
     pipes: HashMap<u64, Pipe>,
     next: u64,
-    last: HashMap<WorkerId, VecDeque<String>>,
+    kept: Kept,
+    progress: Progress,
 }
 
 enum Flow {
@@ -160,18 +186,18 @@ impl Pump {
                     self.watch(worker, Stream::Out, output.stdout, &label);
                     self.watch(worker, Stream::Err, output.stderr, &label);
                 }
-                Order::LastLines { worker, answer } => {
+                Order::Read { worker, done } => {
                     self.carry_all(Some(worker), buffer);
-                    let lines = self.last.get(&worker).map(|lines| lines.iter().cloned().collect());
                     // Nobody waits any more: nothing to say.
-                    let _ = answer.send(lines.unwrap_or_default());
+                    let _ = done.send(());
                 }
                 Order::Forget { worker } => {
                     self.carry_all(Some(worker), buffer);
-                    self.last.remove(&worker);
+                    lock(&self.kept).remove(&worker);
                 }
-                Order::Finish => {
+                Order::Finish { done } => {
                     self.carry_all(None, buffer);
+                    done();
                     return Flow::Ends;
                 }
             }
@@ -216,14 +242,14 @@ impl Pump {
         match rustix::io::retry_on_intr(|| rustix::io::read(&pipe.fd, &mut *buffer)) {
             Ok(n) if n > 0 => {
                 if pipe.stream == Stream::Err {
-                    remember(self.last.entry(pipe.worker).or_default(), &buffer[..n]);
+                    lock(&self.kept).entry(pipe.worker).or_default().add(&buffer[..n]);
                 }
-                pipe.write(&buffer[..n]);
+                pipe.write(&buffer[..n], &self.progress);
                 true
             }
             Err(rustix::io::Errno::AGAIN) => false,
             Ok(_) | Err(_) => {
-                pipe.finish_line();
+                pipe.finish_line(&self.progress);
                 // Gone from the set with its last descriptor anyway.
                 let _ = self.poller.remove(pipe.fd.as_fd());
                 self.pipes.remove(&token);
@@ -241,9 +267,9 @@ impl Pipe {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) {
+    fn write(&mut self, bytes: &[u8], progress: &Progress) {
         let target = self.target();
-        let Some(label) = &self.label else { return write_all(target, bytes) };
+        let Some(label) = &self.label else { return write_all(target, bytes, progress) };
         let mut out = Vec::with_capacity(bytes.len() + 64);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.line.extend_from_slice(piece);
@@ -255,74 +281,15 @@ impl Pipe {
                 }
             }
         }
-        write_all(target, &out);
+        write_all(target, &out, progress);
     }
 
-    fn finish_line(&mut self) {
+    fn finish_line(&mut self, progress: &Progress) {
         if let Some(label) = self.label.as_ref().filter(|_| !self.line.is_empty()) {
             let mut out = label.as_bytes().to_vec();
             out.append(&mut self.line);
             out.push(b'\n');
-            write_all(self.target(), &out);
+            write_all(self.target(), &out, progress);
         }
-    }
-}
-
-/// Writes everything, waiting where it has to. When nobody reads any more (EPIPE) the output is lost, and the
-/// workers serve on.
-fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        match rustix::io::write(target, bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(rustix::io::Errno::INTR) => {}
-            // Somebody made our output non-blocking, as Node does to a terminal or pipe it shares with us.
-            Err(rustix::io::Errno::AGAIN) => {
-                let mut wanted = [rustix::event::PollFd::new(&target, rustix::event::PollFlags::OUT)];
-                if rustix::event::poll(&mut wanted, None).is_err() {
-                    return;
-                }
-            }
-            Err(_) => return,
-        }
-    }
-}
-
-/// Keeps the last lines. The newest entry may be a line still being written.
-fn remember(last: &mut VecDeque<String>, bytes: &[u8]) {
-    let start = bytes.len().saturating_sub(LAST_BYTES);
-    let text = String::from_utf8_lossy(&bytes[start..]);
-    for piece in text.split_inclusive('\n') {
-        match last.back_mut() {
-            Some(open) if !open.ends_with('\n') && open.len() < LAST_BYTES => open.push_str(piece),
-            Some(_) | None => last.push_back(piece.to_owned()),
-        }
-        if last.len() > LAST_LINES {
-            last.pop_front();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_last_lines_are_kept_and_pieces_are_joined() {
-        let mut last = VecDeque::new();
-        for n in 0..100 {
-            remember(&mut last, format!("line {n}\nbegun ").as_bytes());
-        }
-        assert_eq!(last.len(), LAST_LINES);
-        assert_eq!(last.back().map(String::as_str), Some("begun "));
-        assert_eq!(last[LAST_LINES - 2], "begun line 99\n");
-    }
-
-    #[test]
-    fn a_line_without_end_is_bounded() {
-        let mut last = VecDeque::new();
-        for _ in 0..1000 {
-            remember(&mut last, &[b'x'; 1000]);
-        }
-        assert!(last.iter().map(String::len).sum::<usize>() < LAST_LINES * LAST_BYTES * 2);
     }
 }

@@ -192,7 +192,7 @@ impl Program {
     }
 }
 
-/// The file's name without its extension.
+/// The file's name, with its extension and without its directory.
 fn title(target: &OsStr) -> String {
     Path::new(target).file_name().unwrap_or(target).to_string_lossy().into_owned()
 }
@@ -255,8 +255,13 @@ fn shebang(path: &Path) -> Option<String> {
     Some(interpreter.to_owned())
 }
 
-/// A program by its path, or by its name in PATH.
+/// A program by its path, or by its name in PATH. As an absolute path: it is looked for here and executed in the
+/// workers' directory.
 fn find(program: &OsStr) -> Option<PathBuf> {
+    found(program).and_then(|path| std::path::absolute(path).ok())
+}
+
+fn found(program: &OsStr) -> Option<PathBuf> {
     let runs = |path: &Path| {
         fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
@@ -284,4 +289,28 @@ fn not_installed(script: &str, interpreter: &OsStr) -> Failure {
     let interpreter = interpreter.display();
     Failure::usage(format!("cannot run `{script}`: its interpreter `{interpreter}` is not installed"))
         .hint(format!("install {interpreter}, or name another with --interpreter"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_interpreter_is_meant_from_here_whatever_the_workers_directory() {
+        // Tests run in the directory of their crate.
+        let up = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect::<PathBuf>();
+        let relative = up.join("bin/sh");
+        let program = Program::resolve(&Wanted {
+            target: Some(OsStr::new("passwd")),
+            stray: &[],
+            rest: &[],
+            interpreter: Some(relative.as_os_str()),
+            node_args: &[],
+            cwd: Some(Path::new("/etc")),
+        })
+        .unwrap();
+        assert!(Path::new(&program.program).is_absolute(), "{:?}", program.program);
+        assert!(Path::new(&program.program).is_file());
+        assert_eq!((program.kind, program.title.as_str()), (Kind::Shell, "passwd"));
+    }
 }

@@ -5,7 +5,8 @@ use oneport::{Address, AddressKind, EndCause, Exit, ReloadFailure, Slot, WorkerR
 use oneport_sys::process::Signal;
 use serde_json::{Map, Value, json};
 
-use super::{span, voice};
+use super::scribe::Scribe;
+use super::span;
 use crate::args::LogFormat;
 
 /// How much is told.
@@ -22,6 +23,27 @@ pub(crate) struct Teller {
     pub(crate) format: LogFormat,
     pub(crate) loudness: Loudness,
     pub(crate) app: String,
+    pub(crate) scribe: Scribe,
+}
+
+/// The words for lines of this log that were lost because nobody read it.
+pub(crate) fn gap(format: LogFormat, app: &str, dropped: u64) -> String {
+    let lines = if dropped == 1 { "1 line".to_owned() } else { format!("{dropped} lines") };
+    let message = format!("{lines} of this log dropped here: it was not being read");
+    match format {
+        LogFormat::Json => object("notice", app, json!({"message": message, "hint": null})),
+        LogFormat::Text => format!("note: {message}"),
+    }
+}
+
+fn object(event: &str, app: &str, fields: Value) -> String {
+    let mut object = Map::new();
+    object.insert("event".into(), event.into());
+    object.insert("app".into(), app.into());
+    if let Value::Object(fields) = fields {
+        object.extend(fields);
+    }
+    Value::Object(object).to_string()
 }
 
 impl Teller {
@@ -30,16 +52,10 @@ impl Teller {
         match self.format {
             LogFormat::Json if self.loudness == Loudness::Quiet && loudness > Loudness::Quiet => {}
             LogFormat::Json => {
-                let mut object = Map::new();
-                object.insert("event".into(), event.into());
-                object.insert("app".into(), self.app.as_str().into());
-                if let Value::Object(fields) = fields {
-                    object.extend(fields);
-                }
-                voice::err(format_args!("{}", Value::Object(object)));
+                self.scribe.say(loudness, object(event, &self.app, fields));
             }
             LogFormat::Text if loudness <= self.loudness && !text.is_empty() => {
-                voice::err(format_args!("{text}"))
+                self.scribe.say(loudness, text.to_owned())
             }
             LogFormat::Text => {}
         }
@@ -81,7 +97,8 @@ impl Teller {
         self.tell(loudness, "listening", fields, &text);
     }
 
-    pub(crate) fn died(&self, worker: WorkerRef, exit: Exit, cause: EndCause) {
+    /// `stopped`: we had sent it the stop signal.
+    pub(crate) fn died(&self, worker: WorkerRef, exit: Exit, cause: EndCause, stopped: bool) {
         let mut fields = facts(worker);
         let (code, signal) = match exit {
             Exit::Code(code) => (Value::from(code), Value::Null),
@@ -91,11 +108,14 @@ impl Teller {
         fields["code"] = code;
         fields["signal"] = signal;
         fields["expected"] = is_expected(cause).into();
-        fields["why"] = cause_name(cause).into();
+        // Nobody asked, and it got the stop signal nevertheless: that happens to one without a channel.
+        let cut_off = stopped && cause == EndCause::ByItself;
+        fields["why"] = if cut_off { "its channel closed" } else { cause_name(cause) }.into();
         let how = exit_words(exit);
         let asked = match cause {
             EndCause::Asked => ", as asked",
             EndCause::Voluntary => ", of its own accord",
+            EndCause::ByItself if cut_off => ": its channel closed",
             EndCause::ByItself
             | EndCause::Violation
             | EndCause::Hung
@@ -175,7 +195,8 @@ impl Teller {
         last: &[String],
     ) {
         let reason = match failure {
-            ReloadFailure::Died(exit) => {
+            ReloadFailure::Died(Exit::NotSpawned) => "the new worker could not be started".to_owned(),
+            ReloadFailure::Died(exit @ (Exit::Code(_) | Exit::Signal(_))) => {
                 format!("the new worker ended before it was proven ({})", exit_words(exit))
             }
             ReloadFailure::NotReady(limit) => format!("the new worker was not ready within {}", span(limit)),
@@ -239,7 +260,9 @@ fn count(workers: usize) -> String {
 }
 
 fn facts(worker: WorkerRef) -> Value {
-    json!({"worker": worker.id.0, "slot": worker.slot.map(|slot| slot.0), "pid": worker.pid})
+    // One that could not be started has no process.
+    let pid = Some(worker.pid).filter(|pid| *pid != 0);
+    json!({"worker": worker.id.0, "slot": worker.slot.map(|slot| slot.0), "pid": pid})
 }
 
 fn hint_line(hint: Option<&str>) -> String {
@@ -293,4 +316,65 @@ fn exit_words(exit: Exit) -> String {
 
 fn signal_name(signal: i32) -> String {
     Signal::from_number(signal).map_or_else(|| format!("signal {signal}"), |signal| signal.name().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use oneport::WorkerId;
+
+    use super::*;
+    use crate::render::scribe::tests::{held, take};
+
+    const NEVER_STARTED: WorkerRef = WorkerRef { id: WorkerId(7), slot: Some(Slot(2)), pid: 0 };
+    const STARTED: WorkerRef = WorkerRef { id: WorkerId(8), slot: Some(Slot(2)), pid: 4711 };
+
+    fn told(format: LogFormat, tell: impl Fn(&Teller)) -> Vec<String> {
+        let scribe = held();
+        tell(&Teller { format, loudness: Loudness::Verbose, app: "app".into(), scribe: scribe.clone() });
+        take(&scribe, usize::MAX)
+    }
+
+    #[test]
+    fn the_death_of_a_worker_that_never_lived_is_no_line_and_has_no_pid() {
+        let died = |teller: &Teller| {
+            teller.died(NEVER_STARTED, Exit::NotSpawned, EndCause::ByItself, false);
+        };
+        assert_eq!(told(LogFormat::Text, died), [""; 0]);
+        let lines = told(LogFormat::Json, died);
+        let object: Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!((&object["pid"], &object["worker"]), (&Value::Null, &Value::from(7)));
+    }
+
+    #[test]
+    fn a_reload_whose_worker_cannot_be_started_says_so() {
+        let failure = ReloadFailure::Died(Exit::NotSpawned);
+        let lines =
+            told(LogFormat::Text, |teller| teller.reload_aborted(Slot(2), NEVER_STARTED, failure, 0, &[]));
+        assert_eq!(
+            lines,
+            ["reload aborted at slot 2: the new worker could not be started; the old workers serve on"]
+        );
+    }
+
+    #[test]
+    fn a_worker_that_got_the_stop_signal_unasked_had_lost_its_channel() {
+        let died = |stopped| {
+            told(LogFormat::Text, |teller: &Teller| {
+                teller.died(STARTED, Exit::Signal(2), EndCause::ByItself, stopped);
+            })
+        };
+        assert_eq!(died(true), ["worker 4711 died (SIGINT): its channel closed"]);
+        assert_eq!(died(false), ["worker 4711 died (SIGINT)"]);
+    }
+
+    #[test]
+    fn a_gap_is_told_in_either_format() {
+        assert_eq!(
+            gap(LogFormat::Text, "app", 1),
+            "note: 1 line of this log dropped here: it was not being read"
+        );
+        let object: Value = serde_json::from_str(&gap(LogFormat::Json, "app", 12)).unwrap();
+        assert_eq!((&object["event"], &object["app"]), (&Value::from("notice"), &Value::from("app")));
+        assert!(object["message"].as_str().unwrap().starts_with("12 lines"));
+    }
 }

@@ -1,6 +1,7 @@
 //! Words for people: the life of an app on standard error, as text or as one JSON object a line.
 
 pub(crate) mod life;
+pub(crate) mod scribe;
 pub(crate) mod voice;
 
 use std::time::Duration;

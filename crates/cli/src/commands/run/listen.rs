@@ -12,7 +12,7 @@ use super::Run;
 
 impl Run {
     pub(super) fn explain_refusal(&mut self, _worker: WorkerRef, address: &Address, error: &io::Error) {
-        if !self.refused.insert(address.text.clone()) {
+        if !self.refused.insert(&address.text) {
             return;
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "the standard library's list grows")]

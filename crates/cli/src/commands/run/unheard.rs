@@ -1,48 +1,109 @@
 //! A worker that is up and never asks for a port, while a process it started binds one: some wrapper took the
 //! channel for itself. Package managers are refused by name before they start; this finds the others.
 
-use std::thread;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use oneport::WorkerId;
 use oneport_sys::proc::listening_sockets;
 use oneport_sys::process::Pid;
 use oneport_sys::tree;
 
-use super::{Happening, Run};
+use super::Run;
 
-const LONG_ENOUGH: Duration = Duration::from_secs(3);
+/// When a worker is looked at, from the moment it is up: what a wrapper starts may take its time.
+const LOOKS: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(30)];
 
-impl Run {
-    pub(super) fn watch_unheard(&self, worker: WorkerId) {
-        let happenings = self.happenings.clone();
-        // A thread that only waits; it is not needed for anything if it cannot be had.
-        let _ = thread::Builder::new().name("unheard".into()).stack_size(64 * 1024).spawn(move || {
-            thread::sleep(LONG_ENOUGH);
-            // The command may have ended meanwhile.
-            let _ = happenings.send(Happening::Unheard(worker));
-        });
+/// Workers that are up and have not asked for a port, each with the time of the next look.
+#[derive(Default)]
+pub(super) struct Unheard(BTreeSet<Watch>);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Watch {
+    due: Instant,
+    worker: WorkerId,
+    online: Instant,
+    look: usize,
+}
+
+impl Unheard {
+    pub(super) fn watch(&mut self, worker: WorkerId, online: Instant) {
+        self.0.insert(Watch { due: online + LOOKS[0], worker, online, look: 0 });
     }
 
-    pub(super) fn look_at_unheard(&mut self, worker: WorkerId) {
-        if self.heard.contains(&worker) {
-            return;
+    /// It asked for a port, was reported, or is gone.
+    pub(super) fn forget(&mut self, worker: WorkerId) {
+        self.0.retain(|watch| watch.worker != worker);
+    }
+
+    /// When the next look is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.0.first().map(|watch| watch.due)
+    }
+
+    /// A worker to look at now; it is watched on until its last look.
+    fn take(&mut self, now: Instant) -> Option<WorkerId> {
+        let watch = self.0.pop_first()?;
+        if watch.due > now {
+            self.0.insert(watch);
+            return None;
         }
-        let Some(root) = self.workers.get(&worker).and_then(|worker| Pid::new(worker.pid)) else { return };
-        // Without the mark: only what is still in its family tree.
-        let below = tree::members(root, "").into_iter().filter(|pid| *pid != root);
-        let Some((pid, socket)) = below
-            .flat_map(|pid| listening_sockets(pid).into_iter().map(move |socket| (pid, socket)))
-            .find(|(_, socket)| socket.port.is_some())
-        else {
-            return;
-        };
-        self.teller.error(
-            &format!(
-                "cannot share `{}`: worker {root} kept the channel, and pid {pid}, which it started, binds alone",
-                socket.address
-            ),
-            Some("run the script itself instead of what starts it: oneport run server.js"),
-        );
+        if let Some(after) = LOOKS.get(watch.look + 1) {
+            self.0.insert(Watch { due: watch.online + *after, look: watch.look + 1, ..watch });
+        }
+        Some(watch.worker)
+    }
+}
+
+impl Run {
+    pub(super) fn look_at_unheard(&mut self, now: Instant) {
+        while let Some(worker) = self.unheard.take(now) {
+            let Some(root) = self.roll.get(worker).and_then(|worker| Pid::new(worker.pid)) else { continue };
+            // Without the mark: only what is still in its family tree.
+            let below = tree::members(root, "").into_iter().filter(|pid| *pid != root);
+            let found = below
+                .flat_map(|pid| listening_sockets(pid).into_iter().map(move |socket| (pid, socket)))
+                .find(|(_, socket)| socket.port.is_some());
+            let Some((pid, socket)) = found else { continue };
+            self.unheard.forget(worker);
+            self.teller.error(
+                &format!(
+                    "cannot share `{}`: worker {root} kept the channel, and pid {pid}, which it started, binds alone",
+                    socket.address
+                ),
+                Some("run the script itself instead of what starts it: oneport run server.js"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_looked_at_three_times() {
+        let online = Instant::now();
+        let after = |seconds| online + Duration::from_secs(seconds);
+        let mut unheard = Unheard::default();
+        unheard.watch(WorkerId(1), online);
+        for seconds in [3, 10, 30] {
+            assert_eq!(unheard.due(), Some(after(seconds)));
+            assert_eq!(unheard.take(after(seconds) - Duration::from_millis(1)), None);
+            assert_eq!(unheard.take(after(seconds)), Some(WorkerId(1)));
+            assert_eq!(unheard.take(after(seconds)), None);
+        }
+        assert_eq!(unheard.due(), None);
+    }
+
+    #[test]
+    fn one_that_was_heard_is_not_looked_at() {
+        let online = Instant::now();
+        let mut unheard = Unheard::default();
+        unheard.watch(WorkerId(1), online);
+        unheard.watch(WorkerId(2), online);
+        unheard.forget(WorkerId(1));
+        assert_eq!(unheard.take(online + LOOKS[0]), Some(WorkerId(2)));
+        assert_eq!(unheard.take(online + LOOKS[0]), None);
     }
 }

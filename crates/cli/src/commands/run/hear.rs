@@ -1,0 +1,97 @@
+//! What happens in the cluster, told: one arm per event. What has to be remembered for telling is kept here too.
+
+use std::time::Instant;
+
+use oneport::{Event, Phase, WorkerRef};
+
+use super::{End, FAILED, Run};
+
+impl Run {
+    /// Tells what happened. Gives the exit code once everything has ended.
+    pub(super) fn hear(&mut self, event: Event) -> Option<u8> {
+        match event {
+            Event::Spawned { worker, output } => {
+                self.roll.born(worker);
+                if let Some(output) = output {
+                    let slot = worker.slot.map_or_else(|| "-".to_owned(), |slot| slot.to_string());
+                    self.carrier.add(worker.id, format!("{}|{slot}", self.teller.app), output);
+                }
+                self.teller.started(worker);
+            }
+            Event::SpawnFailed { worker, error } => {
+                self.roll.born(worker);
+                self.teller.error(&format!("cannot start worker {}: {error}", worker.id), None);
+            }
+            Event::Moved { worker, to, .. } => {
+                match to {
+                    Phase::Online => self.unheard.watch(worker.id, Instant::now()),
+                    Phase::Listening => self.unheard.forget(worker.id),
+                    Phase::Stopping => self.roll.stopped(worker.id),
+                    Phase::Starting | Phase::Draining | Phase::Leaving | Phase::Ending | Phase::Gone => {}
+                }
+                // A shared socket or a death is told with more facts by their own events.
+                match to {
+                    Phase::Online | Phase::Draining | Phase::Leaving | Phase::Stopping => {
+                        self.teller.step(to.name(), worker)
+                    }
+                    Phase::Starting | Phase::Listening | Phase::Ending | Phase::Gone => {}
+                }
+            }
+            Event::Listening { worker, address } => {
+                self.refused.remove(&address.text);
+                let first = self.listened.insert(&address.text);
+                self.teller.listening(worker, &address, first);
+            }
+            Event::ListenFailed { worker, address, error } => self.explain_refusal(worker, &address, &error),
+            Event::Ready { worker } => self.teller.step("ready", worker),
+            Event::NotReadyYet { worker, after } => self.teller.not_ready_yet(worker, after),
+            Event::Proven { worker } => self.teller.step("proven", worker),
+            Event::Message { .. } => {}
+            Event::Condemned { worker, reason } => self.teller.violation(worker, &reason),
+            Event::Died { worker, exit, cause } => {
+                self.teller.died(worker, exit, cause, self.roll.was_stopped(worker.id));
+                self.unheard.forget(worker.id);
+                if let Some(forgotten) = self.roll.died(worker.id) {
+                    self.carrier.forget(forgotten);
+                }
+            }
+            Event::Restarting { slot, delay } => self.teller.restarting(slot, delay),
+            Event::Errored { slot, restarts } => {
+                let last = self.last_of(|worker| worker.slot == Some(slot));
+                self.teller.errored(slot, restarts, &last);
+            }
+            Event::AllErrored => {
+                let message = format!("cannot run `{}`: every slot is given up", self.title);
+                self.teller.error(&message, None);
+                self.ask_to_end(FAILED);
+            }
+            Event::ReloadStarted { workers } => self.teller.reload(workers),
+            Event::ReloadQueued => self.teller.notice("another reload follows the one under way", None),
+            Event::Replaced { slot, worker } => self.teller.replaced(slot, worker),
+            Event::ReloadDone { replaced, took } => self.teller.reloaded(replaced, took),
+            Event::ReloadAborted { slot, worker, failure, replaced } => {
+                let worker = self.roll.get(worker.id).unwrap_or(worker);
+                let last = self.last_of(|other| other.id == worker.id);
+                self.teller.reload_aborted(slot, worker, failure, replaced, &last);
+            }
+            Event::AcceptExhausted { address } => {
+                let message =
+                    format!("cannot accept on `{address}`: out of descriptors or memory; trying again");
+                self.teller.error(&message, Some("raise the limit of open files (ulimit -n)"));
+            }
+            Event::Stopped => {
+                return Some(match self.end {
+                    End::NotYet => FAILED,
+                    End::Asked { code } => code,
+                });
+            }
+        }
+        None
+    }
+
+    /// The last lines of the newest worker that fits.
+    fn last_of(&self, fits: impl Fn(&WorkerRef) -> bool) -> Vec<String> {
+        let newest = self.roll.newest(fits);
+        newest.map(|worker| self.carrier.last_lines(worker)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,129 @@
+//! From the command line to what the cluster is told: policy, time limits, the log. Nothing here runs anything.
+
+use std::path::Path;
+use std::time::Duration;
+
+use oneport::{Conduct, Policy, Readiness, Settings, Stdio, StopWith};
+use oneport_sys::process::{self, Pid, Signal};
+use tracing::warn;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::args::{LogFormat, PolicyArg, RunArgs, StopWithArg};
+use crate::error::Failure;
+use crate::program::{Kind, Program};
+use crate::render::scribe::Scribe;
+
+/// The defaults of how long a stop may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spans {
+    drain: Duration,
+    kill: Duration,
+}
+
+impl Spans {
+    /// Docker kills a container 10 s after it asked process 1 to stop: both together stay below that.
+    fn of(primary: Pid) -> Spans {
+        match primary.get() {
+            1 => Spans { drain: Duration::from_secs(8), kill: Duration::from_millis(1500) },
+            _ => Spans { drain: Duration::from_secs(30), kill: Duration::from_secs(5) },
+        }
+    }
+}
+
+pub(super) fn choose_policy(wanted: PolicyArg, program: &Program) -> Result<(Policy, &'static str), Failure> {
+    let from_env = std::env::var("NODE_CLUSTER_SCHED_POLICY").ok();
+    let from_env = from_env.as_deref().and_then(oneport::scheduling_policy_of);
+    let (policy, why) = match (wanted, from_env) {
+        (PolicyArg::Rr, _) => (Policy::RoundRobin, "as asked for"),
+        (PolicyArg::Shared, _) => (Policy::Shared, "as asked for"),
+        (PolicyArg::Auto, Some(Policy::Shared)) => (Policy::Shared, "NODE_CLUSTER_SCHED_POLICY=none"),
+        (PolicyArg::Auto, Some(Policy::RoundRobin)) => (Policy::RoundRobin, "NODE_CLUSTER_SCHED_POLICY=rr"),
+        (PolicyArg::Auto, None) => (Policy::RoundRobin, "auto: rotation among workers that are free"),
+    };
+    // Deno 2.9 takes a shared socket, says that it listens, and resets every client.
+    if policy == Policy::Shared && program.kind == Kind::Deno {
+        return Err(Failure::usage("cannot use policy `shared` for Deno: it cannot serve a shared socket")
+            .hint("use --policy rr"));
+    }
+    Ok((policy, why))
+}
+
+pub(super) fn settings(args: &RunArgs, program: &Program, policy: Policy) -> Settings {
+    let instances = args.instances.count(process::cpus());
+    let spans = Spans::of(process::own_pid());
+    let mut settings = Settings::new(&program.program);
+    settings.args = program.args.clone();
+    settings.cwd = args.cwd.clone();
+    settings.env.extend(args.env.iter().map(|(name, value)| (name.into(), value.into())));
+    settings.stdio = Stdio::Pipe;
+    settings.stop_signal = match args.stop_signal {
+        Some(signal) => signal,
+        None if program.is_javascript() => Signal::INT,
+        None => Signal::TERM,
+    };
+    settings.worker_nofile = match process::set_nofile_to_hard() {
+        Ok(before) => Some(before),
+        Err(cause) => {
+            warn!(%cause, "cannot raise the limit of open files");
+            None
+        }
+    };
+    settings.conduct = Conduct {
+        policy,
+        attach: program.attach(),
+        credits: args.credits,
+        readiness: if args.wait_ready { Readiness::Message } else { Readiness::Listening },
+        min_uptime: args.min_uptime,
+        listen_timeout: args.listen_timeout,
+        drain_timeout: args.drain_timeout.unwrap_or(spans.drain),
+        kill_timeout: args.kill_timeout.unwrap_or(spans.kill),
+        hang_timeout: args.hang_timeout.filter(|span| !span.is_zero()),
+        stop_with: match args.stop_with {
+            Some(StopWithArg::Signal) => StopWith::Signal,
+            Some(StopWithArg::Disconnect) | None => StopWith::Disconnect,
+        },
+        max_restarts: args.max_restarts,
+        restart_delay: args.restart_delay,
+        // As PM2: two at a time, one where there are at most two.
+        parallel: if instances > 2 { 2 } else { 1 },
+        ..Conduct::default()
+    };
+    settings
+}
+
+pub(super) fn no_directory(cwd: &Path) -> Failure {
+    Failure::usage(format!("cannot use directory `{}`: there is no such directory", cwd.display()))
+        .hint("check --cwd; it is relative to the directory this command is started in")
+}
+
+/// The log for who looks closely: what went wrong inside, and at `-vv` every message of the protocol. Transitions
+/// are told by the teller.
+pub(super) fn log(args: &RunArgs, scribe: &Scribe) {
+    if args.log_format == LogFormat::Json || args.quiet {
+        return;
+    }
+    let wire = if args.verbose > 1 { LevelFilter::TRACE } else { LevelFilter::WARN };
+    let shown = Targets::new().with_default(LevelFilter::WARN).with_target("oneport::wire", wire);
+    // Its complaints about a full disk would be a panic on the same full disk.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(scribe.clone())
+        .without_time()
+        .with_target(false)
+        .with_ansi(rustix::termios::isatty(rustix::stdio::stderr()))
+        .log_internal_errors(false);
+    tracing_subscriber::registry().with(lines).with(shown).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_1_of_a_container_is_done_before_it_is_killed() {
+        let spans = Spans::of(Pid::new(1).unwrap());
+        assert!(spans.drain + spans.kill < Duration::from_secs(10), "{spans:?}");
+        assert_eq!(Spans::of(Pid::new(2).unwrap()).kill, Duration::from_secs(5));
+    }
+}
