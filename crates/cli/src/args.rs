@@ -10,7 +10,7 @@ use oneport_sys::process::Signal;
 
 /// Many processes behind one port.
 #[derive(Debug, Parser)]
-#[command(name = "oneport", version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "oneport", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -30,96 +30,114 @@ pub(crate) enum Verb {
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct DemoArgs {
     /// Requests to send
-    #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 8000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub(crate) requests: u32,
 }
 
+const AFTER_RUN: &str = "\
+Examples:
+  oneport run -i max server.js
+  oneport run -i 4 server.js -- --port 8000
+  oneport run -i 2 --interpreter deno server.ts
+  oneport run -i 2 -- ./server --port 8000
+
+A TIME is a number with ms, s, m or h; a bare number is milliseconds.
+
+SIGTERM and SIGINT stop in order: what was accepted is served, then the workers leave. A second one stops at once. \
+SIGHUP reloads: every worker is replaced, the new one first; if a new one does not stay up, it is ended and the old \
+ones serve on.
+
+Exit codes: 0 stopped as asked; 1 failed, or every worker kept crashing; 2 the command line is wrong; 70 a bug of \
+oneport; 130 or 143 a second SIGINT or SIGTERM cut the stop short.";
+
 #[derive(Clone, Debug, ClapArgs)]
-#[command(after_help = "\
-SIGTERM and SIGINT stop in order: what was accepted is served, workers leave, exit code 0. A second one stops \
-at once. SIGHUP reloads: every worker is replaced, the new one first; one that does not prove itself is ended, the \
-old ones stay.\n\nExit codes: 0 stopped as asked, 1 failed (every slot given up), 2 usage, 130 or 143 when a second\nSIGINT or SIGTERM cut the stop short.")]
+#[command(
+    after_help = AFTER_RUN,
+    override_usage = "oneport run [OPTIONS] SCRIPT-OR-PROGRAM [-- ARGS...]\n       oneport run [OPTIONS] -- COMMAND [ARGS...]"
+)]
 pub(crate) struct RunArgs {
-    /// Script or program to run
+    /// Script or program to run, of which every worker is a copy
     #[arg(value_name = "SCRIPT-OR-PROGRAM")]
     pub(crate) target: Option<OsString>,
     /// What was put behind the script without `--`: asked for only to be explained
     #[arg(hide = true)]
     pub(crate) stray: Vec<OsString>,
-    /// Its arguments; or, without a script, the whole command
+    /// Arguments of the script or program; without one, a whole command with its arguments
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) rest: Vec<OsString>,
 
-    /// Workers: a number, `max` or 0 for one per CPU, -N for that less N
+    /// How many workers: a number; `max` or 0: one per CPU; -N: one per CPU less N
     #[arg(short, long, default_value = "1", value_name = "N|max|0|-N", allow_hyphen_values = true)]
     pub(crate) instances: Instances,
-    /// Who gets the next connection
+    /// How connections are shared out among the workers
     #[arg(long, value_enum, default_value_t = PolicyArg::Auto)]
     pub(crate) policy: PolicyArg,
-    /// Name of the app; default: the script's
-    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
+    /// Name of the app, shown with its output [default: the script's name without extension]
+    #[arg(short, long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) name: Option<String>,
-    /// Working directory of the workers
+    /// Working directory of the workers; a relative script is looked up there
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
-    /// A variable for the workers; may be given several times
+    /// Set an environment variable for the workers; may be repeated
     #[arg(long, value_name = "K=V", value_parser = parse_variable)]
     pub(crate) env: Vec<(String, String)>,
-    /// Program that runs the script; `none`: the script is a program itself
+    /// Program that runs the script [default: by its extension or `#!` line]; `none`: execute the script itself
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) interpreter: Option<OsString>,
-    /// Arguments for the interpreter, before the script
+    /// Arguments for the interpreter, split at blanks, as in --node-args "--no-warnings --trace-gc"; may be repeated
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true, visible_alias = "interpreter-args")]
     pub(crate) node_args: Vec<String>,
-    /// Connections a worker may be handed before it has answered for the first of them (1 to 64)
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Connections a worker may be handed before it has taken the first of them, 1 to 64: so many wait with one that
+    /// is busy
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) credits: u32,
 
-    /// After the stop signal, SIGKILL follows this much later [default: 5s, as process 1 of a container: 1500ms]
+    /// SIGKILL follows the stop signal after this time [default: 5s, as process 1 of a container: 1500ms]
     #[arg(short, long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) kill_timeout: Option<Duration>,
-    /// A replacement must be ready within this time
+    /// How long a new worker may take to be ready; one that takes longer in a reload is ended
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_time)]
     pub(crate) listen_timeout: Duration,
-    /// A leaving worker may finish its connections for this long [default: 30s, as PID 1: 8s]
+    /// How long a leaving worker may finish its connections before it gets the stop signal [default: 30s, as
+    /// process 1 of a container: 8s]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) drain_timeout: Option<Duration>,
-    /// How a worker is asked to leave: by Node's disconnect message, or by the signal once its connections are idle
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub(crate) stop_with: Option<StopWithArg>,
-    /// End a worker that leaves a handed connection unanswered for this long [default: never]
+    /// How a worker is asked to leave
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = StopWithArg::Disconnect)]
+    pub(crate) stop_with: StopWithArg,
+    /// End a worker that does not take a connection handed to it for this long, so that others get it [default: never]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) hang_timeout: Option<Duration>,
-    /// A worker is ready when it says so (process.send('ready')), not when it listens
+    /// A worker is ready when it says process.send('ready'), not when it listens
     #[arg(long)]
     pub(crate) wait_ready: bool,
-    /// The signal that asks a worker to stop [default: SIGINT for JavaScript, else SIGTERM]
+    /// The signal that asks a worker to stop [default: SIGINT for Node and Deno, else SIGTERM]
     #[arg(long, value_name = "SIGNAL", value_parser = parse_signal)]
     pub(crate) stop_signal: Option<Signal>,
-    /// Give a slot up after this many lives in a row shorter than --min-uptime
+    /// Give a worker's slot up after this many ends in a row before --min-uptime; the others serve on
     #[arg(long, default_value_t = 16, value_name = "N")]
     pub(crate) max_restarts: u32,
-    /// A worker that is ready must stay up this long to be trusted
+    /// How long a ready worker must stay up to count as good: a reload waits for that
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = parse_time)]
     pub(crate) min_uptime: Duration,
-    /// Fixed pause before a restart [default: 100ms, doubling up to 15s]
+    /// The same pause before every restart [default: 100ms, doubling up to 15s]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) restart_delay: Option<Duration>,
 
-    /// How the life of the app is told on standard error
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    /// Format of what oneport itself tells on standard error
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
     /// Tell only what went wrong
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Tell every transition; twice: every message of the protocol
+    /// Tell every step of a worker's life; -vv: every message between primary and workers, too
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PolicyArg {
-    /// The best that fits the program; says which and why
+    /// What NODE_CLUSTER_SCHED_POLICY says, else rr; the first line told says which and why
     Auto,
     /// The primary accepts and hands off in rotation (Node's SCHED_RR)
     Rr,
@@ -129,7 +147,9 @@ pub(crate) enum PolicyArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StopWithArg {
+    /// Node's disconnect message: it closes its servers and finishes what is open
     Disconnect,
+    /// The stop signal, once its connections are idle: for apps that clean up in a signal handler
     Signal,
 }
 

@@ -169,23 +169,25 @@ fn stem(title: &str) -> String {
         .map_or_else(|| title.to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-/// Passes events on. The queue is short, so that chatty workers are slowed and fill no memory.
 fn forward(mut events: Events, happenings: SyncSender<Happening>) -> Result<(), Failure> {
-    let work = move || {
-        while let Some(event) = events.blocking_recv() {
-            if matches!(event, Event::Message { .. }) {
-                continue;
-            }
-            let last = matches!(event, Event::Stopped);
-            if happenings.send(Happening::Cluster(Box::new(event))).is_err() || last {
-                return;
-            }
-        }
-        // Fails only when this command is over.
-        let _ = happenings.send(Happening::PrimaryLost);
-    };
+    let work = move || pass_on(|| events.blocking_recv(), &happenings);
     let spawned = thread::Builder::new().name("events".into()).spawn(work);
     spawned.map(|_| ()).map_err(|cause| Failure::new(format!("cannot follow the cluster: {cause}")))
+}
+
+/// Passes events on to the last. The queue is short, so that chatty workers are slowed and fill no memory.
+fn pass_on(mut next: impl FnMut() -> Option<Event>, happenings: &SyncSender<Happening>) {
+    while let Some(event) = next() {
+        if matches!(event, Event::Message { .. }) {
+            continue;
+        }
+        let last = matches!(event, Event::Stopped);
+        if happenings.send(Happening::Cluster(Box::new(event))).is_err() || last {
+            return;
+        }
+    }
+    // Fails only when this command is over.
+    let _ = happenings.send(Happening::PrimaryLost);
 }
 
 /// The exit code of a stop that a further signal cut short.
@@ -262,5 +264,37 @@ impl Run {
     fn order(&self, order: impl Fn(&Cluster) -> oneport::Result<()>) {
         // The primary has ended: `Stopped` is on its way to us.
         let _ = order(&self.cluster);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(events: Vec<Event>) -> Vec<Happening> {
+        let (happenings, queue) = sync_channel(WAITING);
+        let mut events = events.into_iter();
+        pass_on(|| events.next(), &happenings);
+        queue.try_iter().collect()
+    }
+
+    #[test]
+    fn a_primary_that_ends_without_having_stopped_is_lost() {
+        let passed = passed(vec![Event::ReloadQueued]);
+        assert!(matches!(passed[..], [Happening::Cluster(_), Happening::PrimaryLost]));
+    }
+
+    #[test]
+    fn a_primary_that_stopped_is_not_lost() {
+        let passed = passed(vec![Event::ReloadQueued, Event::Stopped]);
+        assert!(matches!(passed[..], [Happening::Cluster(_), Happening::Cluster(_)]));
+    }
+
+    #[test]
+    fn only_an_orderly_stop_takes_the_code_of_the_signal_that_cut_it_short() {
+        assert_eq!(interrupted(STOPPED, Signal::INT), 130);
+        assert_eq!(interrupted(STOPPED, Signal::TERM), 143);
+        assert_eq!(interrupted(FAILED, Signal::TERM), FAILED);
+        assert_eq!(interrupted(143, Signal::INT), 143);
     }
 }

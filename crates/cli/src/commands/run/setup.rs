@@ -81,8 +81,8 @@ pub(super) fn settings(args: &RunArgs, program: &Program, policy: Policy) -> Set
         kill_timeout: args.kill_timeout.unwrap_or(spans.kill),
         hang_timeout: args.hang_timeout.filter(|span| !span.is_zero()),
         stop_with: match args.stop_with {
-            Some(StopWithArg::Signal) => StopWith::Signal,
-            Some(StopWithArg::Disconnect) | None => StopWith::Disconnect,
+            StopWithArg::Signal => StopWith::Signal,
+            StopWithArg::Disconnect => StopWith::Disconnect,
         },
         max_restarts: args.max_restarts,
         restart_delay: args.restart_delay,
