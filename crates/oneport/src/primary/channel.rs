@@ -81,6 +81,7 @@ pub(crate) struct Channel {
     awaiting: VecDeque<(i64, ConnId)>,
     sent: VecDeque<Sent>,
     link: Link,
+    lost: Lost,
     stalled: bool,
     pub(crate) throttled: bool,
     pub(crate) trust: Trust,
@@ -108,6 +109,7 @@ impl Channel {
             awaiting: VecDeque::new(),
             sent: VecDeque::new(),
             link: Link::Whole,
+            lost: Lost::Never,
             stalled: false,
             throttled: false,
             trust: Trust::Heard,
@@ -153,11 +155,18 @@ impl Channel {
             return Err(Violation::TwoHandles);
         }
         if received.truncated {
-            // Ours: no descriptor was free. Its message will be answered as one that lost it.
-            warn!("a descriptor that a worker sent is lost: this process is at its limit of open files");
+            self.note_lost_descriptor();
         }
         self.inbox.received(received.bytes, received.fd)?;
         Ok(if received.bytes == most { Read::Full } else { Read::Part })
+    }
+
+    /// Ours: no descriptor was free. The message will be answered as one that lost it, if all of it is here.
+    fn note_lost_descriptor(&mut self) {
+        if self.lost == Lost::Never {
+            warn!("a descriptor that a worker sent is lost: this process is at its limit of open files");
+        }
+        self.lost = Lost::JustNow;
     }
 
     /// Nobody can write to it any more; what was written can still be read.
@@ -168,6 +177,13 @@ impl Channel {
 
     /// The next message, and the descriptor that came with it.
     pub(crate) fn next(&mut self) -> Result<Option<(FromWorker<'_>, Option<OwnedFd>)>, Violation> {
+        if self.lost == Lost::JustNow {
+            // The rest of its line would take the descriptor of the message after it.
+            if !self.inbox.is_whole() {
+                return Err(Violation::StrayHandle);
+            }
+            self.lost = Lost::Before;
+        }
         self.inbox.next_from_worker()
     }
 
@@ -360,6 +376,15 @@ impl Obstacle {
     }
 }
 
+/// Whether a descriptor that the worker sent did not get through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    Never,
+    Before,
+    /// With what was read last.
+    JustNow,
+}
+
 /// Whether messages can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
@@ -448,6 +473,26 @@ mod tests {
         assert_eq!(channel.answered(0), None);
         assert_eq!(channel.answered(1), Some(ConnId(8)));
         assert_eq!(channel.acked(), Err(Unasked));
+    }
+
+    #[test]
+    fn a_descriptor_lost_in_the_middle_of_its_line_ends_the_trust() {
+        let (mut channel, worker) = pair();
+        fdpass::send(worker.as_fd(), b"1\n{\"cmd\":\"NODE_HAN", None).expect("room");
+        assert_eq!(channel.receive(), Ok(Read::Part));
+        channel.note_lost_descriptor();
+        assert_eq!(channel.next().map(|_| ()), Err(Violation::StrayHandle));
+    }
+
+    #[test]
+    fn a_descriptor_lost_with_a_whole_line_is_that_lines_alone() {
+        let (mut channel, worker) = pair();
+        let line = b"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\",\"msg\":1}\n";
+        fdpass::send(worker.as_fd(), line, None).expect("room");
+        assert_eq!(channel.receive(), Ok(Read::Part));
+        channel.note_lost_descriptor();
+        assert!(matches!(channel.next(), Ok(Some((FromWorker::Handle(_), None)))));
+        assert!(matches!(channel.next(), Ok(None)));
     }
 
     #[test]

@@ -81,6 +81,12 @@ impl LineBuffer {
         self.start == self.end
     }
 
+    /// Whether what is here ends with a whole line, or nothing is here.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.is_empty() || self.bytes.get(self.end - 1) == Some(&b'\n')
+    }
+
     /// Bytes of memory in use, for whoever watches bounds.
     #[must_use]
     pub fn capacity(&self) -> usize {

@@ -81,6 +81,13 @@ impl<H> Inbox<H> {
         self.lines.is_empty() && self.first.is_none()
     }
 
+    /// Whether every line that was begun is here to its end. After a read that lost a descriptor this decides whether its
+    /// message can still be told from the next one's.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.lines.is_whole()
+    }
+
     /// Bytes of memory in use. See [`LineBuffer::capacity`].
     #[must_use]
     pub fn capacity(&self) -> usize {
