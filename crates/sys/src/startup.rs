@@ -2,7 +2,7 @@
 //!
 //! An initialiser notes the inherited descriptors, makes the channel close-on-exec, and takes the channel's
 //! variables out of the environment, so that nothing this process starts inherits either by accident; everything
-//! else stays as it was found. Changing the environment is only sound while there is one thread: see [`alone`]. Also
+//! else stays as it was found. Changing the environment is only sound while there is one thread: see `alone`. Also
 //! here: the ELF note by which a primary recognises a program that speaks the channel. Not here: its messages.
 #![expect(
     unsafe_code,
