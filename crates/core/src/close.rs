@@ -90,10 +90,6 @@ impl Cluster {
         self.timers.disarm(Timer::Close(port));
         self.timers.disarm(Timer::Retry(port));
         fx.push(Effect::Close { port });
-        if self.full && self.queued <= self.settings.queue / 2 {
-            self.full = false;
-            self.update_accepting(fx);
-        }
     }
 
     /// Something waits on a port that will never be held again: close it.

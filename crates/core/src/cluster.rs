@@ -32,6 +32,8 @@ pub struct Cluster {
     pub(crate) queued: usize,
     /// The queue reached its bound and has not fallen to half of it since.
     pub(crate) full: bool,
+    /// Enough wait: arrivals wake nobody for a moment.
+    pub(crate) unwatched: bool,
     /// Times in a row that accepting failed for want of descriptors.
     pub(crate) exhausted: u32,
     /// When a shortage was last told or seen again.
@@ -63,6 +65,7 @@ impl Cluster {
             leave_by: Time(u64::MAX),
             queued: 0,
             full: false,
+            unwatched: false,
             exhausted: 0,
             shortage: None,
             listens: false,
@@ -164,6 +167,7 @@ impl Cluster {
                 Timer::Hang(worker) => self.hang_due(now, worker, fx),
                 Timer::Restart(slot) => self.fill(now, slot, fx),
                 Timer::Retry(port) => self.serve(now, port, fx),
+                Timer::Watch => self.watch_arrivals(fx),
                 Timer::Accept => self.update_accepting(fx),
                 Timer::Close(port) => self.close_due(now, port, fx),
                 Timer::Orphans => self.end_orphans(now, fx),

@@ -142,6 +142,16 @@ pub enum Effect {
         /// Where.
         port: PortId,
     },
+    /// Do not be woken by connections that arrive; accepting itself is not paused.
+    Unwatch {
+        /// Where.
+        port: PortId,
+    },
+    /// Be woken by them again.
+    Watch {
+        /// Where.
+        port: PortId,
+    },
     /// Accept what already waits in the kernel's queue, then close the listening socket. The port lives on
     /// without a socket until its queue is empty.
     Shut {

@@ -55,10 +55,7 @@ impl Cluster {
             (Ending::Asked | Ending::Over, _) | (_, None) => return self.drop_conn(conn, fx),
         }
         self.serve(now, port, fx);
-        if !self.full && self.queued >= self.settings.queue {
-            self.full = true;
-            self.update_accepting(fx);
-        }
+        self.queue_grew(now, fx);
     }
 
     /// Hands off what waits on a port while some worker may take it.
@@ -91,10 +88,7 @@ impl Cluster {
             }
             fx.push(Effect::HandOff { worker, port, conn });
         }
-        if self.full && self.queued <= self.settings.queue / 2 {
-            self.full = false;
-            self.update_accepting(fx);
-        }
+        self.queue_shrank(fx);
     }
 
     /// Uses a worker's free credits, port by port, the one served longest ago first.
@@ -149,6 +143,7 @@ impl Cluster {
         for conn in queue {
             self.drop_conn(conn, fx);
         }
+        self.queue_shrank(fx);
     }
 
     fn drop_conn(&self, conn: ConnId, fx: &mut Effects) {

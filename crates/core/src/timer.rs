@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Restart(Slot),
     /// A worker that refused connections may be asked again.
     Retry(PortId),
+    /// Arrivals have waited in the kernel long enough.
+    Watch,
     /// Accepting may be tried again after running out of descriptors.
     Accept,
     /// A port whose last server closed is to be closed.

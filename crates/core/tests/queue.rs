@@ -205,3 +205,36 @@ fn the_end_of_the_pause_does_not_override_a_full_queue() {
     sim.accept_all();
     assert!(!sim.check.is_paused(port));
 }
+
+fn unwatched(sim: &Sim) -> (usize, usize) {
+    let count = |wanted: fn(&Effect) -> bool| sim.count(wanted);
+    (count(|e| matches!(e, Effect::Unwatch { .. })), count(|e| matches!(e, Effect::Watch { .. })))
+}
+
+#[test]
+fn with_enough_waiting_arrivals_wake_nobody_until_half_of_them_are_served() {
+    let mut sim = bounded(100);
+    sim.connect_many(80, 16);
+    assert_eq!(unwatched(&sim), (0, 0), "one is with the worker, fifteen wait");
+    sim.connect(80);
+    assert_eq!(unwatched(&sim), (1, 0));
+    assert_eq!(pauses(&sim), 0, "accepting itself goes on");
+    for _ in 0..7 {
+        sim.accept(worker(1));
+    }
+    assert_eq!((sim.cluster.queued(), unwatched(&sim)), (9, (1, 0)));
+    sim.accept(worker(1));
+    assert_eq!((sim.cluster.queued(), unwatched(&sim)), (8, (1, 1)));
+}
+
+#[test]
+fn what_arrives_meanwhile_waits_in_the_kernel_for_a_moment_only() {
+    let mut sim = bounded(100);
+    sim.connect_many(80, 17);
+    sim.pass(ms(9));
+    assert_eq!(unwatched(&sim), (1, 0));
+    sim.pass(ms(1));
+    assert_eq!(unwatched(&sim), (1, 1));
+    sim.connect(80);
+    assert_eq!(unwatched(&sim), (2, 1));
+}

@@ -275,6 +275,7 @@ impl Check {
             Effect::Drop { conn, .. } => {
                 self.end(*conn, At::Queue, event);
             }
+            Effect::Unwatch { .. } | Effect::Watch { .. } => {}
             Effect::PauseAccept { port } => self.pause(*port, true, event),
             Effect::ResumeAccept { port } => {
                 self.exhausted = false;

@@ -11,6 +11,7 @@ use oneport_sys::poll::Interest;
 use tracing::warn;
 
 use super::Primary;
+use super::port::PortSocket;
 use super::token::Token;
 
 /// Connections accepted per port and turn.
@@ -103,11 +104,12 @@ impl Primary {
         self.pending.push_back(Core::PortShut { port });
     }
 
-    pub(super) fn set_accepting(&mut self, port: PortId, accepting: bool) {
+    /// Whether arrivals wake this thread, and whether they are accepted then.
+    pub(super) fn set_arrivals(&mut self, port: PortId, change: impl FnOnce(&mut PortSocket)) {
         let Some(socket) = self.ports.get_mut(&port) else { return };
-        socket.accepting = accepting;
+        change(socket);
         let Some(listener) = socket.listener() else { return };
-        let interest = if accepting { Interest::READ } else { Interest::NONE };
+        let interest = if socket.accepting && socket.watched { Interest::READ } else { Interest::NONE };
         if let Err(cause) = self.poller.modify(listener, Token::Port(port).pack(), interest) {
             warn!(%cause, address = %socket.address, "cannot change interest");
         }

@@ -48,8 +48,10 @@ impl Primary {
                 }
             }
             Effect::Reply { worker, seq, outcome, data } => self.reply(worker, seq, outcome, data),
-            Effect::PauseAccept { port } => self.set_accepting(port, false),
-            Effect::ResumeAccept { port } => self.set_accepting(port, true),
+            Effect::PauseAccept { port } => self.set_arrivals(port, |socket| socket.accepting = false),
+            Effect::ResumeAccept { port } => self.set_arrivals(port, |socket| socket.accepting = true),
+            Effect::Unwatch { port } => self.set_arrivals(port, |socket| socket.watched = false),
+            Effect::Watch { port } => self.set_arrivals(port, |socket| socket.watched = true),
             Effect::Shut { port } => self.shut(port),
             Effect::Close { port } => self.close(port),
             Effect::Tell(notice) => self.pass_on(notice),

@@ -33,6 +33,7 @@ pub(super) struct PortSocket {
     pub(super) address: Address,
     local: Option<SocketAddr>,
     pub(super) accepting: bool,
+    pub(super) watched: bool,
 }
 
 impl PortSocket {
@@ -201,7 +202,17 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
             (None, Place::Anywhere | Place::Host(_)) => String::new(),
         },
     };
-    Ok(PortSocket { socket: Some(socket), mode, kind, file, key, address, local, accepting: true })
+    Ok(PortSocket {
+        socket: Some(socket),
+        mode,
+        kind,
+        file,
+        key,
+        address,
+        local,
+        accepting: true,
+        watched: true,
+    })
 }
 
 /// The port's name on the channel, as Node 22 and later spell it: workers of every major take it as it comes.
