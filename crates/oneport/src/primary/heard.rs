@@ -11,10 +11,10 @@ use oneport_sys::poll::{Interest, Ready};
 use oneport_wire::node::message::{AddressType, FromPrimary, FromWorker, Json, Query};
 use tracing::{debug, trace, warn};
 
-use super::Primary;
 use super::channel::{Carried, Channel, Read, Receipt, Trust};
 use super::port::{PortSocket, understand, wished};
 use super::token::Token;
+use super::{Command, Primary};
 use crate::cluster::STRANGERS_WORDS;
 use crate::event::{Address, Event};
 
@@ -228,6 +228,10 @@ impl Primary {
             self.backlog.throttled.store(true, Ordering::Release);
             if let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) {
                 channel.throttled = true;
+            }
+            // The owner may have taken everything between the count and the flag; nobody else would say so then.
+            if self.backlog.waiting.load(Ordering::Acquire) <= STRANGERS_WORDS / 2 {
+                self.own_commands.send(Command::Unthrottle);
             }
         }
         self.tell(event);
