@@ -12,8 +12,18 @@ use crate::{npm, shell};
 const MAJORS: [u32; 5] = [18, 20, 22, 24, 26];
 
 /// The test files in which the runtime makes a difference.
-const FILES: [&str; 10] =
-    ["hello", "listen_forms", "port_in_use", "policies", "protocol", "faults", "restarts", "reload", "stop", "regress"];
+const FILES: [&str; 10] = [
+    "hello",
+    "listen_forms",
+    "port_in_use",
+    "policies",
+    "protocol",
+    "faults",
+    "restarts",
+    "reload",
+    "stop",
+    "regress",
+];
 
 struct Wishes {
     majors: Vec<u32>,

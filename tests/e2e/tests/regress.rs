@@ -48,7 +48,8 @@ fn reload_with_two_ports(instances: usize, later: &str) {
     let (app, ports) = two_ports(instances, later);
     let loads = ports.map(|port| Load::start(port, "/", 2, Style::Close));
     app.signal(Signal::HUP);
-    app.wait_for("the reload to be done", |event| event.is("reloaded"));
+    let ended = app.wait_for("the reload to end", |event| event.is("reloaded") || event.is("reload_aborted"));
+    assert!(ended.is("reloaded"), "{ended:?}");
     for (load, port) in loads.into_iter().zip(ports) {
         load.wait_more(10);
         let tally = load.stop();

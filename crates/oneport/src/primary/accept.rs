@@ -108,7 +108,7 @@ impl Primary {
     pub(super) fn set_arrivals(&mut self, port: PortId, change: impl FnOnce(&mut PortSocket)) {
         let Some(socket) = self.ports.get_mut(&port) else { return };
         change(socket);
-        let Some(listener) = socket.listener() else { return };
+        let Some(listener) = socket.listener().filter(|_| socket.is_polled()) else { return };
         let interest = if socket.accepting && socket.watched { Interest::READ } else { Interest::NONE };
         if let Err(cause) = self.poller.modify(listener, Token::Port(port).pack(), interest) {
             warn!(%cause, address = %socket.address, "cannot change interest");
@@ -125,10 +125,11 @@ impl Primary {
         }
     }
 
-    /// How many more connections may be kept: so many that a worker can still be started for each that dies.
+    /// Whether one more connection may be kept: so many that a worker can still be started for each that dies, but
+    /// never so few that a low limit leaves half of it unused.
     fn has_room(&self) -> bool {
-        let used = FIXED + PER_WORKER * self.workers.len() + self.ports.len() + self.conns.len();
-        used < self.descriptors
+        let reserve = FIXED + PER_WORKER * self.workers.len() + self.ports.len();
+        self.conns.len() < self.descriptors - reserve.min(self.descriptors / 2)
     }
 }
 

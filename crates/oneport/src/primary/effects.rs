@@ -129,7 +129,7 @@ impl Primary {
         terms: oneport_core::Terms,
     ) {
         let opened = open(endpoint, mode, terms, self.unused_key(endpoint)).and_then(|socket| {
-            if let Some(listener) = socket.listener().filter(|_| socket.address.kind != AddressKind::Udp) {
+            if let Some(listener) = socket.listener().filter(|_| socket.is_polled()) {
                 self.poller.add(listener, Token::Port(port).pack(), Interest::READ)?;
             }
             Ok(socket)

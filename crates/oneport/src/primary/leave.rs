@@ -34,7 +34,7 @@ const TREE_LOOK: Duration = Duration::from_secs(1);
 /// How often, and how long at most, it is looked for connections not begun with. Clients that never send anything
 /// must not hold up the stop.
 const BEGIN_LOOK: Duration = Duration::from_millis(10);
-const BEGIN_LOOKS: u32 = 100;
+const BEGIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// One leaving worker, as its watcher sees it.
 struct Watched {
@@ -84,7 +84,8 @@ impl Primary {
         };
         let commands = self.own_commands.clone();
         let work = move || {
-            for _ in 0..BEGIN_LOOKS {
+            let began = Instant::now();
+            while began.elapsed() < BEGIN_WITHIN {
                 if watched.over.load(Ordering::Relaxed) {
                     return;
                 }

@@ -45,6 +45,11 @@ impl PortSocket {
         }
     }
 
+    /// Whether arrivals are waited for: an inherited descriptor may turn out to be UDP, which has none.
+    pub(super) fn is_polled(&self) -> bool {
+        self.kind != AddressKind::Udp
+    }
+
     /// A copy of the socket for a worker.
     pub(super) fn share(&self) -> io::Result<OwnedFd> {
         match &self.socket {
