@@ -44,9 +44,8 @@ fn clients_of_a_worker_killed_in_the_middle_of_a_hand_off_are_served_by_another(
     }
 }
 
-#[test]
-fn clients_that_come_while_no_worker_is_alive_are_served_by_the_replacement() {
-    let app = Run::fixture("app.js").policy("rr").start();
+fn those_who_waited_for_a_killed_worker_are_served_by_its_replacement(policy: &str) {
+    let app = Run::fixture("app.js").policy(policy).start();
     let address = app.serving(1);
     let victim = app.worker(0);
     freeze(victim);
@@ -66,24 +65,13 @@ fn clients_that_come_while_no_worker_is_alive_are_served_by_the_replacement() {
 }
 
 #[test]
+fn clients_that_come_while_no_worker_is_alive_are_served_by_the_replacement() {
+    those_who_waited_for_a_killed_worker_are_served_by_its_replacement("rr");
+}
+
+#[test]
 fn under_shared_the_queue_of_the_socket_survives_its_worker() {
-    let app = Run::fixture("app.js").policy("shared").start();
-    let address = app.serving(1);
-    let victim = app.worker(0);
-    freeze(victim);
-    let mut clients: Vec<Client> = (0..5)
-        .map(|_| {
-            let mut client = Client::connect(address).unwrap();
-            client.send("/", "").unwrap();
-            client
-        })
-        .collect();
-    procfs::signal(victim, Signal::KILL);
-    for client in &mut clients {
-        assert_ne!(client.receive().expect("served by the replacement").pid(), victim);
-    }
-    drop(clients);
-    app.stop();
+    those_who_waited_for_a_killed_worker_are_served_by_its_replacement("shared");
 }
 
 #[test]

@@ -146,7 +146,10 @@ impl Lingering {
             self.closer = start_closer();
         }
         self.kept.push(fd);
-        while let (Some(closer), Some(fd)) = (&self.closer, self.kept.pop()) {
+        // Without a closer nothing may be taken out: dropping it here is the close that waits.
+        while let Some(closer) = &self.closer
+            && let Some(fd) = self.kept.pop()
+        {
             match closer.try_send(fd) {
                 Ok(()) => {}
                 Err(TrySendError::Full(fd)) => return self.kept.push(fd),

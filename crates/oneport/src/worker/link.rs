@@ -145,6 +145,9 @@ impl Link {
         let (sender, answer) = oneshot::channel();
         {
             let mut state = self.state();
+            if *self.leaving.borrow() {
+                return Err(primary_gone());
+            }
             let seq = state.take_seq();
             self.post(&mut state, Room::Calls, &FromWorker::Query { seq, query })?;
             state.queries.insert(seq, sender);
@@ -181,5 +184,8 @@ impl State {
 }
 
 fn primary_gone() -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "cannot reach primary: it has ended")
+    io::Error::new(
+        io::ErrorKind::BrokenPipe,
+        "cannot reach primary: it has ended, or told this worker to leave",
+    )
 }

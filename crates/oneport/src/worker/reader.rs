@@ -101,9 +101,16 @@ impl Link {
                 Ok(())
             }
             FromPrimary::Disconnect { .. } => {
-                let keys: Vec<String> = self.state().listeners.keys().cloned().collect();
-                keys.iter().for_each(|key| self.close(key));
+                // Set before the queries are taken, or one asked in between would wait for ever: a primary answers nobody
+                // it has told to leave (Node's neither).
                 self.leaving.send_replace(true);
+                let (queries, keys) = {
+                    let mut state = self.state();
+                    let keys: Vec<String> = state.listeners.keys().cloned().collect();
+                    (std::mem::take(&mut state.queries), keys)
+                };
+                drop(queries);
+                keys.iter().for_each(|key| self.close(key));
                 Ok(())
             }
             FromPrimary::Acknowledge { .. }

@@ -182,3 +182,16 @@ fn after_the_primary_has_gone_every_call_says_so() {
     assert_eq!(failed.kind(), std::io::ErrorKind::BrokenPipe);
     assert_eq!(link.listening(query()).expect_err("nobody reads").kind(), std::io::ErrorKind::BrokenPipe);
 }
+
+#[test]
+fn a_worker_told_to_leave_waits_for_no_answer() {
+    let (primary, link) = Primary::with_worker();
+    let mut asking = pin!(link.query(query()));
+    assert!(poll_once(asking.as_mut()).is_none());
+    primary.say(&FromPrimary::Disconnect { seq: None }, None);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let failed = runtime.block_on(asking).expect_err("nobody answers");
+    assert_eq!(failed.kind(), std::io::ErrorKind::BrokenPipe);
+    let failed = runtime.block_on(link.query(query())).expect_err("nor later");
+    assert_eq!(failed.kind(), std::io::ErrorKind::BrokenPipe);
+}
