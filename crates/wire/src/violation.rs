@@ -28,4 +28,10 @@ pub enum Violation {
     /// A descriptor arrived and every line was read, and none of them claimed it.
     #[error("cannot pair descriptor: no message claims it")]
     StrayHandle,
+    /// A byte on the hand-off stream is none of [`Answer`](crate::handoff::Answer)'s.
+    #[error("cannot read answer to hand-off: unknown byte {byte:#04x}")]
+    NoAnswer {
+        /// Which byte.
+        byte: u8,
+    },
 }

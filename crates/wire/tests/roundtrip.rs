@@ -51,7 +51,7 @@ fn address_type() -> impl Strategy<Value = AddressType> {
 
 fn query() -> BoxedStrategy<Query<'static>> {
     let numbers = (of(any::<i32>()), of(any::<i32>()), of(any::<u32>()), of(any::<i32>()), any::<u32>());
-    (of(text()), address_type(), numbers, any::<(bool, bool)>(), of(json()))
+    (of(text()), address_type(), numbers, any::<(bool, bool)>(), of(json()), of(1..=u32::MAX))
         .prop_map(
             |(
                 address,
@@ -59,6 +59,7 @@ fn query() -> BoxedStrategy<Query<'static>> {
                 (port, fd, flags, backlog, index),
                 (readable_all, writable_all),
                 data,
+                handoff,
             )| {
                 Query {
                     address,
@@ -71,6 +72,7 @@ fn query() -> BoxedStrategy<Query<'static>> {
                     writable_all,
                     index,
                     data,
+                    handoff,
                 }
             },
         )
@@ -137,7 +139,8 @@ fn outcome() -> BoxedStrategy<Outcome<'static>> {
     let sockname = (text(), select(vec![Family::Ipv4, Family::Ipv6]), any::<u16>())
         .prop_map(|(address, family, port)| SockName { address, family, port });
     prop_oneof![
-        of(sockname).prop_map(|sockname| Outcome::RoundRobin { sockname }),
+        of(sockname.clone()).prop_map(|sockname| Outcome::RoundRobin { sockname }),
+        (of(sockname), 1..=u32::MAX).prop_map(|(sockname, version)| Outcome::HandOff { sockname, version }),
         select(vec![NativeKind::Net, NativeKind::Dgram]).prop_map(|kind| Outcome::Shared { kind }),
         any::<i32>().prop_map(|errno| Outcome::Failed { errno: Errno::from_os(errno) }),
     ]
@@ -224,6 +227,7 @@ proptest! {
                 select(vec![
                     "act", "seq", "ack", "accepted", "key", "type", "msg", "errno", "data", "sockname", "index",
                     "address", "port", "addressType", "fd", "flags", "backlog", "readableAll", "dgramType", "count",
+                    "handoff",
                 ]),
                 select(vec![
                     "null", "true", "\"\"", "\"udp4\"", "-1", "4", "1e400", "9223372036854775808", "{}", "[]",

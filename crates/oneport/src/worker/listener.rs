@@ -135,5 +135,6 @@ fn query(addr: SocketAddr) -> Query<'static> {
         writable_all: false,
         index: 0,
         data: None,
+        handoff: None,
     }
 }

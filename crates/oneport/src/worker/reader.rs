@@ -139,6 +139,10 @@ impl Link {
                 io::ErrorKind::InvalidData,
                 "cannot listen: the primary's socket did not arrive",
             )),
+            (Outcome::HandOff { .. }, _) => Answer::Failed(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "cannot listen: the primary answered with a hand-off stream that was not asked for",
+            )),
             (Outcome::Failed { errno }, _) => Answer::Failed(io::Error::from_raw_os_error(errno.to_os())),
         }
     }

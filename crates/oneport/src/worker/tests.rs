@@ -76,6 +76,7 @@ fn query() -> Query<'static> {
         writable_all: false,
         index: 0,
         data: None,
+        handoff: None,
     }
 }
 

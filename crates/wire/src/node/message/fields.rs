@@ -63,7 +63,7 @@ fields! {
     kind = "type", msg = "msg", errno = "errno", data = "data", sockname = "sockname",
     index = "index", address = "address", port = "port", address_type = "addressType", fd = "fd",
     flags = "flags", backlog = "backlog", readable_all = "readableAll", writable_all = "writableAll",
-    dgram_type = "dgramType", count = "count", family = "family",
+    dgram_type = "dgramType", count = "count", family = "family", handoff = "handoff",
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {

@@ -18,7 +18,7 @@ use crate::node::errno::Errno;
 /// One message of a primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromPrimary<'a> {
-    /// Answer to a query. Carries a descriptor when the outcome is [`Outcome::Shared`].
+    /// Answer to a query. Carries a descriptor when the outcome is [`Outcome::Shared`] or [`Outcome::HandOff`].
     Reply {
         /// The `seq` of the query.
         ack: i64,
@@ -146,7 +146,12 @@ impl<'a> FromPrimary<'a> {
         let fields = &reader.fields;
         let errno = reader.int_if("errno", fields.errno)?.unwrap_or(0);
         let outcome = match (errno, enclosed) {
-            (0, Some(kind)) => Outcome::Shared { kind },
+            (0, Some(kind)) => match (kind, reader.handoff()) {
+                (NativeKind::Net, Some(version)) => {
+                    Outcome::HandOff { sockname: Self::sockname(&reader)?, version }
+                }
+                (NativeKind::Net, None) | (NativeKind::Dgram, _) => Outcome::Shared { kind },
+            },
             (0, None) => Outcome::RoundRobin { sockname: Self::sockname(&reader)? },
             (errno, None) => match i32::try_from(errno) {
                 Ok(errno) if errno < 0 => Outcome::Failed { errno: Errno::from_os(errno) },
@@ -175,7 +180,7 @@ impl<'a> FromPrimary<'a> {
         match self {
             Self::NewConn { .. } | Self::Handle(_) => true,
             Self::Reply { outcome, .. } => match outcome {
-                Outcome::Shared { .. } => true,
+                Outcome::Shared { .. } | Outcome::HandOff { .. } => true,
                 Outcome::RoundRobin { .. } | Outcome::Failed { .. } => false,
             },
             Self::Disconnect { .. }
@@ -196,6 +201,7 @@ impl<'a> FromPrimary<'a> {
                 let write = |out: &mut Vec<u8>| encode_reply(out, *ack, *seq, key, data.as_ref(), outcome);
                 match outcome {
                     Outcome::Shared { kind } => enclose(out, *kind, write),
+                    Outcome::HandOff { .. } => enclose(out, NativeKind::Net, write),
                     Outcome::RoundRobin { .. } | Outcome::Failed { .. } => write(out),
                 }
             }
@@ -239,7 +245,7 @@ fn encode_reply(
     object.text("cmd", CLUSTER);
     match outcome {
         Outcome::RoundRobin { .. } => object.null("errno"),
-        Outcome::Shared { .. } => object.int("errno", 0),
+        Outcome::Shared { .. } | Outcome::HandOff { .. } => object.int("errno", 0),
         Outcome::Failed { errno } => object.int("errno", errno.code()),
     };
     object.text("key", key).int("ack", ack);
@@ -247,8 +253,13 @@ fn encode_reply(
         Some(data) => object.json("data", data),
         None => object.null("data"),
     };
-    if let Outcome::RoundRobin { sockname: Some(sockname) } = outcome {
+    let (sockname, version) = match outcome {
+        Outcome::RoundRobin { sockname } => (sockname.as_ref(), None),
+        Outcome::HandOff { sockname, version } => (sockname.as_ref(), Some(*version)),
+        Outcome::Shared { .. } | Outcome::Failed { .. } => (None, None),
+    };
+    if let Some(sockname) = sockname {
         object.nested("sockname", |out| sockname.encode(out));
     }
-    object.int("seq", seq).end();
+    object.int_if("handoff", version).int("seq", seq).end();
 }

@@ -33,6 +33,9 @@ pub struct Query<'a> {
     pub index: u32,
     /// What a TLS worker wants to share with its siblings (session ticket keys).
     pub data: Option<Json<'a>>,
+    /// The newest version, from 1, of the [hand-off stream](crate::handoff) that the worker speaks. Workers that use this
+    /// library say so in `queryServer`; Node's never do.
+    pub handoff: Option<u32>,
 }
 
 impl<'a> Query<'a> {
@@ -54,6 +57,7 @@ impl<'a> Query<'a> {
             writable_all: truthy(fields.writable_all),
             index: reader.ranged_if("index", fields.index)?.unwrap_or(0),
             data: json_if(fields.data),
+            handoff: reader.handoff(),
         })
     }
 
@@ -86,6 +90,7 @@ impl<'a> Query<'a> {
         if self.writable_all {
             object.bool("writableAll", true);
         }
+        object.int_if("handoff", self.handoff);
     }
 
     /// Whether a descriptor of the primary is asked for, not an address.
@@ -108,6 +113,7 @@ impl<'a> Query<'a> {
             readable_all: self.readable_all,
             writable_all: self.writable_all,
             index: self.index,
+            handoff: self.handoff,
         }
     }
 }

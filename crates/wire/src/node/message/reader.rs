@@ -61,6 +61,12 @@ impl<'a> Reader<'a> {
         T::try_from(value).map(Some).map_err(|_| self.not(name, "a whole number in range"))
     }
 
+    /// A version of the hand-off stream. Anything but a number from 1 up is as good as none: what is offered may be
+    /// declined, whatever it is.
+    pub(super) fn handoff(&self) -> Option<u32> {
+        self.fields.handoff?.get().parse().ok().filter(|version| *version > 0)
+    }
+
     /// A string, required.
     pub(super) fn text(&self, name: &str, raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, Violation> {
         self.text_if(name, raw)?.ok_or_else(|| self.wrong(format!("`{name}` is missing")))

@@ -23,6 +23,14 @@ pub enum Outcome<'a> {
         /// What the socket is.
         kind: NativeKind,
     },
+    /// The primary listens and hands connections off over the [stream](crate::handoff) whose end goes with the reply, a
+    /// Unix stream socket. Only for workers that offered it.
+    HandOff {
+        /// As in [`RoundRobin`](Self::RoundRobin).
+        sockname: Option<SockName<'a>>,
+        /// The version of the stream that will be spoken, from 1 to what was offered.
+        version: u32,
+    },
     /// No socket; the worker's `listen()` fails with this.
     Failed {
         /// Why.

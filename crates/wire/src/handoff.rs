@@ -1,0 +1,49 @@
+//! The compact hand-off stream between a primary and a worker that uses this library: bytes beside descriptors and bytes
+//! in answer, on a socket pair whose one end came with [`Outcome::HandOff`](crate::node::message::Outcome::HandOff).
+//! Invariant: one byte and one descriptor a connection, one byte an answer, both in order, so nothing needs a number.
+
+use crate::Violation;
+
+/// The newest version of the stream that is spoken here, offered in a query and named in the reply to it.
+pub const VERSION: u32 = 1;
+
+/// Most descriptors, and so most bytes, in one message of the primary. A worker that reads with less room for
+/// either loses descriptors (`MSG_CTRUNC`).
+pub const MOST: usize = 4;
+
+/// What the primary sends for each connection, with its descriptor. Nothing else is ever sent; the end of the stream
+/// says that nothing more will come.
+pub const CONNECTION: u8 = b'c';
+
+/// What a worker says to one connection, in the order in which they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// The program has it: said when `accept()` gives it out and not before, so that the credits bound what a worker
+    /// that is blocked holds.
+    Taken,
+    /// The listener was closed before the program asked for it. The worker has not read from it and closed its copy.
+    Refused,
+}
+
+impl Answer {
+    /// The byte on the stream.
+    #[must_use]
+    pub const fn encode(self) -> u8 {
+        match self {
+            Self::Taken => b't',
+            Self::Refused => b'r',
+        }
+    }
+
+    /// Reads one byte of the stream.
+    ///
+    /// # Errors
+    /// [`Violation::NoAnswer`].
+    pub const fn decode(byte: u8) -> Result<Self, Violation> {
+        match byte {
+            b't' => Ok(Self::Taken),
+            b'r' => Ok(Self::Refused),
+            byte => Err(Violation::NoAnswer { byte }),
+        }
+    }
+}
