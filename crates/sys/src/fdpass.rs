@@ -1,8 +1,8 @@
 //! Passing descriptors over a Unix stream socket.
 //!
-//! What lives here: the socket pair of a channel, one send, one receive. What does not: framing and which message a
-//! descriptor belongs to. Invariant: a received descriptor is close-on-exec from its first moment and either
-//! handed to the caller or closed; never lost.
+//! What lives here: the socket pair of a channel, sends and receives of one descriptor or a few. What does not: framing
+//! and which message a descriptor belongs to. Invariant: a received descriptor is close-on-exec from its first moment
+//! and either handed to the caller or closed; never lost.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -13,9 +13,12 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-/// Descriptors a receive has room for. One is legal; the others are counted, and what exceeds even these the kernel
-/// drops, setting `MSG_CTRUNC`.
-const ROOM: usize = 4;
+/// Descriptors that [`send_many`] and [`receive_many`] take at once. The kernel would take 253 (`SCM_MAX_FD`).
+pub const MOST_AT_ONCE: usize = 4;
+
+/// Descriptors a receive has room for. What exceeds it the kernel drops, setting `MSG_CTRUNC`. A channel's message
+/// has one; there the others are counted.
+const ROOM: usize = MOST_AT_ONCE;
 
 /// What one receive brought.
 #[derive(Debug)]
@@ -36,19 +39,37 @@ pub struct Received {
     pub truncated: bool,
 }
 
+/// What one receive of several brought, besides the descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceivedMany {
+    /// Bytes written to the buffer; 0 is the end of the stream.
+    pub bytes: usize,
+    /// Descriptors were sent with these bytes and are lost, because this process is at its limit (`RLIMIT_NOFILE`) or
+    /// more than [`MOST_AT_ONCE`] came. Those that did arrive are the first of them: the kernel gives them out in order
+    /// and stops at the first it cannot.
+    pub truncated: bool,
+}
+
 /// Sends bytes and at most one descriptor without waiting; returns how many bytes were taken. The descriptor goes
 /// with the first byte, so after any `Ok` it is sent and the rest of the bytes follows without it. `EAGAIN`: nothing was
 /// sent; `EPIPE`: the peer is gone; `ETOOMANYREFS`: too many descriptors are in flight; `EINVAL`: a descriptor
 /// without bytes, which the kernel would silently not send.
 pub fn send(sock: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-    if bytes.is_empty() && fd.is_some() {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    send_many(sock, bytes, fd.as_slice())
+}
+
+/// Sends bytes and at most [`MOST_AT_ONCE`] descriptors without waiting; returns how many bytes were taken. All
+/// descriptors go with the first byte, so after any `Ok` they are sent; a few bytes are taken whole or not at all.
+/// Errors as [`send`], and `EINVAL` for more descriptors than that.
+pub fn send_many(sock: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
+    if fds.len() > MOST_AT_ONCE || (bytes.is_empty() && !fds.is_empty()) {
+        return Err(invalid());
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_AT_ONCE))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds: &[BorrowedFd<'_>] = fd.as_slice();
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        return Err(invalid());
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     Ok(rustix::io::retry_on_intr(|| sendmsg(sock, &[IoSlice::new(bytes)], &mut control, flags))?)
@@ -57,29 +78,56 @@ pub fn send(sock: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> i
 /// Receives bytes and descriptors without waiting. `EAGAIN`: nothing there; `ECONNRESET`: the peer closed while our
 /// bytes lay unread.
 pub fn receive(sock: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Received> {
+    let (mut first, mut extra) = (None, 0);
+    let (bytes, truncated) = receive_each(sock, buf, |fd| {
+        if first.is_none() {
+            first = Some(fd);
+        } else {
+            extra += 1;
+        }
+    })?;
+    Ok(Received { bytes, fd: first, extra, truncated })
+}
+
+/// Receives bytes and at most [`MOST_AT_ONCE`] descriptors without waiting; the descriptors are appended to `fds`, in
+/// the order they were sent in and close-on-exec. They come with the first byte of the message that carried them, so a
+/// buffer shorter than that message brings more descriptors than bytes; one read never brings those of two
+/// messages. Errors as [`receive`]; after one `fds` is as it was.
+pub fn receive_many(
+    sock: BorrowedFd<'_>,
+    buf: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+) -> io::Result<ReceivedMany> {
+    let end = fds.len() + MOST_AT_ONCE;
+    let mut beyond = false;
+    let (bytes, truncated) = receive_each(sock, buf, |fd| {
+        if fds.len() < end {
+            fds.push(fd);
+        } else {
+            // Alignment may leave room for one more than was asked for.
+            beyond = true;
+        }
+    })?;
+    Ok(ReceivedMany { bytes, truncated: truncated || beyond })
+}
+
+/// One `recvmsg`; answers the bytes and whether `MSG_CTRUNC` was set.
+fn receive_each(
+    sock: BorrowedFd<'_>,
+    buf: &mut [u8],
+    mut each: impl FnMut(OwnedFd),
+) -> io::Result<(usize, bool)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(ROOM))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let message =
         rustix::io::retry_on_intr(|| recvmsg(sock, &mut [IoSliceMut::new(buf)], &mut control, flags))?;
-    let mut received = Received {
-        bytes: message.bytes,
-        fd: None,
-        extra: 0,
-        truncated: message.flags.contains(ReturnFlags::CTRUNC),
-    };
     for part in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(fds) = part {
-            for fd in fds {
-                if received.fd.is_none() {
-                    received.fd = Some(fd);
-                } else {
-                    received.extra += 1;
-                }
-            }
+        if let RecvAncillaryMessage::ScmRights(received) = part {
+            received.for_each(&mut each);
         }
     }
-    Ok(received)
+    Ok((message.bytes, message.flags.contains(ReturnFlags::CTRUNC)))
 }
 
 /// A connected pair: ours (first, non-blocking) and the worker's (second, blocking). Both are close-on-exec; the two
