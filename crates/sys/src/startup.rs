@@ -52,18 +52,20 @@ struct Note {
 static NOTE: Note =
     Note { name_size: 8, contents_size: 4, kind: crate::elf::NOTE_KIND, name: *b"oneport\0", version: 1 };
 
-/// The variables of a worker, as they were before they were removed from the environment.
+/// The variables of a worker, or of a child that was merely forked with a channel (Node's `child_process.fork`), as they
+/// were before they were removed from the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerEnv {
     /// The number in `NODE_CHANNEL_FD`, or -1 when its text is not a number.
     pub channel: i32,
     /// `NODE_CHANNEL_FD` as it was written; never empty.
     pub channel_text: String,
-    /// `NODE_UNIQUE_ID`, which may be empty.
-    pub unique_id: String,
+    /// `NODE_UNIQUE_ID`, which may be empty; `None` for a child that was merely forked.
+    pub unique_id: Option<String>,
     /// `NODE_CHANNEL_SERIALIZATION_MODE`, when it was set.
     pub serialization: Option<String>,
-    /// `ONEPORT_SLOT`, when it was set to a number.
+    /// `ONEPORT_SLOT`, when it was set to a number. Without a `unique_id` it is `None`: a child that a worker forked
+    /// inherits the variable, but the slot is its parent's.
     pub slot: Option<u32>,
 }
 
@@ -109,16 +111,13 @@ fn alone() -> bool {
 static CHANNEL_OPEN: AtomicBool = AtomicBool::new(false);
 
 fn take_environment() {
-    let (Some(channel), Some(unique_id)) =
-        (read_variable(c"NODE_CHANNEL_FD"), read_variable(c"NODE_UNIQUE_ID"))
-    else {
-        return; // a forked child of Node that is no cluster worker keeps its channel variables
+    let Some(channel) = read_variable(c"NODE_CHANNEL_FD").filter(|text| !text.is_empty()) else {
+        return; // a left-over NODE_UNIQUE_ID alone makes no worker
     };
-    if channel.is_empty() {
-        return;
-    }
     keep_copy(&CHANNEL, channel);
-    keep_copy(&UNIQUE_ID, unique_id);
+    if let Some(unique_id) = read_variable(c"NODE_UNIQUE_ID") {
+        keep_copy(&UNIQUE_ID, unique_id);
+    }
     if let Some(mode) = read_variable(c"NODE_CHANNEL_SERIALIZATION_MODE") {
         keep_copy(&SERIALIZATION, mode);
     }
@@ -183,25 +182,28 @@ pub fn dup_inherited(fd: i32) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(inherited, 3)?)
 }
 
-/// The worker's variables, or `None` when this process was not started as a worker: `NODE_UNIQUE_ID` must be
-/// present and `NODE_CHANNEL_FD` not empty. Also `None` when other threads ran before this crate was loaded.
+/// The variables this process was started with, or `None` when it was given no channel: `NODE_CHANNEL_FD` unset or
+/// empty. Whether it is a worker or was merely forked tells [`WorkerEnv::unique_id`]. Also `None` when other threads ran
+/// before this crate was loaded.
 pub fn worker_env() -> Option<&'static WorkerEnv> {
     static ENV: OnceLock<Option<WorkerEnv>> = OnceLock::new();
     ENV.get_or_init(|| {
         let text = |value: &CStr| value.to_string_lossy().into_owned();
         let channel_text = read_copy(&CHANNEL).map(text)?;
+        let unique_id = read_copy(&UNIQUE_ID).map(text);
+        let slot = read_copy(&SLOT).filter(|_| unique_id.is_some());
         Some(WorkerEnv {
             channel: channel_number().unwrap_or(-1),
             channel_text,
-            unique_id: read_copy(&UNIQUE_ID).map(text)?,
+            unique_id,
             serialization: read_copy(&SERIALIZATION).map(text),
-            slot: read_copy(&SLOT).and_then(|slot| slot.to_str().ok()?.parse().ok()),
+            slot: slot.and_then(|slot| slot.to_str().ok()?.parse().ok()),
         })
     })
     .as_ref()
 }
 
-/// Takes the channel, once: later calls, and calls in a process that is no worker, answer `None`. `InvalidInput`
+/// Takes the channel, once: later calls, and calls in a process that was given none, answer `None`. `InvalidInput`
 /// when the number names nothing that was inherited, a standard stream, or no Unix stream socket.
 pub fn take_channel() -> io::Result<Option<OwnedFd>> {
     let Some(env) = worker_env() else { return Ok(None) };

@@ -33,12 +33,11 @@ fn report_of(command: Command) -> String {
     text
 }
 
-/// Started by hand it is an ordinary process and must find nothing; started by the tests here it prints what it finds.
+/// Started by hand it is an ordinary process and must take nothing; started by the tests here it prints what it finds.
 #[test]
 fn reports_its_start() {
     if std::env::var_os("ONEPORT_TEST_REPORT").is_none() {
-        if std::env::var_os("NODE_UNIQUE_ID").is_none() {
-            assert_eq!(startup::worker_env(), None);
+        if startup::worker_env().is_none() {
             assert!(startup::take_channel().unwrap().is_none());
         }
         return;
@@ -88,7 +87,7 @@ fn a_worker_finds_its_channel_and_its_children_find_all_but_that() {
     let report = report_of(worker);
     assert!(
         report.contains(
-            "env: Some(WorkerEnv { channel: 3, channel_text: \"3\", unique_id: \"5\", \
+            "env: Some(WorkerEnv { channel: 3, channel_text: \"3\", unique_id: Some(\"5\"), \
              serialization: Some(\"json\"), slot: Some(2) })"
         ),
         "{report}"
@@ -111,13 +110,43 @@ fn a_worker_finds_its_channel_and_its_children_find_all_but_that() {
 }
 
 #[test]
-fn without_a_unique_id_everything_stays_where_it_is() {
-    let (_ours, theirs) = channel_pair().unwrap();
-    let mut forked = reporter(&[("NODE_CHANNEL_FD", "3"), ("ONEPORT_SLOT", "2")]);
+fn a_child_that_was_merely_forked_has_a_channel_and_no_number() {
+    let (ours, theirs) = channel_pair().unwrap();
+    let mut forked = reporter(&[
+        ("NODE_CHANNEL_FD", "3"),
+        ("NODE_CHANNEL_SERIALIZATION_MODE", "advanced"),
+        ("ONEPORT_SLOT", "2"),
+    ]);
     forked.channel = Some(theirs);
     let report = report_of(forked);
+    assert!(
+        report.contains(
+            "env: Some(WorkerEnv { channel: 3, channel_text: \"3\", unique_id: None, \
+             serialization: Some(\"advanced\"), slot: None })"
+        ),
+        "{report}"
+    );
+    for name in VARIABLES {
+        assert!(report.contains(&format!("{name}: None")), "{report}");
+    }
+    assert!(report.contains("inherited: [7, 9]"), "{report}");
+    // 3 is the directory itself, not the channel.
+    assert!(report.contains("child: [\"0\", \"1\", \"2\", \"3\", \"7\", \"9\"]"), "{report}");
+    assert!(report.contains("channel: taken"), "{report}");
+    assert!(report.contains("again: true"), "{report}");
+    let mut buf = [0; 64];
+    let received = receive(ours.as_fd(), &mut buf).unwrap();
+    assert_eq!(&buf[..received.bytes], b"hello from the worker");
+}
+
+#[test]
+fn without_a_channel_everything_stays_where_it_is() {
+    let (_ours, theirs) = channel_pair().unwrap();
+    let mut alone = reporter(&[("NODE_UNIQUE_ID", "5"), ("ONEPORT_SLOT", "2")]);
+    alone.channel = Some(theirs);
+    let report = report_of(alone);
     assert!(report.contains("env: None"), "{report}");
-    assert!(report.contains("NODE_CHANNEL_FD: Some(\"3\")"), "{report}");
+    assert!(report.contains("NODE_UNIQUE_ID: Some(\"5\")"), "{report}");
     assert!(report.contains("ONEPORT_SLOT: Some(\"2\")"), "{report}");
     assert!(report.contains("inherited: [3, 7, 9]"), "{report}");
     assert!(report.contains("child: [\"0\", \"1\", \"2\", \"3\", \"4\", \"7\", \"9\"]"), "{report}");

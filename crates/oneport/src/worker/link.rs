@@ -72,7 +72,8 @@ pub(super) fn link() -> io::Result<Option<Arc<Link>>> {
 }
 
 fn open() -> io::Result<Option<Arc<Link>>> {
-    let Some(found) = worker_env() else { return Ok(None) };
+    // A child that was merely forked has a channel too, but nobody there who answers for servers.
+    let Some(found) = worker_env().filter(|env| env.unique_id.is_some()) else { return Ok(None) };
     if let Some(mode) = found.serialization.as_deref().filter(|mode| *mode != env::SERIALIZATION_JSON) {
         let text = format!("cannot talk to primary: it insists on `{mode}` serialization, not `json`");
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));

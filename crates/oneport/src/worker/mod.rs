@@ -36,13 +36,13 @@ impl Worker {
 /// This process as a worker; `None` when it runs alone.
 pub fn worker() -> Option<Worker> {
     let env = worker_env()?;
-    let id = env.unique_id.parse().ok()?;
+    let id = env.unique_id.as_deref()?.parse().ok()?;
     Some(Worker { id: WorkerId(id), slot: env.slot.map(Slot) })
 }
 
 /// Whether a primary started this process as its worker (Node's `cluster.isWorker`).
 pub fn is_worker() -> bool {
-    worker_env().is_some()
+    worker_env().is_some_and(|env| env.unique_id.is_some())
 }
 
 /// The opposite of [`is_worker`] (Node's `cluster.isPrimary`).
