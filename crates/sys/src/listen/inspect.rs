@@ -9,6 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, getsockname, socket_with, sockopt,
 };
@@ -25,6 +26,28 @@ pub enum SocketKind {
     /// Unix datagrams.
     UnixDatagram,
     /// Another socket, or no socket at all.
+    Other,
+}
+
+/// What a descriptor that somebody passed to us is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    /// TCP over IPv4 or IPv6, listening.
+    TcpListener,
+    /// A TCP connection: established, still connecting, or ended by its peer.
+    TcpStream,
+    /// TCP, bound and neither listening nor connected: one may listen on it.
+    TcpBound,
+    /// A Unix stream socket that listens.
+    UnixListener,
+    /// A connected Unix stream, also when its peer is gone.
+    UnixStream,
+    /// Datagrams over IPv4.
+    Udp4,
+    /// Datagrams over IPv6.
+    Udp6,
+    /// Anything else: another kind of socket, a stream socket that is neither bound nor connected, a Unix stream socket
+    /// that is bound and no more, no socket at all.
     Other,
 }
 
@@ -58,6 +81,42 @@ pub fn socket_kind(fd: BorrowedFd<'_>) -> SocketKind {
     } else {
         SocketKind::Other
     }
+}
+
+/// What a passed descriptor is, as the kernel knows it and whatever its sender called it; never fails.
+pub fn passed_kind(fd: BorrowedFd<'_>) -> Passed {
+    match socket_kind(fd) {
+        SocketKind::Tcp if is_listening(fd) => Passed::TcpListener,
+        SocketKind::Tcp if !is_unconnected(fd) => Passed::TcpStream,
+        SocketKind::Tcp if has_port(fd) => Passed::TcpBound,
+        SocketKind::UnixStream if is_listening(fd) => Passed::UnixListener,
+        SocketKind::UnixStream if !is_unconnected(fd) => Passed::UnixStream,
+        SocketKind::Udp => match sockopt::socket_domain(fd) {
+            Ok(AddressFamily::INET) => Passed::Udp4,
+            Ok(_) => Passed::Udp6,
+            Err(_) => Passed::Other,
+        },
+        SocketKind::Tcp | SocketKind::UnixStream | SocketKind::UnixDatagram | SocketKind::Other => {
+            Passed::Other
+        }
+    }
+}
+
+/// Whether a stream socket was never connected. Asking for the peer's address would not tell: `getpeername` says
+/// `ENOTCONN` for a connection that its client reset, too. `poll` tells them apart, and takes nothing (`SO_ERROR` would): both
+/// are hung up (state CLOSE), but the end of a connection also shuts down its reading side (Linux 2.6.17 to 6.x).
+fn is_unconnected(fd: BorrowedFd<'_>) -> bool {
+    let mut asked = [PollFd::new(&fd, PollFlags::RDHUP)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let answered = rustix::io::retry_on_intr(|| poll(&mut asked, Some(&at_once)));
+    let [asked] = asked;
+    answered.is_ok()
+        && asked.revents().contains(PollFlags::HUP)
+        && !asked.revents().contains(PollFlags::RDHUP)
+}
+
+fn has_port(fd: BorrowedFd<'_>) -> bool {
+    matches!(local_address(fd), Ok(LocalAddress::Ip(address)) if address.port() != 0)
 }
 
 /// The address a socket is bound to. `ENOTSOCK` when it is none.

@@ -13,7 +13,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
 pub use inspect::{
-    LocalAddress, SocketKind, interface_index, is_listening, local_address, set_nonblocking, socket_kind,
+    LocalAddress, Passed, SocketKind, interface_index, is_listening, local_address, passed_kind,
+    set_nonblocking, socket_kind,
 };
 pub use unix::{UnixIdentity, UnixMode, bind_unix, chmod_unix, unlink_if_ours};
 
