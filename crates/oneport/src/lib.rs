@@ -22,6 +22,8 @@
 mod cluster;
 mod error;
 mod event;
+mod handle;
+mod message;
 mod primary;
 mod settings;
 mod worker;
@@ -29,6 +31,8 @@ mod worker;
 pub use cluster::{Cluster, Events};
 pub use error::{Error, Result};
 pub use event::{Address, AddressKind, Event, Output, WorkerRef};
+pub use handle::Handle;
+pub use message::Message;
 pub use oneport_core::{
     Attach, EndCause, Exit, Phase, Policy, Readiness, ReloadFailure, Settings as Conduct, Slot, StopWith,
     WorkerId,
