@@ -15,6 +15,7 @@ pub mod elf;
 pub mod fdpass;
 mod fdscan;
 pub mod listen;
+mod placement;
 pub mod poll;
 pub mod proc;
 pub mod process;

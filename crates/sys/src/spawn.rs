@@ -1,26 +1,30 @@
 //! Starting a worker in a clean state.
 //!
 //! What lives here: one builder, one `spawn`, one child. What does not: which variables and arguments a worker gets.
-//! Invariant: the child has descriptors 0, 1, 2 and, if given, the channel as 3, and no other; its own process group;
-//! default signal dispositions, nothing blocked; no ambient capabilities.
+//! Invariant: the child has descriptors 0, 1, 2, if given the channel as 3, if asked for the pipes from 4 on, and no
+//! other; its own process group; default signal dispositions, nothing blocked; no ambient capabilities.
 #![expect(unsafe_code, reason = "pre_exec and the raw calls allowed between fork and exec")]
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process;
 
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::fdscan;
+use crate::fdpass::channel_pair;
 use crate::listen::set_nonblocking;
+use crate::placement::Placement;
 use crate::process::{Pid, Signal};
 use crate::signals;
 
 /// The number under which a worker finds its channel.
 pub const CHANNEL_FD: RawFd = 3;
+
+/// The number under which a worker finds the first of its extra pipes; the others follow.
+pub const FIRST_EXTRA_FD: RawFd = CHANNEL_FD + 1;
 
 /// Where a standard stream of the child leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +67,9 @@ pub struct Command {
     pub stderr: Stdio,
     /// The child's end of its channel; it becomes descriptor 3. Our copy is closed by `spawn`.
     pub channel: Option<OwnedFd>,
+    /// How many Unix stream socket pairs the child gets besides, as descriptors 4, 5, ... (Node's
+    /// `stdio: [..., 'ipc', 'pipe']`), blocking there. Without a channel 3 stays closed. Our ends are in [`Child`].
+    pub extra_pipes: u8,
     /// User to become. When we are root, supplementary groups are dropped as well.
     pub uid: Option<u32>,
     /// Group to become.
@@ -84,6 +91,8 @@ pub struct Child {
     pub stdout: Option<OwnedFd>,
     /// Read end of its standard error, when piped; non-blocking, close-on-exec.
     pub stderr: Option<OwnedFd>,
+    /// Our ends of its extra pipes, in the order of their numbers there; non-blocking, close-on-exec.
+    pub extra: Vec<OwnedFd>,
 }
 
 impl Command {
@@ -98,6 +107,7 @@ impl Command {
             stdout: Stdio::Inherit,
             stderr: Stdio::Inherit,
             channel: None,
+            extra_pipes: 0,
             uid: None,
             gid: None,
             nofile_soft: None,
@@ -105,7 +115,7 @@ impl Command {
     }
 
     /// Starts it. Every failure up to and including exec is the error: `ENOENT` (program or `cwd`), `EACCES`,
-    /// `ENOEXEC`, `EAGAIN` (process limit), `EPERM` (user).
+    /// `ENOEXEC`, `EAGAIN` (process limit), `EPERM` (user), `EMFILE` (our own limit of descriptors).
     pub fn spawn(self) -> io::Result<Child> {
         make_children_waitable();
         let mut command = process::Command::new(&self.program);
@@ -120,15 +130,17 @@ impl Command {
         if let Some(uid) = self.uid {
             command.uid(uid);
         }
-        // The standard library reports a failed exec through a pipe of its own. Were that pipe number 3, putting the
-        // channel there would silence it; so 3 is kept occupied while it is made.
-        let _occupied = self.channel.as_ref().map(|fd| occupy_channel_fd(fd.as_fd())).transpose()?;
-        let (channel, nofile_soft) = (self.channel, self.nofile_soft);
+        let (extra, given) = pair_extras(self.extra_pipes)?;
+        let placement = Placement::new(self.channel, given)?;
+        // The standard library reports a failed exec through a pipe of its own. Were that pipe's number one of those
+        // the child shall have, moving a descriptor there would silence it; so they are occupied while it is made.
+        let _occupied = placement.occupy()?;
+        let nofile_soft = self.nofile_soft;
         // SAFETY: the closure makes only async-signal-safe system calls on the stack: no allocation, no lock, no
         // panic. Another thread may have held the allocator's lock at fork, and here it would never be released.
         unsafe {
             command.pre_exec(move || {
-                arrange_fds(channel.as_ref().map(AsRawFd::as_raw_fd))?;
+                placement.arrange()?;
                 clear_ambient_capabilities();
                 if let Some(soft) = nofile_soft {
                     lower_nofile(soft)?;
@@ -143,7 +155,7 @@ impl Command {
         }
         let mut child = command.spawn()?;
         match adopt(&mut child) {
-            Ok(adopted) => Ok(adopted),
+            Ok(adopted) => Ok(Child { extra, ..adopted }),
             Err(error) => {
                 // Without a pidfd nobody could end or reap it.
                 let _ = child.kill();
@@ -165,7 +177,7 @@ fn adopt(child: &mut process::Child) -> io::Result<Child> {
     for end in [&stdout, &stderr].into_iter().flatten() {
         set_nonblocking(end.as_fd())?;
     }
-    Ok(Child { pid, pidfd, stdin, stdout, stderr })
+    Ok(Child { pid, pidfd, stdin, stdout, stderr, extra: Vec::new() })
 }
 
 /// An ignored SIGCHLD (some supervisors leave it so) makes the kernel reap children by itself, and their exit is lost.
@@ -175,39 +187,10 @@ fn make_children_waitable() {
     }
 }
 
-/// Holds number 3 if it is free. If it is not, what has it keeps it: closing it in another thread just now is the one
-/// race left, and then only the report of a failed exec is lost.
-fn occupy_channel_fd(any: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(any, CHANNEL_FD)?)
-}
-
-/// In the child: the channel becomes 3, everything else from 3 on closes at exec. Marking instead of closing keeps the
-/// standard library's report pipe alive until exec.
-fn arrange_fds(channel: Option<RawFd>) -> io::Result<()> {
-    if let Some(channel) = channel
-        && channel != CHANNEL_FD
-    {
-        // SAFETY: both are plain numbers; in this child nobody else uses 3.
-        let moved = unsafe { libc::dup2(channel, CHANNEL_FD) };
-        if moved < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    close_all_at_exec();
-    if channel.is_some() {
-        fdscan::set_fd_flags(CHANNEL_FD, 0);
-    }
-    Ok(())
-}
-
-fn close_all_at_exec() {
-    let (first, last) = (3 as libc::c_uint, libc::c_uint::MAX);
-    // SAFETY: plain numbers; marks descriptors and closes none.
-    let failed = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
-    if failed != 0 {
-        // Before Linux 5.11 there is no such flag (EINVAL), before 5.9 no such call (ENOSYS); seccomp may say EPERM.
-        fdscan::visit_open_fds(|fd| fdscan::set_fd_flags(fd, libc::FD_CLOEXEC));
-    }
+/// Our ends and the child's.
+fn pair_extras(count: u8) -> io::Result<(Vec<OwnedFd>, Vec<OwnedFd>)> {
+    let pairs = (0..count).map(|_| channel_pair()).collect::<io::Result<Vec<_>>>()?;
+    Ok(pairs.into_iter().unzip())
 }
 
 fn clear_ambient_capabilities() {

@@ -1,0 +1,82 @@
+//! Which descriptors a child finds from 3 on, and under which numbers.
+//!
+//! What lives here: getting them out of each other's way before `fork`, and putting them in place after it. What does
+//! not: where they come from. Invariant: between `fork` and `exec` only async-signal-safe calls, and nothing that was not
+//! asked for survives `exec`.
+#![expect(unsafe_code, reason = "dup2 to a fixed number and close_range, in the child")]
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use crate::fdscan;
+use crate::spawn::{CHANNEL_FD, FIRST_EXTRA_FD};
+
+/// What the child shall find from 3 on, and nothing else. Here every descriptor has a number above all those they get
+/// there, so that putting one in its place never overwrites another.
+pub(crate) struct Placement {
+    channel: Option<OwnedFd>,
+    extra: Vec<OwnedFd>,
+    /// One above the last number the child shall have.
+    end: RawFd,
+}
+
+impl Placement {
+    pub(crate) fn new(channel: Option<OwnedFd>, extra: Vec<OwnedFd>) -> io::Result<Self> {
+        let count = RawFd::try_from(extra.len()).unwrap_or(RawFd::MAX - FIRST_EXTRA_FD);
+        let end = FIRST_EXTRA_FD + count;
+        let channel = channel.map(|fd| lift(fd, end)).transpose()?;
+        let extra = extra.into_iter().map(|fd| lift(fd, end)).collect::<io::Result<_>>()?;
+        Ok(Self { channel, extra, end })
+    }
+
+    /// Holds those of the child's numbers that are free. What has one of the others keeps it: closing it in another
+    /// thread just now is the one race left, and then only the report of a failed exec is lost.
+    pub(crate) fn occupy(&self) -> io::Result<Vec<OwnedFd>> {
+        let Some(any) = self.channel.as_ref().or(self.extra.first()) else { return Ok(Vec::new()) };
+        let mut held = Vec::new();
+        // The kernel gives the lowest free number, so the first one above says that none is free below.
+        loop {
+            let fd = rustix::io::fcntl_dupfd_cloexec(any, CHANNEL_FD)?;
+            if fd.as_raw_fd() >= self.end {
+                return Ok(held);
+            }
+            held.push(fd);
+        }
+    }
+
+    /// In the child: everything gets its number, all the rest from 3 on closes at exec. Marking instead of closing keeps
+    /// the standard library's report pipe alive until exec.
+    pub(crate) fn arrange(&self) -> io::Result<()> {
+        let channel = self.channel.iter().map(|fd| (fd, CHANNEL_FD));
+        let places = channel.chain(self.extra.iter().zip(FIRST_EXTRA_FD..));
+        for (fd, place) in places.clone() {
+            // SAFETY: both are plain numbers; in this child nobody else uses those from 3 to `end`.
+            if unsafe { libc::dup2(fd.as_raw_fd(), place) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        close_all_at_exec();
+        for (_, place) in places {
+            fdscan::set_fd_flags(place, 0);
+        }
+        Ok(())
+    }
+}
+
+/// The same descriptor under a number from `end` on.
+fn lift(fd: OwnedFd, end: RawFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() >= end {
+        return Ok(fd);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, end)?)
+}
+
+fn close_all_at_exec() {
+    let (first, last) = (3 as libc::c_uint, libc::c_uint::MAX);
+    // SAFETY: plain numbers; marks descriptors and closes none.
+    let failed = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+    if failed != 0 {
+        // Before Linux 5.11 there is no such flag (EINVAL), before 5.9 no such call (ENOSYS); seccomp may say EPERM.
+        fdscan::visit_open_fds(|fd| fdscan::set_fd_flags(fd, libc::FD_CLOEXEC));
+    }
+}
