@@ -80,3 +80,25 @@ fn close_all_at_exec() {
         fdscan::visit_open_fds(|fd| fdscan::set_fd_flags(fd, libc::FD_CLOEXEC));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsRawFd, OwnedFd};
+
+    use super::Placement;
+
+    #[test]
+    fn what_lies_where_the_child_shall_have_another_is_moved_away() {
+        // More than other tests of this binary hold meanwhile, so that some of ours lie low.
+        let mut files: Vec<OwnedFd> =
+            (0..240).map(|_| std::fs::File::open("/dev/null").unwrap().into()).collect();
+        files.reverse();
+        assert!(files.iter().any(|file| file.as_raw_fd() < 243));
+        let channel = files.pop();
+        let placement = Placement::new(channel, files).unwrap();
+        assert_eq!(placement.end, 243);
+        let numbers = placement.channel.iter().chain(&placement.extra).map(AsRawFd::as_raw_fd);
+        assert!(numbers.min().unwrap() >= 243);
+        assert!(placement.occupy().unwrap().iter().all(|fd| (3..243).contains(&fd.as_raw_fd())));
+    }
+}
