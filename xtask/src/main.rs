@@ -4,6 +4,7 @@
 
 mod bench;
 mod compat;
+mod fuzz;
 mod generate;
 mod needs;
 mod npm;
@@ -21,6 +22,7 @@ cargo xtask test                                    everything a submission must
 cargo xtask compat [--majors 18,20,22,24,26] [--deno]
                                                     the end-to-end tests with other runtimes
 cargo xtask bench [ARGS]                            the benchmark, side by side with its peers
+cargo xtask fuzz [TARGET ...] [--seconds N]         fuzz targets, 20 s each unless told otherwise
 cargo xtask gen                                     regenerates documents that come from code
 ";
 
@@ -43,6 +45,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
     match task.as_str() {
         "test" if rest.is_empty() => test::run(),
         "compat" => compat::run(rest),
+        "fuzz" => fuzz::run(rest),
         "bench" => bench::run(rest),
         "gen" if rest.is_empty() => generate::run(),
         "help" | "--help" | "-h" => {

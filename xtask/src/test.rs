@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::runner::{self, Outcome};
 use crate::tally::Tally;
-use crate::{needs, npm, shell};
+use crate::{fuzz, needs, npm, shell};
 
 struct Report {
     tally: Tally,
@@ -52,6 +52,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     report.step("format", shell::succeeds(&mut shell::cargo(&["fmt", "--all", "--check"])));
     let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     report.step("lints", shell::succeeds(&mut shell::cargo(&lints)));
+    report.step("fuzz targets", fuzz::check());
     report.tests("tests", runner::unit());
     let mut docs = shell::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     report.step("documentation", shell::succeeds(docs.env("RUSTDOCFLAGS", "-D warnings")));
