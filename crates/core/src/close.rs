@@ -1,5 +1,6 @@
-//! Ports going: an explicit close by the last holder ends a port, death never does. The socket and what waits on
-//! it are kept for the successor, until every worker has shown that it does not want the port any more.
+//! Ports going: an explicit close by the last holder ends a port, and so does its departure in order when nobody
+//! follows; death never does. The socket and what waits on it are kept for the successor, until every worker has
+//! shown that it does not want the port any more.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::port::PortPhase;
 use crate::slot::{Occupancy, SlotState};
 use crate::stop::Ending;
 use crate::timer::Timer;
+use crate::worker::Worker;
 
 /// A Node worker that leaves says `close` for each server first and only then that it leaves.
 const CLOSE_GRACE: Duration = Duration::from_millis(50);
@@ -25,11 +27,48 @@ impl Cluster {
             // Where it was the last proven one, the unproven have their turn now.
             self.serve(now, port, fx);
         } else {
-            let stays = w.phase.is_leaving() && w.slot.is_some_and(|slot| self.has_successor(slot));
-            if stays {
+            let kept = p.kept_until > now && self.ending == Ending::No;
+            if w.phase.is_leaving() && (kept || self.is_followed(now, worker)) {
                 self.note_orphans(now);
             } else {
                 self.begin_close(now, port, worker, fx);
+            }
+        }
+    }
+
+    /// A worker was told to leave, or said that it does. Where it was the last one that stays and nobody follows
+    /// it, the port ends with it, as in Node: it would only gather connections that nobody takes.
+    pub(crate) fn depart(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        let Some(w) = self.workers.get(&worker) else { return };
+        if self.ending != Ending::No || !w.cause.is_in_order() || self.is_followed(now, worker) {
+            return;
+        }
+        for port in w.ports.clone() {
+            let open =
+                self.ports.get(&port).is_some_and(|p| p.phase == PortPhase::Open && p.kept_until <= now);
+            if open && !self.is_served_on(port) {
+                self.begin_close(now, port, worker, fx);
+            }
+        }
+    }
+
+    /// Whether anybody who stays holds the port.
+    fn is_served_on(&self, port: PortId) -> bool {
+        let stays = |worker| self.phase(worker).is_some_and(|phase| !phase.is_leaving());
+        self.ports.get(&port).is_some_and(|p| p.holders.iter().any(|h| stays(h.worker)))
+    }
+
+    /// A worker that nobody replaces died unasked. Its owner may do that, and has as long as a successor would.
+    pub(crate) fn keep_for_owner(&mut self, now: Time, worker: WorkerId) {
+        let Some(w) = self.workers.get(&worker) else { return };
+        if w.slot.is_some() || w.cause.is_in_order() {
+            return;
+        }
+        for port in w.ports.clone() {
+            if !self.is_served_on(port)
+                && let Some(p) = self.ports.get_mut(&port)
+            {
+                p.kept_until = now.after(self.settings.listen_timeout);
             }
         }
     }
@@ -55,9 +94,8 @@ impl Cluster {
     }
 
     /// The worker that closed these ports is leaving: they stay for its successor.
-    pub(crate) fn keep_for_successor(&mut self, worker: WorkerId) {
-        let slot = self.workers.get(&worker).and_then(|w| w.slot);
-        if !slot.is_some_and(|slot| self.has_successor(slot)) {
+    pub(crate) fn keep_for_successor(&mut self, now: Time, worker: WorkerId) {
+        if !self.is_followed(now, worker) {
             return;
         }
         for (&port, p) in &mut self.ports {
@@ -66,6 +104,18 @@ impl Cluster {
                 self.timers.disarm(Timer::Close(port));
             }
         }
+    }
+
+    /// Whether somebody supervised comes who may want the ports of this leaving worker: its own successor, or
+    /// another one that is to be started or has not listened yet.
+    fn is_followed(&self, now: Time, worker: WorkerId) -> bool {
+        let timeout = self.settings.listen_timeout;
+        let young = |w: &Worker| w.slot.is_some() && !w.has_listened && w.spawned.after(timeout) > now;
+        let boots = |w: &Worker| young(w) && !w.phase.is_leaving();
+        let slot = self.workers.get(&worker).and_then(|w| w.slot);
+        slot.is_some_and(|slot| self.has_successor(slot))
+            || self.someone_comes()
+            || (self.ending == Ending::No && self.workers.values().any(boots))
     }
 
     fn has_successor(&self, slot: Slot) -> bool {
@@ -136,8 +186,16 @@ impl Cluster {
 
     fn close_orphans(&mut self, now: Time, fx: &mut Effects) {
         let orphans = self.ports.iter().filter(|(_, p)| p.holders.is_empty() && p.phase == PortPhase::Open);
-        for port in orphans.map(|(&port, _)| port).collect::<Vec<_>>() {
-            self.close_port(port, fx);
+        let mut kept_until = None;
+        for (port, until) in orphans.map(|(&port, p)| (port, p.kept_until)).collect::<Vec<_>>() {
+            if until <= now {
+                self.close_port(port, fx);
+            } else {
+                kept_until = kept_until.into_iter().chain([until]).min();
+            }
+        }
+        if let Some(at) = kept_until {
+            self.timers.arm(Timer::Orphans, at);
         }
         self.advance_stop(now, fx);
     }

@@ -74,6 +74,12 @@ impl Cluster {
         }
     }
 
+    /// An app without workers once more. Names go on counting: none is ever used for two things.
+    pub(crate) fn start_afresh(&mut self) {
+        let (next_worker, next_port) = (self.next_worker, self.next_port);
+        *self = Cluster { next_worker, next_port, ..Cluster::new(self.settings.clone()) };
+    }
+
     /// Writes the state out.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot(self.clone())
@@ -93,6 +99,14 @@ impl Cluster {
     /// Where a worker is in its life; `None` once it is gone.
     pub fn phase(&self, worker: WorkerId) -> Option<Phase> {
         self.workers.get(&worker).map(|w| w.phase)
+    }
+
+    /// Whether this worker's end is one in order (Node's `exitedAfterDisconnect`): true as soon as it was asked to
+    /// leave or announced that it does, false once it is on its way out without; `None` before that, and once it
+    /// is gone ([`EndCause::is_in_order`] of [`crate::Notice::Died`] answers then).
+    pub fn asked_to_leave(&self, worker: WorkerId) -> Option<bool> {
+        let w = self.workers.get(&worker)?;
+        w.phase.is_leaving().then(|| w.cause.is_in_order())
     }
 
     /// How many hand-offs to this worker await an answer.
@@ -120,6 +134,7 @@ impl Cluster {
             Event::Leave { worker } => self.ask(now, worker, fx),
             Event::Kill { worker } => self.condemn(now, worker, EndCause::Killed, fx),
             Event::Reload => self.reload(now, fx),
+            Event::Disconnect => self.disconnect(now, fx),
             Event::Stop => self.stop(now, fx),
             Event::StopNow => self.stop_now(now, fx),
 

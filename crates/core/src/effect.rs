@@ -17,7 +17,7 @@ pub type Effects = Vec<Effect>;
 pub enum DropReason {
     /// The last worker that listened closed its server.
     PortClosed,
-    /// The app is ending and nobody is left to serve it.
+    /// The app is ending, or disconnecting, and nobody is left to serve it.
     Stopping,
 }
 
@@ -280,6 +280,8 @@ pub enum Notice {
         /// Where.
         port: PortId,
     },
+    /// Every worker has left and every port is closed, as the owner wished; new workers may come.
+    Disconnected,
     /// Everything has ended.
     Stopped,
 }

@@ -52,7 +52,11 @@ pub enum Event {
     },
     /// The owner wants every supervised worker replaced, new one first.
     Reload,
-    /// The owner wants everything to end in order.
+    /// The owner wants every worker to leave, in the order of a stop, and goes on without any (Node's
+    /// `cluster.disconnect()`). Slots are given up; wishes for workers are ignored until
+    /// [`crate::Notice::Disconnected`].
+    Disconnect,
+    /// The owner wants everything to end in order. During a disconnect it turns that into a stop.
     Stop,
     /// The owner wants everything to end now.
     StopNow,

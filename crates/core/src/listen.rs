@@ -61,6 +61,7 @@ impl Cluster {
                 phase: PortPhase::Opening { waiters: vec![(worker, seq)], asked: query.terms },
                 holders: Default::default(),
                 queue: Default::default(),
+                kept_until: Time::default(),
                 accepting: true,
             },
         );
@@ -120,6 +121,7 @@ impl Cluster {
         let Some(p) = self.ports.get_mut(&port) else { return };
         let Some(w) = self.workers.get_mut(&worker) else { return };
         p.holders.push_front(Holder { worker, scheduled: false, refusals: 0, rests_until: None });
+        p.kept_until = Time::default();
         w.ports.push_front(port);
         let outcome = match p.mode {
             Mode::RoundRobin => ReplyOutcome::RoundRobin(port),

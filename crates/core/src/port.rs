@@ -149,6 +149,8 @@ pub(crate) struct Port {
     /// In rotation order: the worker served longest ago is first.
     pub(crate) holders: VecDeque<Holder>,
     pub(crate) queue: VecDeque<ConnId>,
+    /// Nobody supervised comes back for it, but the owner may put somebody there: not to be ended before.
+    pub(crate) kept_until: Time,
     pub(crate) accepting: bool,
 }
 

@@ -48,11 +48,11 @@ impl Cluster {
             self.exhausted = 0;
         }
         match (self.ending, self.ports.get_mut(&port)) {
-            (Ending::No | Ending::Emptying, Some(p)) => {
+            (Ending::No | Ending::Emptying(_), Some(p)) => {
                 p.queue.push_back(conn);
                 self.queued += 1;
             }
-            (Ending::Asked | Ending::Over, _) | (_, None) => return self.drop_conn(conn, fx),
+            (Ending::Asked(_) | Ending::Over, _) | (_, None) => return self.drop_conn(conn, fx),
         }
         self.serve(now, port, fx);
         self.queue_grew(now, fx);
@@ -130,11 +130,11 @@ impl Cluster {
     /// Puts a connection to the front of its port's queue, unless nobody will serve that any more.
     fn take_back(&mut self, flight: InFlight, fx: &mut Effects) {
         match (self.ending, self.ports.get_mut(&flight.port)) {
-            (Ending::No | Ending::Emptying, Some(port)) => {
+            (Ending::No | Ending::Emptying(_), Some(port)) => {
                 port.queue.push_front(flight.conn);
                 self.queued += 1;
             }
-            (Ending::Asked | Ending::Over, _) | (_, None) => self.drop_conn(flight.conn, fx),
+            (Ending::Asked(_) | Ending::Over, _) | (_, None) => self.drop_conn(flight.conn, fx),
         }
     }
 
@@ -149,7 +149,7 @@ impl Cluster {
     fn drop_conn(&self, conn: ConnId, fx: &mut Effects) {
         let reason = match self.ending {
             Ending::No => DropReason::PortClosed,
-            Ending::Emptying | Ending::Asked | Ending::Over => DropReason::Stopping,
+            Ending::Emptying(_) | Ending::Asked(_) | Ending::Over => DropReason::Stopping,
         };
         fx.push(Effect::Drop { conn, reason });
     }
@@ -186,6 +186,7 @@ impl Cluster {
 
     /// A worker that is gone gives back what it did not acknowledge, oldest first, and lets go of its ports.
     pub(crate) fn give_back(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        self.keep_for_owner(now, worker);
         let Some(w) = self.workers.get_mut(&worker) else { return };
         let flights = std::mem::take(&mut w.in_flight);
         let held = std::mem::take(&mut w.ports);
@@ -216,5 +217,6 @@ impl Cluster {
         for port in held {
             self.serve(now, port, fx);
         }
+        self.depart(now, worker, fx);
     }
 }

@@ -1,6 +1,7 @@
 //! The end of the whole app: stop accepting, serve what was accepted, let the workers leave, and only then
 //! say that it is over. Emptying may take half of the drain time, so that the rest is left for leaving: the whole
-//! takes no longer than one drain time and one kill time.
+//! takes no longer than one drain time and one kill time. A disconnect is the same, except that the app lives on
+//! without workers and ports.
 
 use crate::cluster::Cluster;
 use crate::effect::{Effect, Effects, Notice};
@@ -13,18 +14,41 @@ use crate::worker::EndCause;
 pub(crate) enum Ending {
     No,
     /// No more accepting; what waits is still handed off.
-    Emptying,
+    Emptying(Aim),
     /// Every worker was asked to leave, or ended.
-    Asked,
+    Asked(Aim),
     Over,
+}
+
+/// What comes after the last worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// Nothing.
+    Stop,
+    /// Whatever the owner wants next (Node's `cluster.disconnect()`).
+    Disconnect,
 }
 
 impl Cluster {
     pub(crate) fn stop(&mut self, now: Time, fx: &mut Effects) {
-        if self.ending != Ending::No {
-            return;
+        match self.ending {
+            Ending::No => self.begin_to_end(now, Aim::Stop, fx),
+            // It goes on where it is, within the time it was given.
+            Ending::Emptying(Aim::Disconnect) => self.ending = Ending::Emptying(Aim::Stop),
+            Ending::Asked(Aim::Disconnect) => self.ending = Ending::Asked(Aim::Stop),
+            Ending::Emptying(Aim::Stop) | Ending::Asked(Aim::Stop) | Ending::Over => {}
         }
-        self.ending = Ending::Emptying;
+    }
+
+    pub(crate) fn disconnect(&mut self, now: Time, fx: &mut Effects) {
+        match self.ending {
+            Ending::No => self.begin_to_end(now, Aim::Disconnect, fx),
+            Ending::Emptying(_) | Ending::Asked(_) | Ending::Over => {}
+        }
+    }
+
+    fn begin_to_end(&mut self, now: Time, aim: Aim, fx: &mut Effects) {
+        self.ending = Ending::Emptying(aim);
         self.no_more_workers(fx);
         for (&port, p) in &self.ports {
             match (p.mode, &p.phase) {
@@ -42,7 +66,7 @@ impl Cluster {
             return;
         }
         self.no_more_workers(fx);
-        self.ending = Ending::Asked;
+        self.ending = Ending::Asked(Aim::Stop);
         self.timers.disarm(Timer::Stop);
         for port in self.ports.keys().copied().collect::<Vec<_>>() {
             self.close_port(port, fx);
@@ -53,11 +77,13 @@ impl Cluster {
         self.advance_stop(now, fx);
     }
 
+    /// Every slot is given up, and with it what is on its record.
     fn no_more_workers(&mut self, fx: &mut Effects) {
         self.interrupt_roll(fx);
         for index in 0..self.slots.len() {
             self.timers.disarm(Timer::Restart(crate::cluster::slot_at(index)));
         }
+        self.slots.clear();
     }
 
     pub(crate) fn port_shut(&mut self, now: Time, port: PortId, fx: &mut Effects) {
@@ -70,8 +96,9 @@ impl Cluster {
     }
 
     pub(crate) fn stop_due(&mut self, now: Time, fx: &mut Effects) {
-        if self.ending == Ending::Emptying {
-            self.ask_all(now, fx);
+        match self.ending {
+            Ending::Emptying(aim) => self.ask_all(now, aim, fx),
+            Ending::No | Ending::Asked(_) | Ending::Over => {}
         }
     }
 
@@ -79,7 +106,7 @@ impl Cluster {
     pub(crate) fn advance_stop(&mut self, now: Time, fx: &mut Effects) {
         match self.ending {
             Ending::No | Ending::Over => {}
-            Ending::Emptying => {
+            Ending::Emptying(aim) => {
                 let shutting = self.ports.values().any(|p| match (p.mode, &p.phase) {
                     (
                         Mode::RoundRobin,
@@ -91,24 +118,37 @@ impl Cluster {
                 // A hand-off under way may come back, and then somebody has to be there for it.
                 let under_way = self.workers.values().any(|w| !w.in_flight.is_empty());
                 if !somebody_serves || (!shutting && !under_way && self.queued == 0) {
-                    self.ask_all(now, fx);
+                    self.ask_all(now, aim, fx);
                 }
             }
-            Ending::Asked => {
+            Ending::Asked(aim) => {
                 if self.workers.is_empty() {
-                    self.ending = Ending::Over;
-                    for port in self.ports.keys().copied().collect::<Vec<_>>() {
-                        self.close_port(port, fx);
-                    }
-                    self.timers = Timers::default();
-                    fx.push(Effect::Tell(Notice::Stopped));
+                    self.end(aim, fx);
                 }
             }
         }
     }
 
-    fn ask_all(&mut self, now: Time, fx: &mut Effects) {
-        self.ending = Ending::Asked;
+    /// Nobody is left.
+    fn end(&mut self, aim: Aim, fx: &mut Effects) {
+        for port in self.ports.keys().copied().collect::<Vec<_>>() {
+            self.close_port(port, fx);
+        }
+        match aim {
+            Aim::Stop => {
+                self.ending = Ending::Over;
+                self.timers = Timers::default();
+                fx.push(Effect::Tell(Notice::Stopped));
+            }
+            Aim::Disconnect => {
+                self.start_afresh();
+                fx.push(Effect::Tell(Notice::Disconnected));
+            }
+        }
+    }
+
+    fn ask_all(&mut self, now: Time, aim: Aim, fx: &mut Effects) {
+        self.ending = Ending::Asked(aim);
         self.timers.disarm(Timer::Stop);
         let waiting = self.ports.values_mut().flat_map(|p| std::mem::take(&mut p.queue)).collect();
         self.drop_queue(waiting, fx);

@@ -28,7 +28,7 @@ impl Cluster {
         }
         fx.push(Effect::Acknowledge { worker, seq });
         self.note_cause(worker, EndCause::Voluntary);
-        self.keep_for_successor(worker);
+        self.keep_for_successor(now, worker);
         self.live(now, worker, Input::LeavesByItself, fx);
     }
 

@@ -39,6 +39,21 @@ pub enum EndCause {
     Killed,
 }
 
+impl EndCause {
+    /// Whether the worker was asked to leave, or announced it, before anything else ended it (Node's
+    /// `exitedAfterDisconnect`). One that the owner killed, or a signal of whoever, did not leave in order.
+    pub fn is_in_order(self) -> bool {
+        match self {
+            EndCause::Voluntary | EndCause::Asked | EndCause::NotReady => true,
+            EndCause::ByItself
+            | EndCause::Violation
+            | EndCause::Hung
+            | EndCause::Shortage
+            | EndCause::Killed => false,
+        }
+    }
+}
+
 /// A connection sent to a worker and not yet acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InFlight {

@@ -68,7 +68,9 @@ pub(crate) struct Check {
     ports: BTreeMap<PortId, SeenPort>,
     hand_offs: u64,
     exhausted: bool,
-    ending: bool,
+    /// Asked to disconnect and not told yet that it is done.
+    disconnecting: bool,
+    stopping: bool,
     stopped: bool,
 }
 
@@ -85,7 +87,8 @@ impl Check {
             ports: BTreeMap::new(),
             hand_offs: 0,
             exhausted: false,
-            ending: false,
+            disconnecting: false,
+            stopping: false,
             stopped: false,
         }
     }
@@ -115,6 +118,10 @@ impl Check {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.stopping || self.disconnecting
     }
 
     /// Ports on which a connection may be accepted.
@@ -170,7 +177,8 @@ impl Check {
                 _ => {}
             },
             Event::AcceptExhausted { .. } => self.exhausted = true,
-            Event::Stop | Event::StopNow => self.ending = true,
+            Event::Disconnect => self.disconnecting |= !self.stopping,
+            Event::Stop | Event::StopNow => self.stopping = true,
             _ => {}
         }
     }
@@ -214,7 +222,7 @@ impl Check {
             let next = cluster.next_deadline();
             assert!(next.is_none_or(|at| at > now), "would spin: {next:?} is due after a tick at {now:?}");
         }
-        if self.stopped {
+        if self.stopped || fx.contains(&Effect::Tell(Notice::Disconnected)) {
             assert_eq!(cluster.next_deadline(), None, "a deadline after the end");
             assert!(self.workers.is_empty(), "workers outlive the end");
             assert_eq!(self.unanswered(At::Queue), 0, "connections outlive the end");
@@ -228,6 +236,7 @@ impl Check {
     fn effect(&mut self, event: &Event, effect: &Effect) {
         match effect {
             Effect::Spawn { worker, .. } => {
+                assert!(!self.is_ending(), "{worker} is started while everybody leaves, by {event:?}");
                 let founding = !self.workers.values().any(|w| w.proven && !w.phase.is_leaving());
                 let seen = SeenWorker {
                     phase: Phase::Starting,
@@ -364,10 +373,12 @@ impl Check {
     fn accepting_follows_the_queue(&self, event: &Event) {
         let queued = self.unanswered(At::Queue);
         for (port, p) in &self.ports {
-            if self.ending || p.mode != Mode::RoundRobin || p.socket != Socket::Open {
+            if self.is_ending() || p.mode != Mode::RoundRobin || p.socket != Socket::Open {
                 continue;
             }
-            let over = queued >= self.settings.queue && matches!(event, Event::Accepted { .. });
+            // One of a port that is gone is closed; that says nothing about the others.
+            let came = matches!(event, Event::Accepted { port, .. } if self.ports.contains_key(port));
+            let over = came && queued >= self.settings.queue;
             assert!(p.paused || !over, "{port:?} accepts above the bound, after {event:?}");
             let room = queued <= self.settings.queue / 2 && !self.exhausted;
             assert!(!p.paused || !room, "{port:?} stays paused with room for more, after {event:?}");
@@ -393,6 +404,11 @@ impl Check {
             }
             Notice::Ready { worker } => self.workers.get_mut(&worker).expect("known").ready = true,
             Notice::Proven { worker } => self.workers.get_mut(&worker).expect("known").proven = true,
+            Notice::Disconnected => {
+                assert!(self.disconnecting && !self.stopping, "nobody waits for that, after {event:?}");
+                (self.disconnecting, self.exhausted) = (false, false);
+                assert!(self.ports.is_empty(), "ports outlive the disconnect: {:?}", self.ports);
+            }
             Notice::Stopped => {
                 assert!(!self.stopped, "stopped twice");
                 self.stopped = true;

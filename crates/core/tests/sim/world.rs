@@ -1,5 +1,7 @@
 //! A whole app left to chance: workers do anything at any time, the shell obeys sooner or later.
 
+use std::time::Duration;
+
 use oneport_core::{
     Attach, Cluster, ConnId, Effect, EndCause, Endpoint, EndpointKind, Errno, Event, Exit, PortId, QuerySeq,
     Settings, Terms, WorkerId,
@@ -38,6 +40,9 @@ pub(crate) enum Action {
     Pass(u64),
     /// The primary is replaced by one that reads its state.
     Restore,
+    Disconnect,
+    /// Everybody leaves, and then so many come.
+    StartAfresh(u32),
     Stop,
     StopNow,
 }
@@ -52,6 +57,9 @@ pub(crate) struct World {
     watched: Vec<WorkerId>,
     exited: Vec<WorkerId>,
 }
+
+/// One drain time, one kill time and some ticks.
+const WITHIN: Duration = ms(8000 + 2000 + 500 + 200);
 
 fn pick<T: Copy>(from: &[T], index: usize) -> Option<T> {
     (!from.is_empty()).then(|| from[index % from.len()])
@@ -214,6 +222,8 @@ impl World {
             }
             Action::Pass(span) => self.pass(span),
             Action::Restore => self.sim.cluster = Cluster::restore(self.sim.cluster.snapshot()),
+            Action::Disconnect => self.event(Event::Disconnect),
+            Action::StartAfresh(count) => self.start_afresh(count),
             Action::Stop => self.event(Event::Stop),
             Action::StopNow => self.event(Event::StopNow),
         }
@@ -279,15 +289,30 @@ impl World {
         }
     }
 
-    /// Whatever happened before and however stubborn the workers: the end comes, in bounded time.
-    pub(crate) fn ends(mut self, within: u64) {
-        self.event(Event::Stop);
+    fn pass_until(&mut self, over: impl Fn(&World) -> bool) {
         let start = self.sim.now;
-        while !self.sim.check.is_stopped() {
-            assert!(self.sim.now.since(start) <= ms(within), "never ends: {:#?}", self.sim.cluster);
+        while !over(self) {
+            assert!(self.sim.now.since(start) <= WITHIN, "never ends: {:#?}", self.sim.cluster);
             self.obey();
             self.pass(50);
         }
+    }
+
+    fn start_afresh(&mut self, count: u32) {
+        self.event(Event::Disconnect);
+        self.pass_until(|world| world.sim.check.is_stopped() || !world.sim.check.is_ending());
+        self.event(Event::Scale(count));
+        let came = self.sim.check.live();
+        assert_eq!(came.len(), if self.sim.check.is_stopped() { 0 } else { count as usize });
+        for index in 0..came.len() {
+            self.act(Action::Boot(index, 80));
+        }
+    }
+
+    /// Whatever happened before and however stubborn the workers: the end comes, in bounded time.
+    pub(crate) fn ends(mut self) {
+        self.event(Event::Stop);
+        self.pass_until(|world| world.sim.check.is_stopped());
         for number in 0..1000 {
             let conn = ConnId(number);
             assert_eq!(self.sim.holder(conn), None, "{conn:?} is still held");

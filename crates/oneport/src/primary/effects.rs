@@ -218,6 +218,7 @@ impl Primary {
                 let address = self.ports.get(&port).map(|socket| socket.address.clone());
                 Event::AcceptExhausted { address: address.unwrap_or_else(unknown_address) }
             }
+            Notice::Disconnected => return,
             Notice::Stopped => {
                 self.over = true;
                 Event::Stopped
