@@ -3,18 +3,19 @@
 //! Every count the measurements use is decided here, once; a measurement never invents one. All of them are
 //! bounded, so a run ends whatever its peers do.
 
-use crate::measure;
+use crate::measure::{self, Measurement};
 use crate::peer::Peer;
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Measures oneport beside Node's own cluster, PM2 and one plain process, interleaved in one run.
+/// Measures oneport beside Node's own cluster, PM2, SO_REUSEPORT and one plain process, interleaved in one run.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 pub(crate) struct Args {
-    /// Run only this measurement (may be given several times)
-    #[arg(long, value_name = "NAME", value_parser = measure::names())]
+    /// Run only this measurement, or this group of them (may be given several times)
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(measure::names()))]
     pub(crate) only: Vec<String>,
     /// Rounds per measurement; every round runs every peer once, in shuffled order
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -39,6 +40,21 @@ pub(crate) struct Args {
     pub(crate) seed: Option<u64>,
 }
 
+impl Args {
+    /// The measurements asked for, in the order of the report.
+    pub(crate) fn measurements(&self) -> Vec<&'static Measurement> {
+        let asked = |m: &&Measurement| self.only.is_empty() || self.only.iter().any(|name| m.is_called(name));
+        measure::ALL.into_iter().filter(asked).collect()
+    }
+
+    /// The peers asked for that take part in any of them.
+    pub(crate) fn wanted_peers(&self) -> Vec<Peer> {
+        let measurements = self.measurements();
+        let takes_part = |peer: &Peer| measurements.iter().any(|m| m.peers.contains(peer));
+        self.peers.iter().copied().filter(takes_part).collect()
+    }
+}
+
 /// How much of everything one run does.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -47,6 +63,8 @@ pub(crate) struct Plan {
     /// Connections each worker serves before anything is counted: below about 12,000 the figures are those of
     /// V8's interpreter, up to eight times the settled ones.
     pub(crate) warm_per_worker: u32,
+    /// The same where workers are compiled already: caches and allocators only.
+    pub(crate) warm_per_native_worker: u32,
     /// Connections counted in one sample of `churn`.
     pub(crate) churn_connections: u32,
     /// Connections served before the primary's memory is read.
@@ -73,6 +91,7 @@ impl Plan {
         let full = Self {
             rounds: 9,
             warm_per_worker: 12_000,
+            warm_per_native_worker: 2_000,
             churn_connections: 24_000,
             memory_connections: 12_000,
             starts: 3,
@@ -86,6 +105,7 @@ impl Plan {
         let quick = Self {
             rounds: 3,
             warm_per_worker: 1_000,
+            warm_per_native_worker: 500,
             churn_connections: 2_000,
             memory_connections: 1_000,
             starts: 1,
@@ -95,5 +115,11 @@ impl Plan {
         };
         let plan = if args.quick { quick } else { full };
         Self { rounds: args.rounds.unwrap_or(plan.rounds), ..plan }
+    }
+
+    /// Connections `workers` workers of `peer` serve before anything is counted.
+    pub(crate) fn warm_up(&self, peer: Peer, workers: usize) -> u32 {
+        let each = if peer.runs_node() { self.warm_per_worker } else { self.warm_per_native_worker };
+        each * workers as u32
     }
 }

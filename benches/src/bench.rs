@@ -57,7 +57,7 @@ impl Bench {
             tools,
             out,
             servers: root.join("servers"),
-            peers: args.peers.clone(),
+            peers: args.wanted_peers(),
             seed: args.seed.unwrap_or_else(clock),
             quick: args.quick,
         })

@@ -1,4 +1,5 @@
-//! The benchmark runner: oneport beside Node's own cluster, PM2 and one plain process, interleaved in one run.
+//! The benchmark runner: oneport beside Node's own cluster, PM2, plain SO_REUSEPORT and one plain process, interleaved
+//! in one run.
 //!
 //! `measure/` says what is measured, `load/` generates the load, `server` starts and ends peers, `section` judges,
 //! `report/` writes. A missed goal is a result, not an error: the exit code is 1 only when something could not
@@ -44,12 +45,9 @@ fn run(args: &Args) -> Result<bool> {
         rustix::process::setpriority_process(None, nice).cannot(|| format!("run at niceness {nice}"))?;
     }
     let bench = Bench::prepare(args)?;
-    let chosen = measure::ALL
-        .into_iter()
-        .filter(|m| args.only.is_empty() || args.only.iter().any(|name| name == m.name));
     let mut sections = Vec::new();
     let mut text = String::new();
-    for measurement in chosen {
+    for measurement in args.measurements() {
         sections.push(bench.run(measurement));
         // After each one, so that an interrupted run leaves what it has.
         text = report::write(&bench, &sections)?;

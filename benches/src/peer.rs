@@ -1,7 +1,8 @@
 //! The columns of the report: what is compared with what, and the command that starts each.
 //!
-//! Every peer runs the same `server.js` with the same Node binary and is told its port and number of workers in
-//! the way its own users tell it. No peer gets an option that its documentation does not suggest.
+//! The Node peers run the same `server.js` with the same Node binary, the Rust peers the same `respond`; each is told
+//! its port and number of workers in the way its own users tell it. No peer gets an option that its documentation
+//! does not suggest.
 
 use crate::tools::Tools;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::str::FromStr;
 
-/// One way to serve `server.js`.
+/// One way to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Peer {
     /// `oneport run -i N --policy rr server.js`.
@@ -20,17 +21,36 @@ pub(crate) enum Peer {
     Pm2,
     /// `node server.js`: one process, no distribution at all.
     Single,
+    /// `oneport run -i N respond`: workers that use the crate `oneport`.
+    Library,
+    /// `respond reuseport`: N processes, each with its own SO_REUSEPORT socket, nobody between them.
+    Reuseport,
+    /// `respond tokio`: one process, tokio's listener.
+    Tokio,
+    /// `respond oneport`: one process, oneport's listener without a primary.
+    Alone,
 }
 
 impl Peer {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 4] = [Self::Oneport, Self::NodeRr, Self::Pm2, Self::Single];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Oneport,
+        Self::NodeRr,
+        Self::Pm2,
+        Self::Single,
+        Self::Library,
+        Self::Reuseport,
+        Self::Tokio,
+        Self::Alone,
+    ];
+    /// Those that serve `server.js`.
+    pub(crate) const NODE: [Self; 4] = [Self::Oneport, Self::NodeRr, Self::Pm2, Self::Single];
     /// The two whose policies can be compared connection by connection.
     pub(crate) const PAIR: [Self; 2] = [Self::Oneport, Self::NodeRr];
     /// The three that have a primary.
     pub(crate) const CLUSTERS: [Self; 3] = [Self::Oneport, Self::NodeRr, Self::Pm2];
-    /// The column every ratio is taken against.
-    pub(crate) const BASELINE: Self = Self::NodeRr;
+    /// Library workers, what they are measured against, and Node's primary.
+    pub(crate) const NATIVE: [Self; 4] = [Self::Library, Self::Reuseport, Self::Tokio, Self::NodeRr];
 
     /// Its heading in tables and charts.
     pub(crate) fn title(self) -> &'static str {
@@ -39,6 +59,10 @@ impl Peer {
             Self::NodeRr => "node cluster",
             Self::Pm2 => "pm2",
             Self::Single => "node single",
+            Self::Library => "oneport library",
+            Self::Reuseport => "reuseport",
+            Self::Tokio => "tokio single",
+            Self::Alone => "oneport alone",
         }
     }
 
@@ -49,19 +73,49 @@ impl Peer {
             Self::NodeRr => "node",
             Self::Pm2 => "pm2",
             Self::Single => "single",
+            Self::Library => "library",
+            Self::Reuseport => "reuseport",
+            Self::Tokio => "tokio",
+            Self::Alone => "alone",
+        }
+    }
+
+    /// Whether it has processes below the one that was started.
+    pub(crate) fn has_workers(self) -> bool {
+        match self {
+            Self::Oneport | Self::NodeRr | Self::Pm2 | Self::Library | Self::Reuseport => true,
+            Self::Single | Self::Tokio | Self::Alone => false,
+        }
+    }
+
+    /// Whether its workers are compiled while they serve.
+    pub(crate) fn runs_node(self) -> bool {
+        match self {
+            Self::Oneport | Self::NodeRr | Self::Pm2 | Self::Single => true,
+            Self::Library | Self::Reuseport | Self::Tokio | Self::Alone => false,
         }
     }
 
     /// The command that starts it with `workers` workers on `port`.
     pub(crate) fn command(self, tools: &Tools, servers: &Path, port: u16, workers: usize) -> Command {
         let script = servers.join("server.js");
+        let respond = |words: &[&str]| {
+            let mut command = Command::new(&tools.respond);
+            command.args(words);
+            command
+        };
+        let oneport = || {
+            let mut command = Command::new(&tools.oneport);
+            command.args(["run", "-i", &workers.to_string(), "--policy", "rr"]);
+            if let Some(credits) = tools.credits_given {
+                command.args(["--credits", &credits.to_string()]);
+            }
+            command
+        };
+        let addr = format!("0.0.0.0:{port}");
         let mut command = match self {
             Self::Oneport => {
-                let mut command = Command::new(&tools.oneport);
-                command.args(["run", "-i", &workers.to_string(), "--policy", "rr"]);
-                if let Some(credits) = tools.credits_given {
-                    command.args(["--credits", &credits.to_string()]);
-                }
+                let mut command = oneport();
                 command.arg(script);
                 command
             }
@@ -85,6 +139,14 @@ impl Peer {
                 command.arg(script);
                 command
             }
+            Self::Library => {
+                let mut command = oneport();
+                command.arg(&tools.respond).args(["--", "worker", &addr]);
+                command
+            }
+            Self::Reuseport => respond(&["reuseport", &addr, &workers.to_string()]),
+            Self::Tokio => respond(&["tokio", &addr]),
+            Self::Alone => respond(&["oneport", &addr]),
         };
         command.env("PORT", port.to_string()).env("PATH", &tools.path).current_dir(servers);
         // Left over from a runner that is itself a worker, these would change what the servers do.
@@ -108,6 +170,6 @@ impl FromStr for Peer {
         Self::ALL
             .into_iter()
             .find(|peer| peer.key() == text)
-            .ok_or_else(|| format!("no peer `{text}`: one of oneport, node, pm2, single"))
+            .ok_or_else(|| format!("no peer `{text}`: one of {}", Self::ALL.map(Self::key).join(", ")))
     }
 }

@@ -6,18 +6,66 @@
 use crate::error::{Failure, Result};
 use crate::measure::{Measurement, Metric, Sample};
 use crate::peer::Peer;
-use crate::stats::Spread;
+use crate::stats::{Spread, interval, ratios};
 use crate::tools::Tools;
 
 /// What oneport has to reach in one metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Goal {
-    /// The median of per-round ratios to Node's cluster is at most this.
-    Ratio(f64),
+    /// The median of per-round ratios to this peer is at most this.
+    AtMost(Peer, f64),
+    /// The median of per-round ratios to this peer is at least this.
+    AtLeast(Peer, f64),
+    /// No more than this peer, as far as can be seen: the interval of the median ratio reaches down to 1.
+    NoMoreThan(Peer),
     /// The value is at most this in every single round.
     EveryRound(f64),
     /// The median value is at most this.
     Median(f64),
+}
+
+impl Goal {
+    /// The peer its ratio is taken against.
+    pub(crate) fn against(self) -> Option<Peer> {
+        match self {
+            Self::AtMost(peer, _) | Self::AtLeast(peer, _) | Self::NoMoreThan(peer) => Some(peer),
+            Self::EveryRound(_) | Self::Median(_) => None,
+        }
+    }
+
+    /// The value or ratio that is just allowed.
+    pub(crate) fn limit(self) -> f64 {
+        match self {
+            Self::AtMost(_, limit) | Self::AtLeast(_, limit) => limit,
+            Self::NoMoreThan(_) => 1.0,
+            Self::EveryRound(limit) | Self::Median(limit) => limit,
+        }
+    }
+
+    /// Whether `measured`, see [`Section::measured`], reaches it.
+    fn reached(self, measured: f64) -> bool {
+        match self {
+            Self::AtMost(..) | Self::NoMoreThan(_) | Self::EveryRound(_) | Self::Median(_) => {
+                measured <= self.limit()
+            }
+            Self::AtLeast(..) => measured >= self.limit(),
+        }
+    }
+
+    /// How much of what is allowed `measured` uses: 1 is the limit. A limit of zero allows nothing.
+    pub(crate) fn used(self, measured: f64) -> f64 {
+        let (part, whole) = match self {
+            Self::AtMost(..) | Self::NoMoreThan(_) | Self::EveryRound(_) | Self::Median(_) => {
+                (measured, self.limit())
+            }
+            Self::AtLeast(..) => (self.limit(), measured),
+        };
+        match part > 0.0 {
+            true if whole > 0.0 => part / whole,
+            true => f64::INFINITY,
+            false => 0.0,
+        }
+    }
 }
 
 /// What became of a goal.
@@ -117,26 +165,43 @@ impl Section {
         Spread::of(self.values(peer, metric).into_iter().flatten())
     }
 
-    /// Median and extremes of the per-round ratios to the baseline.
-    pub(crate) fn ratio(&self, peer: Peer, metric: &Metric) -> Option<Spread> {
-        Spread::of_ratios(&self.values(peer, metric), &self.values(Peer::BASELINE, metric))
+    /// Median and extremes of the per-round ratios of `peer` to `base`.
+    pub(crate) fn ratio(&self, peer: Peer, base: Peer, metric: &Metric) -> Option<Spread> {
+        Spread::of(ratios(&self.values(peer, metric), &self.values(base, metric)))
     }
 
-    /// The goal of `metric`, and whether oneport reached it.
-    pub(crate) fn verdict(&self, metric: &Metric, tools: &Tools) -> Option<(Goal, Verdict)> {
-        let goal = (metric.goal?)(tools);
-        Some((goal, self.judge(metric, goal)))
+    /// The peer whose goals these are.
+    pub(crate) fn ours(&self) -> Peer {
+        self.measurement.ours
+    }
+
+    /// Where the median of oneport's ratios to `base` lies with 95 % confidence.
+    pub(crate) fn interval(&self, base: Peer, metric: &Metric) -> Option<(f64, f64)> {
+        interval(ratios(&self.values(self.ours(), metric), &self.values(base, metric)))
+    }
+
+    /// The goals of `metric`, and whether oneport reached them.
+    pub(crate) fn verdicts(&self, metric: &Metric, tools: &Tools) -> Vec<(Goal, Verdict)> {
+        let goals = metric.goals.iter().map(|goal| goal(tools));
+        goals.map(|goal| (goal, self.judge(metric, goal))).collect()
+    }
+
+    /// What oneport measured, in the terms of `goal`.
+    pub(crate) fn measured(&self, metric: &Metric, goal: Goal) -> Option<f64> {
+        match goal {
+            Goal::AtMost(base, _) | Goal::AtLeast(base, _) => {
+                self.ratio(self.ours(), base, metric).map(|ratio| ratio.median)
+            }
+            Goal::NoMoreThan(base) => self.interval(base, metric).map(|(low, _)| low),
+            Goal::EveryRound(_) => self.spread(self.ours(), metric).map(|value| value.max),
+            Goal::Median(_) => self.spread(self.ours(), metric).map(|value| value.median),
+        }
     }
 
     fn judge(&self, metric: &Metric, goal: Goal) -> Verdict {
-        let (measured, limit) = match goal {
-            Goal::Ratio(limit) => (self.ratio(Peer::Oneport, metric).map(|r| r.median), limit),
-            Goal::EveryRound(limit) => (self.spread(Peer::Oneport, metric).map(|v| v.max), limit),
-            Goal::Median(limit) => (self.spread(Peer::Oneport, metric).map(|v| v.median), limit),
-        };
-        match measured {
+        match self.measured(metric, goal) {
             None => Verdict::Unknown,
-            Some(value) if value <= limit => Verdict::Pass,
+            Some(value) if goal.reached(value) => Verdict::Pass,
             Some(_) => Verdict::Short,
         }
     }
@@ -163,8 +228,26 @@ mod tests {
     fn a_ratio_goal_is_judged_by_the_median_of_ratios() {
         // Medians apart would give 20/20; by round the ratios are 0.5, 0.5 and 4.
         let (section, metric) = section(&[10.0, 20.0, 40.0], &[20.0, 40.0, 10.0]);
-        assert_eq!(section.judge(metric, Goal::Ratio(0.6)), Verdict::Pass);
-        assert_eq!(section.judge(metric, Goal::Ratio(0.4)), Verdict::Short);
+        assert_eq!(section.judge(metric, Goal::AtMost(Peer::NodeRr, 0.6)), Verdict::Pass);
+        assert_eq!(section.judge(metric, Goal::AtMost(Peer::NodeRr, 0.4)), Verdict::Short);
+        assert_eq!(section.judge(metric, Goal::AtLeast(Peer::NodeRr, 0.4)), Verdict::Pass);
+        assert_eq!(section.judge(metric, Goal::AtLeast(Peer::NodeRr, 0.6)), Verdict::Short);
+    }
+
+    #[test]
+    fn a_small_cost_in_every_round_is_seen_and_a_larger_one_that_comes_and_goes_is_not() {
+        let goal = Goal::NoMoreThan(Peer::NodeRr);
+        let (steady, metric) = section(&[1.01; 9], &[1.0; 9]);
+        assert_eq!(steady.judge(metric, goal), Verdict::Short);
+        let (noisy, metric) = section(&[0.9, 1.2, 0.9, 1.2, 0.9, 1.2, 0.9, 1.2, 1.2], &[1.0; 9]);
+        assert_eq!(noisy.judge(metric, goal), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_goal_is_used_up_at_its_limit_in_either_direction() {
+        assert_eq!(Goal::AtMost(Peer::NodeRr, 0.8).used(0.4), 0.5);
+        assert_eq!(Goal::AtLeast(Peer::NodeRr, 2.0).used(4.0), 0.5);
+        assert_eq!((Goal::EveryRound(0.0).used(0.0), Goal::EveryRound(0.0).used(1.0)), (0.0, f64::INFINITY));
     }
 
     #[test]

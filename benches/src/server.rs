@@ -113,12 +113,10 @@ impl Server {
     /// Everything below the primary that answers requests.
     pub(crate) fn workers(&self) -> Result<Vec<Pid>> {
         let workers = procfs::descendants(self.primary()?);
-        match (self.peer, workers.is_empty()) {
-            (Peer::Single, _) | (_, false) => Ok(workers),
-            (_, true) => {
-                Err(Failure::cannot(format!("find the workers of `{}`", self.peer), "there is none"))
-            }
+        if workers.is_empty() && self.peer.has_workers() {
+            return Err(Failure::cannot(format!("find the workers of `{}`", self.peer), "there is none"));
         }
+        Ok(workers)
     }
 
     /// CPU time in nanoseconds: the primary alone, and all its workers together.

@@ -23,11 +23,30 @@ impl Spread {
         let (low, high) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
         Some(Self { median: (low + high) / 2.0, min, max })
     }
+}
 
-    /// Of the per-round ratios `values / baseline`, over the rounds that have both.
-    pub(crate) fn of_ratios(values: &[Option<f64>], baseline: &[Option<f64>]) -> Option<Self> {
-        Self::of(values.iter().zip(baseline).filter_map(|(value, base)| Some((*value)? / (*base)?)))
+/// The per-round ratios `values / baseline`, over the rounds that have both.
+pub(crate) fn ratios(values: &[Option<f64>], baseline: &[Option<f64>]) -> Vec<f64> {
+    values.iter().zip(baseline).filter_map(|(value, base)| Some((*value)? / (*base)?)).collect()
+}
+
+/// Where the true median of what `values` were drawn from lies, with 95 % confidence whatever their distribution: the
+/// order statistics of the sign test. With fewer than six values that is not to be had, and they are all inside.
+pub(crate) fn interval(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
+    let mut sorted: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
+    sorted.sort_by(f64::total_cmp);
+    let count = sorted.len();
+    // The chance that at most `cut` of `count` fair coins show heads: that the median lies below value `cut`, from 0.
+    let (mut cut, mut chosen, mut tail) = (0, 1.0, 1.0);
+    let all = 2f64.powi(count.min(1000) as i32);
+    while cut + 1 < count / 2 {
+        let next = chosen * (count - cut) as f64 / (cut + 1) as f64;
+        if 2.0 * (tail + next) / all > 0.05 {
+            break;
+        }
+        (cut, chosen, tail) = (cut + 1, next, tail + next);
     }
+    Some((*sorted.get(cut)?, *sorted.get(count.checked_sub(cut + 1)?)?))
 }
 
 /// The value below which `share` (0 to 1) of `sorted` lies; 0 for an empty slice.
@@ -80,8 +99,17 @@ mod tests {
     fn ratios_are_taken_within_a_round_and_skip_rounds_with_a_gap() {
         let ours = [Some(1.0), None, Some(30.0), Some(8.0)];
         let theirs = [Some(2.0), Some(5.0), Some(10.0), Some(8.0)];
-        let spread = Spread::of_ratios(&ours, &theirs).expect("three rounds");
+        let spread = Spread::of(ratios(&ours, &theirs)).expect("three rounds");
         assert_eq!(spread, Spread { median: 1.0, min: 0.5, max: 3.0 });
+    }
+
+    #[test]
+    fn the_interval_of_a_median_leaves_out_as_many_extremes_as_its_confidence_allows() {
+        let first = |count: u32| interval((1..=count).map(f64::from));
+        // From the table of the sign test at 5 %: none of 5 to 8 values, one at each end of 9 to 11, two of 12, five of 20.
+        assert_eq!([first(0), first(1), first(5)], [None, Some((1.0, 1.0)), Some((1.0, 5.0))]);
+        assert_eq!([first(8), first(9), first(11)], [Some((1.0, 8.0)), Some((2.0, 8.0)), Some((2.0, 10.0))]);
+        assert_eq!([first(12), first(20)], [Some((3.0, 10.0)), Some((6.0, 15.0))]);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Tools {
     pub(crate) pm2_version: Result<String>,
     /// PM2's home: sockets, logs and pid file of the daemon this run starts.
     pub(crate) pm2_home: PathBuf,
+    /// The Rust server under test.
+    pub(crate) respond: PathBuf,
     /// The oneport binary.
     pub(crate) oneport: PathBuf,
     /// Its version, or why it cannot run.
@@ -52,7 +54,7 @@ impl Tools {
         path.push(":");
         path.push(env::var_os("PATH").unwrap_or_default());
 
-        let wanted = args.peers.contains(&Peer::Pm2);
+        let wanted = args.wanted_peers().contains(&Peer::Pm2);
         let pm2_version =
             if wanted { find_pm2(&modules) } else { Err(Failure::cannot("run `pm2`", "not asked for")) };
         let oneport = args.oneport.clone().unwrap_or_else(|| target.join("release/oneport"));
@@ -64,6 +66,7 @@ impl Tools {
             pm2: modules.join("node_modules/pm2/bin/pm2"),
             pm2_version,
             pm2_home: bench.join("pm2"),
+            respond: target.join("release/respond"),
             oneport,
             oneport_version,
             credits_given: args.credits,
@@ -78,7 +81,16 @@ impl Tools {
             Peer::Oneport => self.oneport_version.clone().map(drop),
             Peer::Pm2 => self.pm2_version.clone().map(drop),
             Peer::NodeRr | Peer::Single => Ok(()),
+            Peer::Library => self.oneport_version.clone().and_then(|_| self.check_respond()),
+            Peer::Reuseport | Peer::Tokio | Peer::Alone => self.check_respond(),
         }
+    }
+
+    fn check_respond(&self) -> Result<()> {
+        if self.respond.is_file() {
+            return Ok(());
+        }
+        Err(Failure::cannot("run `respond`", "`cargo build --release -p oneport-bench` has not built it"))
     }
 }
 

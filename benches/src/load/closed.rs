@@ -49,13 +49,15 @@ mod tests {
                 let mut request = [0; 256];
                 let _length = stream.read(&mut request).expect("a request");
                 if count % 5 != 4 {
-                    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer");
+                    let answer = format!("HTTP/1.1 200 OK\r\nX-Worker: {}\r\n\r\n", count % 2);
+                    stream.write_all(answer.as_bytes()).expect("an answer");
                 }
             }
         });
         let outcome = closed(port, 200, Duration::from_secs(10)).expect("a run");
         server.join().expect("server ends");
         assert_eq!((outcome.answered(), outcome.failed), (160, 40));
+        assert_eq!(outcome.workers, [(0, 80), (1, 80)].into());
         assert!(outcome.rate() > 0.0);
     }
 

@@ -45,7 +45,8 @@ struct Connection {
 /// What became of an event on a connection.
 enum Step {
     Going,
-    Answered,
+    /// By the worker with this pid, if it said who it is.
+    Answered(Option<i32>),
     Failed,
 }
 
@@ -139,7 +140,10 @@ impl Engine {
         };
         match step {
             Step::Going => {}
-            Step::Answered => {
+            Step::Answered(worker) => {
+                if let Some(worker) = worker {
+                    *self.outcome.workers.entry(worker).or_default() += 1;
+                }
                 let now = Instant::now();
                 let latency = now.saturating_duration_since(connection.since).as_micros();
                 match connection.ask {
@@ -208,7 +212,7 @@ fn request(epoll: &OwnedFd, connection: &mut Connection, slot: usize) -> Step {
 fn answer(connection: &Connection) -> Step {
     let mut buffer = [0; 1024];
     match recv(&connection.socket, &mut buffer, RecvFlags::empty()) {
-        Ok((length, _)) if http::is_ok(&buffer[..length]) => Step::Answered,
+        Ok((length, _)) if http::is_ok(&buffer[..length]) => Step::Answered(http::worker(&buffer[..length])),
         Err(Errno::AGAIN | Errno::INTR) => Step::Going,
         Ok(_) | Err(_) => Step::Failed,
     }

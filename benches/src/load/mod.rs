@@ -12,6 +12,7 @@ mod open;
 pub(crate) use closed::closed;
 pub(crate) use open::{Blocks, open};
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What a run of the generator saw.
@@ -21,6 +22,8 @@ pub(crate) struct Outcome {
     pub(crate) latencies: Vec<u32>,
     /// Answered requests that were asked to block a worker.
     pub(crate) blocks: u32,
+    /// Answered requests by the pid that answered.
+    pub(crate) workers: BTreeMap<i32, u32>,
     /// Connections refused, reset, closed early, answered wrongly or not in time.
     pub(crate) failed: u32,
     /// From the first connect to the last answer.

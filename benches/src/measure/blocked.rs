@@ -1,4 +1,4 @@
-//! One worker of four computes for 200 ms, again and again: whom does it delay?
+//! One worker of four is busy for 200 ms, again and again: whom does it delay?
 //!
 //! Open loop, latency from the instant a connection was due. The same load without blocks is run beside it and
 //! taken off, since on a shared CPU some connections are late for other reasons.
@@ -24,21 +24,25 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
              200 ms. Counted: other connections slower than 20 ms, per block, less those of an equal run without \
              blocks.",
     peers: &Peer::PAIR,
-    metrics: &[
-        Metric::counted("delayed", "others delayed per block", "connections", 2)
-            .must(|tools| Goal::Median(f64::from(tools.credits))),
-        Metric::plain("control", "slower than 20 ms without blocks, whole run", "connections", 0),
-        Metric::plain("p99_ms", "latency with blocks, 99 %", "ms", 2),
-        Metric::plain("control_p99_ms", "latency without blocks, 99 %", "ms", 2),
-        Metric::plain("failed", "failed connections", "", 0),
-    ],
+    ours: Peer::Oneport,
+    metrics: METRICS,
     sample,
 };
 
-fn sample(bench: &Bench, peer: Peer, round: u32) -> Result<Sample> {
+/// Of every measurement with such blocks.
+pub(super) const METRICS: &[Metric] = &[
+    Metric::counted("delayed", "others delayed per block", "connections", 2)
+        .must(&[|tools| Goal::Median(f64::from(tools.credits))]),
+    Metric::plain("control", "slower than 20 ms without blocks, whole run", "connections", 0),
+    Metric::plain("p99_ms", "latency with blocks, 99 %", "ms", 2),
+    Metric::plain("control_p99_ms", "latency without blocks, 99 %", "ms", 2),
+    Metric::plain("failed", "failed connections", "", 0),
+];
+
+pub(super) fn sample(bench: &Bench, peer: Peer, round: u32) -> Result<Sample> {
     let plan = &bench.plan;
     let server = Server::ready(bench, peer, WORKERS)?;
-    warm(&server, peer, plan.warm_per_worker * WORKERS as u32)?;
+    warm(&server, peer, plan.warm_up(peer, WORKERS))?;
 
     // One interval more than there are blocks, so that the last block ends inside the run.
     let duration = plan.block_every * (plan.blocks + 1);

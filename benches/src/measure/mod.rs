@@ -5,6 +5,8 @@
 
 mod blocked;
 mod churn;
+mod cost;
+mod library;
 mod memory;
 mod placement;
 mod start;
@@ -19,6 +21,9 @@ use crate::server::Server;
 use crate::tools::Tools;
 use std::time::Duration;
 
+/// A goal, which may depend on the programs under comparison.
+pub(crate) type GoalOf = fn(&Tools) -> Goal;
+
 /// One thing measured, for every peer that can be measured so.
 #[derive(Debug)]
 pub(crate) struct Measurement {
@@ -30,10 +35,19 @@ pub(crate) struct Measurement {
     pub(crate) method: &'static str,
     /// Who takes part.
     pub(crate) peers: &'static [Peer],
+    /// Whose goals these are.
+    pub(crate) ours: Peer,
     /// What a sample contains.
     pub(crate) metrics: &'static [Metric],
     /// Takes one sample; the last argument is the round, from 0.
     pub(crate) sample: fn(&Bench, Peer, u32) -> Result<Sample>,
+}
+
+impl Measurement {
+    /// Whether `name` is its name or that of its group, which is the part before the dash.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.name.split_once('-').is_some_and(|(group, _)| group == name)
+    }
 }
 
 /// One figure of a measurement.
@@ -47,33 +61,39 @@ pub(crate) struct Metric {
     pub(crate) unit: &'static str,
     /// Decimals shown.
     pub(crate) decimals: usize,
-    /// Whether a ratio to the baseline means something.
-    pub(crate) ratio: bool,
+    /// The peers that a ratio to means something, a row of the table each.
+    pub(crate) against: &'static [Peer],
     /// Whether it has a panel in the chart.
     pub(crate) charted: bool,
     /// What oneport has to reach.
-    pub(crate) goal: Option<fn(&Tools) -> Goal>,
+    pub(crate) goals: &'static [GoalOf],
 }
 
 impl Metric {
     /// A row of the table: no ratio, no panel, no goal.
     const fn plain(key: &'static str, title: &'static str, unit: &'static str, decimals: usize) -> Self {
-        Self { key, title, unit, decimals, ratio: false, charted: false, goal: None }
+        Self { key, title, unit, decimals, against: &[], charted: false, goals: &[] }
     }
 
-    /// A row with its ratio and a panel in the chart.
+    /// A row with its ratio to Node's cluster and a panel in the chart.
     const fn compared(key: &'static str, title: &'static str, unit: &'static str, decimals: usize) -> Self {
-        Self { key, title, unit, decimals, ratio: true, charted: true, goal: None }
+        Self { key, title, unit, decimals, against: &[Peer::NodeRr], charted: true, goals: &[] }
     }
 
     /// A row with a panel and no ratio: counts, of which Node's may be zero.
     const fn counted(key: &'static str, title: &'static str, unit: &'static str, decimals: usize) -> Self {
-        Self { key, title, unit, decimals, ratio: false, charted: true, goal: None }
+        Self { key, title, unit, decimals, against: &[], charted: true, goals: &[] }
     }
 
-    /// The same with a goal.
-    const fn must(mut self, goal: fn(&Tools) -> Goal) -> Self {
-        self.goal = Some(goal);
+    /// The same with ratios to others.
+    const fn against(mut self, peers: &'static [Peer]) -> Self {
+        self.against = peers;
+        self
+    }
+
+    /// The same with goals.
+    const fn must(mut self, goals: &'static [GoalOf]) -> Self {
+        self.goals = goals;
         self
     }
 
@@ -116,18 +136,22 @@ impl Sample {
 }
 
 /// Every measurement, in the order of the report.
-pub(crate) const ALL: [&Measurement; 6] = [
+pub(crate) const ALL: [&Measurement; 10] = [
     &churn::MEASUREMENT,
     &memory::MEASUREMENT,
     &start::MEASUREMENT,
     &placement::MEASUREMENT,
     &stopped::MEASUREMENT,
     &blocked::MEASUREMENT,
+    &library::TWO,
+    &library::EIGHT,
+    &library::ALONE,
+    &library::BLOCKED,
 ];
 
-/// Their names.
-pub(crate) fn names() -> [&'static str; 6] {
-    ALL.map(|measurement| measurement.name)
+/// Their names, and the one group.
+pub(crate) fn names() -> Vec<&'static str> {
+    ALL.iter().map(|measurement| measurement.name).chain([library::GROUP]).collect()
 }
 
 /// Serves `connections` connections uncounted.

@@ -21,9 +21,10 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
     method: "Opened one by one, each after the one before was answered; closed; then as many opened at once. \
              Counted by the worker that answered.",
     peers: &Peer::PAIR,
+    ours: Peer::Oneport,
     metrics: &[
         Metric::counted("unevenness", "one by one: largest distance from an exact quarter", "connections", 0)
-            .must(|_| Goal::EveryRound(0.0)),
+            .must(&[|_| Goal::EveryRound(0.0)]),
         Metric::counted("burst_range", "in a burst: most minus least", "connections", 0),
     ],
     sample,

@@ -15,8 +15,10 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
     name: "start",
     title: "Start to first answer, 1 worker",
     method: "From spawning the command to the first HTTP 200. PM2's includes the launch of its daemon.",
-    peers: &Peer::ALL,
-    metrics: &[Metric::compared("start_ms", "spawn to first answer", "ms", 1).must(|_| Goal::Ratio(0.7))],
+    peers: &Peer::NODE,
+    ours: Peer::Oneport,
+    metrics: &[Metric::compared("start_ms", "spawn to first answer", "ms", 1)
+        .must(&[|_| Goal::AtMost(Peer::NodeRr, 0.7)])],
     sample,
 };
 

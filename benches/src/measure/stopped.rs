@@ -25,11 +25,12 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
     method: "40 connections opened at once while one worker is frozen; those without an answer after a second \
              wait for it. Then it goes on, and all must be answered.",
     peers: &Peer::PAIR,
+    ours: Peer::Oneport,
     metrics: &[
         Metric::counted("waiting", "connections that wait", "connections", 0)
-            .must(|tools| Goal::EveryRound(f64::from(tools.credits))),
+            .must(&[|tools| Goal::EveryRound(f64::from(tools.credits))]),
         Metric::plain("lost", "still unanswered 3 s after it goes on", "connections", 0)
-            .must(|_| Goal::EveryRound(0.0)),
+            .must(&[|_| Goal::EveryRound(0.0)]),
     ],
     sample,
 };

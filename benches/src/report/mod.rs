@@ -38,17 +38,17 @@ pub(crate) fn write(bench: &Bench, sections: &[Section]) -> Result<String> {
 fn conditions(bench: &Bench) -> Vec<String> {
     let machine = &bench.machine;
     let tools = &bench.tools;
-    let version = |peer: Peer, version: &Result<String>| match version {
-        _ if !bench.peers.contains(&peer) => "not asked for".to_owned(),
+    let version = |users: &[Peer], version: &Result<String>| match version {
+        _ if !users.iter().any(|user| bench.peers.contains(user)) => "not asked for".to_owned(),
         Ok(version) => version.clone(),
         Err(_) => "absent".to_owned(),
     };
     let mut lines = vec![
         format!("{} CPUs, {}, Linux {}", machine.cpus, machine.cpu_model, machine.kernel),
-        format!("Node {}, PM2 {}", tools.node_version, version(Peer::Pm2, &tools.pm2_version)),
+        format!("Node {}, PM2 {}", tools.node_version, version(&[Peer::Pm2], &tools.pm2_version)),
         format!(
             "oneport {}, {} credits per worker",
-            version(Peer::Oneport, &tools.oneport_version),
+            version(&[Peer::Oneport, Peer::Library], &tools.oneport_version),
             tools.credits
         ),
         match bench.pins {
@@ -75,7 +75,9 @@ fn load_line(section: &Section) -> String {
 /// What to reach, in a few characters.
 fn goal_words(goal: Goal) -> String {
     match goal {
-        Goal::Ratio(limit) => format!("≤ {limit}x node"),
+        Goal::AtMost(peer, limit) => format!("≤ {limit}x {peer}"),
+        Goal::AtLeast(peer, limit) => format!("≥ {limit}x {peer}"),
+        Goal::NoMoreThan(peer) => format!("no more than {peer}"),
         Goal::EveryRound(limit) => format!("≤ {limit} in every round"),
         Goal::Median(limit) => format!("≤ {limit} in the median"),
     }
@@ -115,19 +117,23 @@ fn table(bench: &Bench, section: &Section) -> Vec<Vec<String>> {
     head.push("goal".to_owned());
     let mut rows = vec![head];
     for metric in section.measurement.metrics {
-        let goal = section.verdict(metric, &bench.tools);
-        let words =
-            goal.map_or(String::new(), |(goal, verdict)| format!("{}: {}", goal_words(goal), verdict.word()));
+        let verdicts = section.verdicts(metric, &bench.tools);
+        // A goal stands in the row of what it is judged by.
+        let words = |against: Option<Peer>| {
+            let own = verdicts.iter().filter(|(goal, _)| goal.against() == against);
+            let own = own.map(|&(goal, verdict)| format!("{}: {}", goal_words(goal), verdict.word()));
+            own.collect::<Vec<_>>().join(", ")
+        };
         let mut row = vec![metric_words(metric)];
         row.extend(section.peers.iter().map(|&peer| value_cell(metric, section.spread(peer, metric))));
-        row.push(if metric.ratio { String::new() } else { words.clone() });
+        row.push(words(None));
         rows.push(row);
-        if metric.ratio {
-            let mut row = vec!["  ratio to node cluster".to_owned()];
+        for &base in metric.against {
+            let mut row = vec![format!("  ratio to {}", base.title())];
             row.extend(section.peers.iter().map(|&peer| {
-                if peer == Peer::BASELINE { "1".to_owned() } else { ratio_cell(section.ratio(peer, metric)) }
+                if peer == base { "1".to_owned() } else { ratio_cell(section.ratio(peer, base, metric)) }
             }));
-            row.push(words);
+            row.push(words(Some(base)));
             rows.push(row);
         }
     }
@@ -159,9 +165,8 @@ fn judged<'a>(bench: &Bench, sections: &'a [Section]) -> Vec<Judged<'a>> {
     let mut all = Vec::new();
     for section in sections {
         for metric in section.measurement.metrics {
-            if let Some((goal, verdict)) = section.verdict(metric, &bench.tools) {
-                all.push(Judged { section, metric, goal, verdict });
-            }
+            let verdicts = section.verdicts(metric, &bench.tools).into_iter();
+            all.extend(verdicts.map(|(goal, verdict)| Judged { section, metric, goal, verdict }));
         }
     }
     all
@@ -169,10 +174,20 @@ fn judged<'a>(bench: &Bench, sections: &'a [Section]) -> Vec<Judged<'a>> {
 
 /// What oneport measured, in the terms of the goal.
 fn judged_value(judged: &Judged<'_>) -> String {
-    match judged.goal {
-        Goal::Ratio(_) => ratio_cell(judged.section.ratio(Peer::Oneport, judged.metric)),
-        Goal::EveryRound(_) | Goal::Median(_) => {
-            value_cell(judged.metric, judged.section.spread(Peer::Oneport, judged.metric))
+    let Judged { section, metric, goal, .. } = judged;
+    match *goal {
+        Goal::AtMost(base, _) | Goal::AtLeast(base, _) => {
+            ratio_cell(section.ratio(section.ours(), base, metric))
         }
+        Goal::NoMoreThan(base) => {
+            let ratio = section.ratio(section.ours(), base, metric);
+            match ratio.zip(section.interval(base, metric)) {
+                None => "-".to_owned(),
+                Some((ratio, (low, high))) => {
+                    format!("{:.3}x, median within {low:.3} to {high:.3}", ratio.median)
+                }
+            }
+        }
+        Goal::EveryRound(_) | Goal::Median(_) => value_cell(metric, section.spread(section.ours(), metric)),
     }
 }

@@ -27,13 +27,15 @@ fn value(bench: &Bench, section: &Section) -> Value {
         .metrics
         .iter()
         .map(|metric| {
-            let judged = section.verdict(metric, &bench.tools);
+            let goals = section.verdicts(metric, &bench.tools).into_iter().map(|(goal, verdict)| {
+                let measured = section.measured(metric, goal);
+                json!({ "goal": super::goal_words(goal), "measured": measured, "verdict": verdict.word() })
+            });
             json!({
                 "key": metric.key,
                 "title": metric.title,
                 "unit": metric.unit,
-                "goal": judged.map(|(goal, _)| super::goal_words(goal)),
-                "verdict": judged.map(|(_, verdict)| verdict.word()),
+                "goals": goals.collect::<Vec<_>>(),
             })
         })
         .collect();

@@ -6,7 +6,6 @@
 use super::{conditions, goal_words, judged, judged_value, metric_words};
 use crate::bench::Bench;
 use crate::measure::Metric;
-use crate::peer::Peer;
 use crate::section::{Goal, Section, Verdict};
 use std::fmt::Write;
 
@@ -100,21 +99,22 @@ pub(super) fn chart(bench: &Bench, section: &Section) -> String {
     let mut canvas = Canvas::new(measurement.title);
     canvas.paragraph(measurement.method);
     for metric in measurement.metrics.iter().filter(|metric| metric.charted) {
-        let verdict = section.verdict(metric, &bench.tools);
-        panel(&mut canvas, section, metric, verdict);
+        let verdicts = section.verdicts(metric, &bench.tools);
+        panel(&mut canvas, section, metric, &verdicts);
     }
     canvas.finish(bench, measurement.title)
 }
 
-fn panel(canvas: &mut Canvas, section: &Section, metric: &Metric, verdict: Option<(Goal, Verdict)>) {
+fn panel(canvas: &mut Canvas, section: &Section, metric: &Metric, verdicts: &[(Goal, Verdict)]) {
     canvas.y += 22.0;
     canvas.text(20.0, "panel", &metric_words(metric));
-    let base = section.spread(Peer::BASELINE, metric).map(|spread| spread.median);
-    let limit = verdict.and_then(|(goal, _)| match goal {
-        Goal::Ratio(ratio) => base.map(|base| base * ratio),
-        Goal::EveryRound(limit) | Goal::Median(limit) => Some(limit),
-    });
-    if let Some((goal, verdict)) = verdict {
+    let limit = |goal: Goal| match goal.against() {
+        Some(base) => section.spread(base, metric).map(|spread| spread.median * goal.limit()),
+        None => Some(goal.limit()),
+    };
+    let limits: Vec<f64> = verdicts.iter().filter_map(|&(goal, _)| limit(goal)).collect();
+    for (index, &(goal, verdict)) in verdicts.iter().enumerate() {
+        canvas.y += if index == 0 { 0.0 } else { 16.0 };
         canvas.text(LEFT + LONGEST - 60.0, "goal", &format!("goal {}: {}", goal_words(goal), verdict.word()));
     }
     canvas.y += 10.0;
@@ -123,11 +123,14 @@ fn panel(canvas: &mut Canvas, section: &Section, metric: &Metric, verdict: Optio
     let ran = |peer| section.rows.iter().any(|row| row.peer == peer && row.sample.is_ok());
     let spreads = section.peers.iter().map(|&peer| (peer, section.spread(peer, metric)));
     let spreads: Vec<_> = spreads.filter(|&(peer, spread)| spread.is_some() || !ran(peer)).collect();
-    let largest =
-        spreads.iter().filter_map(|(_, spread)| spread.map(|s| s.max)).chain(limit).fold(0.0, f64::max);
+    let largest = spreads
+        .iter()
+        .filter_map(|(_, spread)| spread.map(|s| s.max))
+        .chain(limits.clone())
+        .fold(0.0, f64::max);
     let scale = if largest > 0.0 { LONGEST / largest } else { 0.0 };
     for (peer, spread) in spreads {
-        let class = if peer == Peer::Oneport { "ours" } else { "other" };
+        let class = if peer == section.ours() { "ours" } else { "other" };
         let Some(spread) = spread else {
             canvas.y += 15.0;
             canvas.text(20.0, "", peer.title());
@@ -144,15 +147,22 @@ fn panel(canvas: &mut Canvas, section: &Section, metric: &Metric, verdict: Optio
             canvas.line("whisker", (to, middle - 4.0), (to, middle + 4.0));
         }
         let mut words = format!("{} {}", metric.show(spread.median), metric.unit);
-        if let Some(ratio) = section.ratio(peer, metric).filter(|_| metric.ratio && peer != Peer::BASELINE) {
-            let _infallible = write!(words, "  ({:.2}x)", ratio.median);
+        let others = metric.against.iter().copied().filter(|&base| base != peer);
+        let ratios = others.filter_map(|base| Some((base, section.ratio(peer, base, metric)?.median)));
+        let ratios = ratios.map(|(base, ratio)| match metric.against.len() {
+            1 => format!("{ratio:.2}x"),
+            _ => format!("{ratio:.2}x {base}"),
+        });
+        let ratios: Vec<String> = ratios.collect();
+        if !ratios.is_empty() {
+            let _infallible = write!(words, "  ({})", ratios.join(", "));
         }
         canvas.y += 15.0;
         canvas.text(20.0, "", peer.title());
         canvas.text(to.max(LEFT + spread.median * scale) + 8.0, "", &words);
         canvas.y += STEP - 15.0;
     }
-    if let Some(limit) = limit {
+    for limit in limits {
         let x = LEFT + limit * scale;
         let bottom = canvas.y - (STEP - BAR) + 3.0;
         canvas.line("mark", (x, top - 3.0), (x, bottom));
@@ -167,27 +177,14 @@ pub(super) fn goals(bench: &Bench, sections: &[Section]) -> String {
     canvas.y += 8.0;
     let scale = LONGEST / 1.5;
     for judged in judged(bench, sections) {
-        let (measured, limit) = match judged.goal {
-            Goal::Ratio(limit) => {
-                (judged.section.ratio(Peer::Oneport, judged.metric).map(|r| r.median), limit)
-            }
-            Goal::EveryRound(limit) => {
-                (judged.section.spread(Peer::Oneport, judged.metric).map(|v| v.max), limit)
-            }
-            Goal::Median(limit) => {
-                (judged.section.spread(Peer::Oneport, judged.metric).map(|v| v.median), limit)
-            }
-        };
+        let measured = judged.section.measured(judged.metric, judged.goal);
         canvas.y += 18.0;
         let words = format!("{}: {}", judged.section.measurement.title, judged.metric.title);
         canvas.text(20.0, "panel", &words);
         canvas.y += 8.0;
-        // A limit of zero allows nothing: any excess fills the whole width.
-        let share = match measured {
-            None => 0.0,
-            Some(value) if limit > 0.0 => (value / limit).clamp(0.0, 1.5),
-            Some(value) => f64::from(value > 0.0) * 1.5,
-        };
+        // Any excess over a limit of zero fills the whole width.
+        let share = measured.map_or(0.0, |value| judged.goal.used(value).min(1.5));
+        let limit = judged.goal.limit();
         canvas.bar(share * scale, "ours");
         let mark = if limit > 0.0 { LEFT + scale } else { LEFT };
         canvas.line("mark", (mark, canvas.y - 3.0), (mark, canvas.y + BAR + 3.0));
@@ -209,6 +206,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::measure::{ALL, Sample};
+    use crate::peer::Peer;
 
     #[test]
     fn a_panel_shows_every_peer_with_its_number_and_the_goal() {
@@ -218,7 +216,7 @@ mod tests {
         section.add(0, Peer::Oneport, Ok(Sample::default().with(metric.key, 80.0)));
         section.add(0, Peer::NodeRr, Ok(Sample::default().with(metric.key, 100.0)));
         let mut canvas = Canvas::new("a < b & c");
-        panel(&mut canvas, &section, metric, Some((Goal::Ratio(0.88), Verdict::Pass)));
+        panel(&mut canvas, &section, metric, &[(Goal::AtMost(Peer::NodeRr, 0.88), Verdict::Pass)]);
         for words in
             ["a &lt; b &amp; c", "80.0 µs  (0.80x)", "100.0 µs", "goal ≤ 0.88x node: pass", "class=\"mark\""]
         {
@@ -230,7 +228,7 @@ mod tests {
     fn a_peer_without_samples_has_no_bar() {
         let section = Section::new(ALL[0], vec![Peer::Oneport]);
         let mut canvas = Canvas::new("t");
-        panel(&mut canvas, &section, &ALL[0].metrics[0], None);
+        panel(&mut canvas, &section, &ALL[0].metrics[0], &[]);
         assert!(canvas.body.contains("no figure") && !canvas.body.contains("<rect"));
     }
 }

@@ -9,7 +9,9 @@ use std::fmt::Write;
 
 /// The whole page.
 pub(super) fn page(bench: &Bench, sections: &[Section]) -> String {
-    let mut page = String::from("oneport beside Node's cluster and PM2, same script, same run\n\n");
+    let mut page = String::from(
+        "oneport beside Node's cluster, PM2 and plain sockets: the same server under each, in one run\n\n",
+    );
     for line in conditions(bench) {
         let _infallible = writeln!(page, "  {line}");
     }
