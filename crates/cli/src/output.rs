@@ -183,8 +183,9 @@ impl Pump {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Add { worker, label, output } => {
-                    self.watch(worker, Stream::Out, output.stdout, &label);
-                    self.watch(worker, Stream::Err, output.stderr, &label);
+                    for (stream, fd) in [(Stream::Out, output.stdout), (Stream::Err, output.stderr)] {
+                        fd.into_iter().for_each(|fd| self.watch(worker, stream, fd, &label));
+                    }
                 }
                 Order::Read { worker, done } => {
                     self.carry_all(Some(worker), buffer);

@@ -1,33 +1,46 @@
 //! The owner's handle on a primary. The primary itself runs on a thread of its own, so it fits any runtime and
 //! none; commands go in through a queue, events come out through another.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::thread;
 
-use oneport_core::WorkerId;
+use futures_core::Stream;
+use oneport_core::{Policy, WorkerId};
 use oneport_sys::waker::Waker;
 use tokio::sync::mpsc as events;
+use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
+use crate::fork::Worker;
 use crate::primary::{Command, Primary};
 use crate::settings::Settings;
 
-/// Events of kinds that a worker can cause at will which may wait for the owner; above it the channels of those that
-/// cause more are not read.
+/// What of events of kinds that a worker can cause at will may wait for the owner, by [`Event::weight`]; above it the
+/// channels of those that cause more are not read.
 pub(crate) const STRANGERS_WORDS: usize = 1024;
 
 /// A primary and its workers (Node's `cluster` in the primary).
 ///
+/// Workers come in two ways, which may be mixed: [`fork`](Self::fork) starts one, and what happens when it ends is
+/// the owner's decision, as in Node; [`scale`](Self::scale) keeps a number of supervised ones, which are restarted,
+/// and replaced without a gap by [`reload`](Self::reload).
+///
 /// Cloning gives another handle on the same primary. When the last handle and the [`Events`] are dropped the
-/// primary ends its workers at once.
+/// primary ends its workers at once. With the [`Events`] alone dropped it goes on, and tells nobody.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     commands: Commands,
     roster: Roster,
+    shared: Shared,
+    _owner: Arc<Owner>,
 }
 
 /// The processes of living workers. Held while one is born, so that nobody takes a newborn for a stranger.
@@ -36,7 +49,20 @@ pub(crate) struct Roster(Arc<Mutex<HashSet<i32>>>);
 
 impl Roster {
     pub(crate) fn hold(&self) -> MutexGuard<'_, HashSet<i32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
+    }
+}
+
+/// What the primary's thread keeps for its owner to look at.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    workers: Arc<Mutex<BTreeMap<WorkerId, Worker>>>,
+    settings: Arc<Mutex<Settings>>,
+}
+
+impl Shared {
+    pub(crate) fn workers(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Worker>> {
+        lock(&self.workers)
     }
 }
 
@@ -60,44 +86,134 @@ impl Commands {
     }
 }
 
+/// Held by every handle and the events: with the last of them goes the primary.
+#[derive(Debug)]
+struct Owner(Commands);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.send(Command::OwnerLeft);
+    }
+}
+
 /// Such events under way to the owner, counted so that a chatty worker is slowed and not buffered.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pub(crate) waiting: AtomicUsize,
     pub(crate) throttled: AtomicBool,
+    /// Nobody will take any.
+    pub(crate) abandoned: AtomicBool,
 }
 
-/// What happens in a [`Cluster`], in order.
+/// What happens in a [`Cluster`], in order. Also a [`Stream`].
 #[derive(Debug)]
 pub struct Events {
     receiver: events::UnboundedReceiver<Event>,
     backlog: Arc<Backlog>,
     commands: Commands,
+    _owner: Arc<Owner>,
 }
 
 impl Cluster {
-    /// Starts a primary without workers; [`scale`](Cluster::scale) gives it some.
+    /// Starts a primary without workers, from these settings; [`fork`](Self::fork) and [`scale`](Self::scale) give it
+    /// some. The first event is [`Event::Setup`].
     ///
     /// # Errors
     /// When descriptors or threads run out, or the working directory cannot be used.
     pub fn start(settings: Settings) -> Result<(Cluster, Events)> {
-        if let Some(cwd) = &settings.cwd {
-            std::fs::read_dir(cwd).map_err(|cause| Kind::UseDirectory(cwd.clone(), cause))?;
-        }
+        check(&settings)?;
         let waker = Arc::new(Waker::new().map_err(Kind::StartPrimary)?);
         let (sender, receiver) = mpsc::channel();
         let (events, received) = events::unbounded_channel();
         let backlog = Arc::new(Backlog::default());
         let commands = Commands { sender, waker };
         let roster = Roster::default();
+        let shared = Shared { workers: Arc::default(), settings: Arc::new(Mutex::new(settings.clone())) };
+        // The primary first tells the settings, as after each later change.
+        let _ = events.send(Event::Setup { settings: Box::new(settings.clone()) });
+        let owned = (backlog.clone(), roster.clone(), shared.clone());
         let primary =
-            Primary::new(settings, receiver, commands.clone(), events, backlog.clone(), roster.clone())
-                .map_err(Kind::StartPrimary)?;
+            Primary::new(settings, receiver, commands.clone(), events, owned).map_err(Kind::StartPrimary)?;
         thread::Builder::new()
             .name("oneport-primary".into())
             .spawn(move || primary.run())
             .map_err(Kind::StartPrimary)?;
-        Ok((Cluster { commands: commands.clone(), roster }, Events { receiver: received, backlog, commands }))
+        let owner = Arc::new(Owner(commands.clone()));
+        let events =
+            Events { receiver: received, backlog, commands: commands.clone(), _owner: owner.clone() };
+        Ok((Cluster { commands, roster, shared, _owner: owner }, events))
+    }
+
+    /// Changes how later workers are started (Node's `cluster.setupPrimary()`); those that run stay as they are.
+    /// Begin with [`settings`](Self::settings) to change some and keep the rest. The `conduct` is fixed when the
+    /// cluster starts, like Node's scheduling policy: what is said about it here is not used.
+    ///
+    /// # Errors
+    /// When the working directory cannot be used, or the primary has ended.
+    pub fn setup_primary(&self, settings: Settings) -> Result<()> {
+        check(&settings)?;
+        let mut current = lock(&self.shared.settings);
+        let settings = Settings { conduct: current.conduct.clone(), ..settings };
+        *current = settings.clone();
+        // Sent before the lock is let go, so that two calls arrive in the order in which they count.
+        self.command(Command::Setup(Box::new(settings)))
+    }
+
+    /// What the next worker would be started with (Node's `cluster.settings`).
+    pub fn settings(&self) -> Settings {
+        lock(&self.shared.settings).clone()
+    }
+
+    /// Who gets the next connection (Node's `cluster.schedulingPolicy`).
+    pub fn scheduling_policy(&self) -> Policy {
+        lock(&self.shared.settings).conduct.policy
+    }
+
+    /// Starts one worker (Node's `cluster.fork(env)`), with these variables over those of the settings. It is not
+    /// restarted when it ends. Takes about as long as starting a process (a millisecond).
+    ///
+    /// A program that cannot be started is not an error of this call: [`Event::Error`] and [`Event::Exit`] tell it.
+    ///
+    /// # Errors
+    /// When the primary has ended, or everything is being ended.
+    pub fn fork<K, V>(&self, env: impl IntoIterator<Item = (K, V)>) -> Result<Worker>
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let (reply, forked) = mpsc::sync_channel(1);
+        let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.command(Command::Fork { env, reply })?;
+        match forked.recv() {
+            Ok(Some(worker)) => Ok(worker),
+            Ok(None) => Err(Error::from(Kind::Fork)),
+            Err(_) => Err(Error::from(Kind::PrimaryEnded)),
+        }
+    }
+
+    /// The living workers, by their numbers (Node's `cluster.workers`). One leaves the list just before its
+    /// [`Event::Exit`].
+    pub fn workers(&self) -> Vec<Worker> {
+        self.shared.workers().values().cloned().collect()
+    }
+
+    /// One of them.
+    pub fn worker(&self, id: WorkerId) -> Option<Worker> {
+        self.shared.workers().get(&id).cloned()
+    }
+
+    /// Asks every worker to leave in order (Node's `cluster.disconnect()`): no more accepting, what was accepted
+    /// is served, supervised slots are given up. The order is given at once; the future resolves when the *last*
+    /// worker is gone (Node calls back when the first one is), and may be dropped. The primary lives on, and may start
+    /// workers again afterwards.
+    ///
+    /// # Errors
+    /// When the primary has ended.
+    pub fn disconnect(&self) -> Result<impl Future<Output = ()> + Send + 'static> {
+        let (done, all_gone) = oneshot::channel();
+        self.command(Command::DisconnectAll { done })?;
+        // The sender is dropped only when the primary has ended, and then they are gone as well.
+        Ok(async move { _ = all_gone.await })
     }
 
     /// Keeps this many supervised workers: starts missing ones, asks surplus ones to leave.
@@ -117,8 +233,8 @@ impl Cluster {
         self.command(Command::Core(oneport_core::Event::Reload))
     }
 
-    /// Ends everything in order: no more accepting, what was accepted is served, workers leave
-    /// (Node's `cluster.disconnect()`). [`Event::Stopped`] comes when the *last* worker is gone.
+    /// Ends everything in order: as [`disconnect`](Self::disconnect), and then the primary itself.
+    /// [`Event::Stopped`] comes when the last worker is gone.
     ///
     /// # Errors
     /// When the primary has ended.
@@ -132,31 +248,6 @@ impl Cluster {
     /// When the primary has ended.
     pub fn stop_now(&self) -> Result<()> {
         self.command(Command::Core(oneport_core::Event::StopNow))
-    }
-
-    /// Asks one worker to leave in order (Node's `worker.disconnect()`). A supervised slot gets a new one.
-    ///
-    /// # Errors
-    /// When the primary has ended.
-    pub fn disconnect(&self, worker: WorkerId) -> Result<()> {
-        self.command(Command::Core(oneport_core::Event::Leave { worker }))
-    }
-
-    /// Ends one worker and everything it started, now.
-    ///
-    /// # Errors
-    /// When the primary has ended.
-    pub fn kill(&self, worker: WorkerId) -> Result<()> {
-        self.command(Command::Core(oneport_core::Event::Kill { worker }))
-    }
-
-    /// Sends a message to a worker's program (Node's `worker.send()`), as JSON text. A worker that does not
-    /// read lets at most 16 MiB wait; what is more is dropped and logged.
-    ///
-    /// # Errors
-    /// When the primary has ended, or the text is not JSON.
-    pub fn send(&self, worker: WorkerId, json: impl Into<String>) -> Result<()> {
-        self.command(Command::Send { worker, json: json.into() })
     }
 
     /// Calls `act` unless `pid` is a living worker of this cluster, and keeps workers from being born meanwhile.
@@ -186,9 +277,16 @@ impl Events {
         self.taken(event)
     }
 
+    /// The next event if there is one already.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        let event = self.receiver.try_recv().ok();
+        self.taken(event)
+    }
+
     fn taken(&self, event: Option<Event>) -> Option<Event> {
-        if event.as_ref().is_some_and(Event::is_strangers_word) {
-            let left = self.backlog.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
+        let weight = event.as_ref().map_or(0, Event::weight);
+        if weight > 0 {
+            let left = self.backlog.waiting.fetch_sub(weight, Ordering::AcqRel) - weight;
             if left <= STRANGERS_WORDS / 2 && self.backlog.throttled.swap(false, Ordering::AcqRel) {
                 self.commands.send(Command::Unthrottle);
             }
@@ -197,8 +295,33 @@ impl Events {
     }
 }
 
-impl Drop for Events {
-    fn drop(&mut self) {
-        self.commands.send(Command::OwnerLeft);
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.receiver.poll_recv(cx).map(|event| self.taken(event))
     }
+}
+
+impl Drop for Events {
+    /// What waits is dropped; workers that were held back because of it go on.
+    fn drop(&mut self) {
+        self.backlog.abandoned.store(true, Ordering::Release);
+        self.commands.send(Command::Unthrottle);
+    }
+}
+
+fn check(settings: &Settings) -> Result<()> {
+    match &settings.cwd {
+        Some(cwd) => {
+            std::fs::read_dir(cwd).map_err(|cause| Kind::UseDirectory(cwd.clone(), cause))?;
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// A thread that panicked while holding one of these left it whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use oneport_core::WorkerId;
+
 /// Something this crate could not do. Displays as `cannot <verb> <object>: <cause>`.
 #[derive(Debug)]
 pub struct Error(Box<Kind>);
@@ -19,14 +21,23 @@ pub(crate) enum Kind {
     UseDirectory(PathBuf, #[source] io::Error),
     #[error("cannot reach primary: it has ended")]
     PrimaryEnded,
+    #[error("cannot start worker: everything is being ended")]
+    Fork,
+    #[error("{0}")]
+    SpellMessage(#[source] io::Error),
+    #[error("cannot send to worker {0}: {1}")]
+    Send(WorkerId, #[source] io::Error),
 }
 
 impl Error {
     /// The cause as an I/O error, where there is one.
     pub fn io_error(&self) -> Option<&io::Error> {
         match &*self.0 {
-            Kind::StartPrimary(cause) | Kind::UseDirectory(_, cause) => Some(cause),
-            Kind::PrimaryEnded => None,
+            Kind::StartPrimary(cause)
+            | Kind::UseDirectory(_, cause)
+            | Kind::SpellMessage(cause)
+            | Kind::Send(_, cause) => Some(cause),
+            Kind::PrimaryEnded | Kind::Fork => None,
         }
     }
 }

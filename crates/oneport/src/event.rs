@@ -1,36 +1,36 @@
 //! What the owner of a [`crate::Cluster`] is told, in the order in which it happened.
 //!
-//! Per worker: `Spawned`, `Moved` to online, `Listening`, ..., `Died`. Unlike Node, which may emit `exit` before
-//! `disconnect` or never emit the latter, exactly one `Died` comes for every `Spawned`, and it comes last.
+//! Per worker: `Fork`, `Online`, `Listening` for each server, `Disconnect`, `Exit`. Unlike Node, which may emit `exit`
+//! before `disconnect` or never emit the latter, exactly one `Disconnect` (of workers that have a channel) and
+//! exactly one `Exit` come for every `Fork`, in this order, and nothing of this worker comes after.
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use oneport_core::{EndCause, Exit, Phase, ReloadFailure, Slot, WorkerId};
+use oneport_core::{EndCause, Exit, Phase, ReloadFailure, Slot};
 
-/// A worker as events name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WorkerRef {
-    /// 1, 2, 3 ... (Node's `worker.id`).
-    pub id: WorkerId,
-    /// Its place, if it is supervised.
-    pub slot: Option<Slot>,
-    /// Its process; 0 when it could not be started.
-    pub pid: i32,
-}
+use crate::fork::Worker;
+use crate::message::Message;
+use crate::settings::Settings;
 
-/// The reading ends of a worker's output, when [`crate::Stdio::Pipe`] was asked for. Non-blocking.
-#[derive(Debug)]
+/// Our ends of a worker's standard streams and extra pipes, as far as [`crate::Stdio::Pipe`] was asked for. All
+/// non-blocking and close-on-exec.
+#[derive(Debug, Default)]
 pub struct Output {
-    /// Its standard output.
-    pub stdout: OwnedFd,
-    /// Its standard error.
-    pub stderr: OwnedFd,
+    /// The writing end of its standard input.
+    pub stdin: Option<OwnedFd>,
+    /// The reading end of its standard output.
+    pub stdout: Option<OwnedFd>,
+    /// The reading end of its standard error.
+    pub stderr: Option<OwnedFd>,
+    /// Unix stream sockets whose other ends are its descriptors 4, 5, ... ([`Settings::extra_pipes`]).
+    pub extra: Vec<OwnedFd>,
 }
 
-/// What kind of socket an address belongs to.
+/// What kind of socket an address belongs to (Node's `addressType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressKind {
     /// A TCP listener.
@@ -48,6 +48,8 @@ pub struct Address {
     pub kind: AddressKind,
     /// Its text.
     pub text: String,
+    /// The real address of a TCP or UDP socket, also for port 0.
+    pub socket: Option<SocketAddr>,
 }
 
 impl fmt::Display for Address {
@@ -59,24 +61,36 @@ impl fmt::Display for Address {
 /// Something that happened in a cluster.
 #[derive(Debug)]
 pub enum Event {
-    /// A worker's process exists (Node's `fork`).
-    Spawned {
-        /// Which.
-        worker: WorkerRef,
-        /// Its output, if it was asked for.
-        output: Option<Output>,
+    /// The settings that later workers start with (Node's `setup`): once at the start, then after each
+    /// [`setup_primary`](crate::Cluster::setup_primary).
+    Setup {
+        /// All of them.
+        settings: Box<Settings>,
     },
-    /// A worker could not be started; `Died` follows.
-    SpawnFailed {
+    /// A worker exists (Node's `fork`). If its program could not be started, `Error` and `Exit` follow.
+    Fork {
         /// Which.
-        worker: WorkerRef,
-        /// Why.
+        worker: Worker,
+        /// Its output, as far as it was asked for.
+        output: Output,
+    },
+    /// Something about a worker failed (Node's `error`): its program could not be started, or a message could not be
+    /// sent.
+    Error {
+        /// Which.
+        worker: Worker,
+        /// Why, as `cannot <verb> <object>: <cause>` where it is not the kernel's own.
         error: io::Error,
     },
-    /// A worker's life went on (Node's `online`, `disconnect`).
+    /// A worker booted (Node's `online`).
+    Online {
+        /// Which.
+        worker: Worker,
+    },
+    /// A worker's life went on, in finer steps than Node tells.
     Moved {
         /// Which.
-        worker: WorkerRef,
+        worker: Worker,
         /// From.
         from: Phase,
         /// To.
@@ -85,14 +99,14 @@ pub enum Event {
     /// A worker listens (Node's `listening`).
     Listening {
         /// Which.
-        worker: WorkerRef,
+        worker: Worker,
         /// Where.
         address: Address,
     },
     /// A worker asked for an address it cannot have; it was told so.
     ListenFailed {
         /// Which.
-        worker: WorkerRef,
+        worker: Worker,
         /// The address as it asked for it.
         address: Address,
         /// Why.
@@ -101,39 +115,44 @@ pub enum Event {
     /// A worker is ready for traffic.
     Ready {
         /// Which.
-        worker: WorkerRef,
+        worker: Worker,
     },
     /// A worker is up and not ready; it stays, and gets no connection until it is. Told once.
     NotReadyYet {
         /// Which.
-        worker: WorkerRef,
+        worker: Worker,
         /// For how long.
         after: Duration,
     },
     /// A worker is ready and has stayed up for `min_uptime`.
     Proven {
         /// Which.
-        worker: WorkerRef,
+        worker: Worker,
     },
-    /// A message of the worker's program (Node's `message`), as JSON text.
+    /// A message of the worker's program (Node's `message`), with its handle if it sent one.
     Message {
         /// Whose.
-        worker: WorkerRef,
-        /// The text.
-        json: String,
+        worker: Worker,
+        /// The message.
+        message: Message,
+    },
+    /// A worker's channel closed (Node's `disconnect`): nothing comes from it any more, and nothing reaches it.
+    Disconnect {
+        /// Whose.
+        worker: Worker,
     },
     /// A worker broke the protocol or hung, and is being ended for it.
     Condemned {
         /// Which.
-        worker: WorkerRef,
+        worker: Worker,
         /// Why, in words.
         reason: String,
     },
     /// Nothing of a worker is left (Node's `exit`).
-    Died {
+    Exit {
         /// Which.
-        worker: WorkerRef,
-        /// How its process ended.
+        worker: Worker,
+        /// How its process ended: its code or its signal.
         exit: Exit,
         /// Why, as far as it is known.
         cause: EndCause,
@@ -166,7 +185,7 @@ pub enum Event {
         /// Where.
         slot: Slot,
         /// The new one.
-        worker: WorkerRef,
+        worker: Worker,
     },
     /// A reload is complete.
     ReloadDone {
@@ -180,7 +199,7 @@ pub enum Event {
         /// Where it failed.
         slot: Slot,
         /// The new worker that failed.
-        worker: WorkerRef,
+        worker: Worker,
         /// Why.
         failure: ReloadFailure,
         /// Workers replaced before: these stay.
@@ -191,23 +210,37 @@ pub enum Event {
         /// Where.
         address: Address,
     },
+    /// The last worker is gone after [`disconnect`](crate::Cluster::disconnect); the primary lives on.
+    Disconnected,
     /// Everything has ended; nothing follows.
     Stopped,
 }
 
+/// What an event that waits for the owner counts: one for being there, one for each of these bytes of its text.
+const TEXT_UNIT: usize = 16 * 1024;
+/// And so much for a descriptor that it holds.
+const HANDLE_WEIGHT: usize = 16;
+
 impl Event {
-    /// Whether a worker can cause this as often as it likes.
-    pub(crate) fn is_strangers_word(&self) -> bool {
+    /// How much of the owner's queue it takes. Only what a worker can cause as often as it likes counts.
+    pub(crate) fn weight(&self) -> usize {
         match self {
-            Event::Listening { .. } | Event::ListenFailed { .. } | Event::Message { .. } => true,
-            Event::Spawned { .. }
-            | Event::SpawnFailed { .. }
+            Event::Listening { .. } | Event::ListenFailed { .. } => 1,
+            Event::Message { message, .. } => {
+                let handle = if message.handle().is_some() { HANDLE_WEIGHT } else { 0 };
+                1 + message.json().len() / TEXT_UNIT + handle
+            }
+            Event::Setup { .. }
+            | Event::Fork { .. }
+            | Event::Error { .. }
+            | Event::Online { .. }
             | Event::Moved { .. }
             | Event::Ready { .. }
             | Event::NotReadyYet { .. }
             | Event::Proven { .. }
+            | Event::Disconnect { .. }
             | Event::Condemned { .. }
-            | Event::Died { .. }
+            | Event::Exit { .. }
             | Event::Restarting { .. }
             | Event::Errored { .. }
             | Event::AllErrored
@@ -217,7 +250,8 @@ impl Event {
             | Event::ReloadDone { .. }
             | Event::ReloadAborted { .. }
             | Event::AcceptExhausted { .. }
-            | Event::Stopped => false,
+            | Event::Disconnected
+            | Event::Stopped => 0,
         }
     }
 }

@@ -22,7 +22,9 @@
 mod cluster;
 mod error;
 mod event;
+mod fork;
 mod handle;
+mod inspect;
 mod message;
 mod primary;
 mod settings;
@@ -30,12 +32,15 @@ mod worker;
 
 pub use cluster::{Cluster, Events};
 pub use error::{Error, Result};
-pub use event::{Address, AddressKind, Event, Output, WorkerRef};
+pub use event::{Address, AddressKind, Event, Output};
+pub use fork::{State, Worker, WorkerRef};
 pub use handle::Handle;
+pub use inspect::InspectPort;
 pub use message::Message;
 pub use oneport_core::{
     Attach, EndCause, Exit, Phase, Policy, Readiness, ReloadFailure, Settings as Conduct, Slot, StopWith,
     WorkerId,
 };
+pub use oneport_sys::process::Signal;
 pub use settings::{Settings, Stdio, scheduling_policy_of};
-pub use worker::{TcpListener, Worker, is_primary, is_worker, worker};
+pub use worker::{TcpListener, ThisWorker, is_primary, is_worker, worker};

@@ -1,62 +1,136 @@
 //! What one app is: the program, its surroundings, and how its workers are treated.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use oneport_core::Policy;
 use oneport_sys::process::Signal;
 use oneport_wire::node::env;
 
-/// Where a worker's output goes.
+use crate::inspect::InspectPort;
+
+/// Where a standard stream of a worker leads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stdio {
     /// Where the primary's goes (Node's default).
     #[default]
     Inherit,
-    /// Into a pipe whose reading end comes with [`crate::Event::Spawned`] (Node's `silent`).
+    /// To `/dev/null`.
+    Null,
+    /// Into a pipe whose other end comes with [`crate::Event::Fork`] (Node's `silent`).
     Pipe,
 }
 
-/// One app (Node's `cluster.settings`, and what `oneport run` adds).
+/// One app (Node's `cluster.settings`, and what a supervised app needs besides).
+///
+/// What is executed is `exec_path exec_args... exec args...`, or `exec exec_args... args...` without an
+/// `exec_path`. The channel always speaks JSON (Node's `serialization: 'json'`).
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The program to execute, looked up in `PATH` when it has no slash.
-    pub program: OsString,
-    /// Its arguments, without the program itself.
+    /// The script or program (Node's `exec`). A program is looked up in `PATH` when it has no slash. Default: the
+    /// program that runs now.
+    pub exec: OsString,
+    /// What runs the script, `node` for instance (Node's `process.execPath`); `None`: `exec` is executed itself.
+    pub exec_path: Option<OsString>,
+    /// Arguments of what runs the script (Node's `execArgv`).
+    pub exec_args: Vec<OsString>,
+    /// Arguments of the program (Node's `args`). Default: those of the program that runs now.
     pub args: Vec<OsString>,
-    /// Its whole environment; what a channel needs is added. Default: this process's own.
+    /// Its whole environment; what a channel needs is added, and what a channel of this process' own parent
+    /// would leave in it is not passed on. Default: this process's own.
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory. Default: this process's own.
     pub cwd: Option<PathBuf>,
-    /// Where its output goes.
-    pub stdio: Stdio,
+    /// Its standard input. Default: `/dev/null`; Node's workers inherit it, and take each other's input.
+    pub stdin: Stdio,
+    /// Its standard output.
+    pub stdout: Stdio,
+    /// Its standard error.
+    pub stderr: Stdio,
+    /// Unix stream sockets to give it as descriptors 4, 5, ... (Node's further `'pipe'` entries of `stdio`).
+    pub extra_pipes: u8,
     /// User to run as. Needs the privilege to change it.
     pub uid: Option<u32>,
     /// Group to run as.
     pub gid: Option<u32>,
-    /// The signal that asks a worker to stop. Default: SIGINT, which JavaScript programs clean up on.
+    /// Debugger ports, where `exec_args` asks for an inspector.
+    pub inspect_port: InspectPort,
+    /// The signal that asks a worker to stop. Default: SIGINT for scripts, which JavaScript programs clean up on,
+    /// SIGTERM for programs.
     pub stop_signal: Signal,
     /// The soft limit of open files that workers get back when the primary raised its own.
     pub worker_nofile: Option<u64>,
-    /// Everything the decisions depend on: policy, credits, time limits, restarts.
+    /// Everything the decisions depend on: policy, credits, time limits, restarts. Fixed when the cluster starts.
     pub conduct: oneport_core::Settings,
 }
 
 impl Settings {
-    /// `program` without arguments, in this process's surroundings.
-    pub fn new(program: impl Into<OsString>) -> Settings {
+    /// This script or program without arguments, in this process's surroundings. A file that ends in `.js`, `.mjs`
+    /// or `.cjs` is run by `node`.
+    ///
+    /// `NODE_CLUSTER_SCHED_POLICY` decides about the policy (`rr` or `none`), as in Node.
+    pub fn new(exec: impl Into<OsString>) -> Settings {
+        let exec = exec.into();
+        let script = Path::new(&exec)
+            .extension()
+            .is_some_and(|ending| ["js", "mjs", "cjs"].iter().any(|script| OsStr::new(script) == ending));
+        let mut conduct = oneport_core::Settings::default();
+        if let Some(policy) = std::env::var(env::SCHED_POLICY).ok().as_deref().and_then(scheduling_policy_of)
+        {
+            conduct.policy = policy;
+        }
         Settings {
-            program: program.into(),
+            exec,
+            exec_path: script.then(|| "node".into()),
+            exec_args: Vec::new(),
             args: Vec::new(),
             env: std::env::vars_os().collect(),
             cwd: None,
-            stdio: Stdio::default(),
+            stdin: Stdio::Null,
+            stdout: Stdio::Inherit,
+            stderr: Stdio::Inherit,
+            extra_pipes: 0,
             uid: None,
             gid: None,
-            stop_signal: Signal::INT,
+            inspect_port: InspectPort::default(),
+            stop_signal: if script { Signal::INT } else { Signal::TERM },
             worker_nofile: None,
-            conduct: oneport_core::Settings::default(),
+            conduct,
         }
+    }
+
+    /// The program that runs now, with its own arguments, as its own worker: what Node's cluster does by default.
+    ///
+    /// # Errors
+    /// When the program's file cannot be found (`/proc` is missing).
+    pub fn this_program() -> std::io::Result<Settings> {
+        let mut settings = Settings::new(std::env::current_exe()?);
+        (settings.exec_path, settings.stop_signal) = (None, Signal::TERM);
+        settings.args = std::env::args_os().skip(1).collect();
+        Ok(settings)
+    }
+
+    /// With pipes for standard output and error (Node's `silent: true`).
+    #[must_use]
+    pub fn silent(mut self) -> Settings {
+        (self.stdout, self.stderr) = (Stdio::Pipe, Stdio::Pipe);
+        self
+    }
+
+    /// The program to execute and its arguments, for the worker that is the `nth` with an inspector.
+    pub(crate) fn command_line(&self, nth_inspected: u32) -> (OsString, Vec<OsString>) {
+        let inspect = crate::inspect::argument(&self.exec_args, self.inspect_port, nth_inspected);
+        let before = self.exec_args.iter().cloned().chain(inspect);
+        let args = self.args.iter().cloned();
+        match &self.exec_path {
+            Some(path) => (path.clone(), before.chain([self.exec.clone()]).chain(args).collect()),
+            None => (self.exec.clone(), before.chain(args).collect()),
+        }
+    }
+
+    /// Whether its workers are started with an inspector.
+    pub(crate) fn inspects(&self) -> bool {
+        crate::inspect::argument(&self.exec_args, self.inspect_port, 0).is_some()
     }
 }
 
@@ -67,5 +141,30 @@ pub fn scheduling_policy_of(value: &str) -> Option<Policy> {
         env::SCHED_NONE => Some(Policy::Shared),
         env::SCHED_RR => Some(Policy::RoundRobin),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_run_by_node_with_its_arguments_behind_it() {
+        let mut settings = Settings::new("server.js");
+        settings.exec_args = vec!["--inspect".into()];
+        settings.args = vec!["--port".into()];
+        let (program, args) = settings.command_line(1);
+        assert_eq!(program, "node");
+        assert_eq!(args, ["--inspect", "--inspect-port=9230", "server.js", "--port"]);
+        assert!(settings.inspects());
+    }
+
+    #[test]
+    fn a_program_is_executed_itself() {
+        let mut settings = Settings::new("./server");
+        settings.args = vec!["x".into()];
+        assert_eq!(settings.command_line(0), ("./server".into(), vec!["x".into()]));
+        assert_eq!(settings.stop_signal, Signal::TERM);
+        assert!(!settings.inspects());
     }
 }

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use oneport::{Cluster, Conduct, EndCause, Event, Events, Exit, Policy, Settings, Slot, WorkerId, WorkerRef};
+use oneport::{Cluster, Conduct, EndCause, Event, Events, Exit, Policy, Settings, Slot, Worker, WorkerId};
 use oneport_sys::process::{Pid, Signal, signal_group};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,14 +36,13 @@ fn entry_of_the_worker() {
 struct Test {
     cluster: Cluster,
     events: Events,
-    workers: BTreeMap<WorkerId, WorkerRef>,
+    workers: BTreeMap<WorkerId, Worker>,
 }
 
 impl Test {
     fn start(workers: u32, change: impl FnOnce(&mut Settings)) -> Test {
         let mut settings = Settings::new(std::env::current_exe().unwrap());
         settings.args = ["entry_of_the_worker", "--exact", "--nocapture"].map(Into::into).to_vec();
-        settings.stop_signal = Signal::TERM;
         settings.conduct = Conduct { min_uptime: Duration::from_millis(50), ..Conduct::default() };
         change(&mut settings);
         let (cluster, events) = Cluster::start(settings).unwrap();
@@ -61,8 +60,8 @@ impl Test {
             let event = next.unwrap_or_else(|_| panic!("{what} did not happen in time"));
             let event = event.unwrap_or_else(|| panic!("the cluster ended before: {what}"));
             match &event {
-                Event::Spawned { worker, .. } => _ = self.workers.insert(worker.id, *worker),
-                Event::Died { worker, .. } => _ = self.workers.remove(&worker.id),
+                Event::Fork { worker, .. } => _ = self.workers.insert(worker.id(), worker.clone()),
+                Event::Exit { worker, .. } => _ = self.workers.remove(&worker.id()),
                 _ => {}
             }
             if let Some(found) = fits(&event) {
@@ -76,7 +75,7 @@ impl Test {
         let mut address = None;
         for _ in 0..workers {
             address = Some(self.wait("a worker listens", |event| match event {
-                Event::Listening { address, .. } => Some(address.text.parse().unwrap()),
+                Event::Listening { address, .. } => address.socket,
                 _ => None,
             }));
         }
@@ -144,10 +143,10 @@ fn a_second_bind_of_one_address_in_one_worker_is_refused() {
 fn a_killed_worker_is_replaced_in_its_slot_and_the_port_stays() {
     let mut test = Test::start(1, |_| {});
     let address = test.listening(1);
-    let victim = test.workers[&WorkerId(1)];
-    signal_group(Pid::new(victim.pid).unwrap(), Signal::KILL).unwrap();
+    let victim = test.workers[&WorkerId(1)].clone();
+    signal_group(Pid::new(victim.pid()).unwrap(), Signal::KILL).unwrap();
     let died = test.wait("the death", |event| match event {
-        Event::Died { worker, exit, cause } => Some((worker.id, *exit, *cause)),
+        Event::Exit { worker, exit, cause } => Some((worker.id(), *exit, *cause)),
         _ => None,
     });
     assert_eq!(died, (WorkerId(1), Exit::Signal(9), EndCause::ByItself));
@@ -181,7 +180,7 @@ fn scaling_up_and_down_keeps_the_lowest_slots() {
     test.cluster.scale(1).unwrap();
     for _ in 0..2 {
         let slot = test.wait("a worker leaves", |event| match event {
-            Event::Died { worker, cause: EndCause::Asked, .. } => worker.slot,
+            Event::Exit { worker, cause: EndCause::Asked, .. } => worker.slot(),
             _ => None,
         });
         assert_ne!(slot, Slot(0));
@@ -193,12 +192,12 @@ fn scaling_up_and_down_keeps_the_lowest_slots() {
 #[test]
 fn a_program_that_cannot_be_started_is_given_up_and_says_why() {
     let mut test = Test::start(1, |settings| {
-        settings.program = "/nonexistent/program".into();
+        settings.exec = "/nonexistent/program".into();
         settings.conduct.max_restarts = 2;
         settings.conduct.restart_delay = Some(Duration::from_millis(1));
     });
     let kind = test.wait("the failure", |event| match event {
-        Event::SpawnFailed { error, .. } => Some(error.kind()),
+        Event::Error { error, .. } => Some(error.kind()),
         _ => None,
     });
     assert_eq!(kind, std::io::ErrorKind::NotFound);
@@ -209,11 +208,11 @@ fn a_program_that_cannot_be_started_is_given_up_and_says_why() {
 #[test]
 fn a_worker_that_talks_to_an_owner_who_does_not_listen_is_held_back() {
     let mut test = Test::start(1, |settings| {
-        settings.program = "/bin/sh".into();
+        settings.exec = "/bin/sh".into();
         settings.args = ["-c", "while :; do echo 1 >&3; done"].map(Into::into).to_vec();
     });
     let pid = test.wait("the start", |event| match event {
-        Event::Spawned { worker, .. } => Pid::new(worker.pid),
+        Event::Fork { worker, .. } => Pid::new(worker.pid()),
         _ => None,
     });
     // It is held back once it uses no more CPU time: its writes wait.
@@ -230,14 +229,14 @@ fn a_worker_that_talks_to_an_owner_who_does_not_listen_is_held_back() {
         test.wait("a message", |event| matches!(event, Event::Message { .. }).then_some(()));
     }
     assert!(used() > before);
-    test.cluster.kill(WorkerId(1)).unwrap();
+    test.workers[&WorkerId(1)].end_now().unwrap();
 }
 
 #[test]
 fn dropping_every_handle_ends_the_workers() {
     let mut test = Test::start(1, |_| {});
     test.listening(1);
-    let pid = Pid::new(test.workers[&WorkerId(1)].pid).unwrap();
+    let pid = Pid::new(test.workers[&WorkerId(1)].pid()).unwrap();
     let pidfd = rustix::process::pidfd_open(
         rustix::process::Pid::from_raw(pid.get()).unwrap(),
         rustix::process::PidfdFlags::empty(),
@@ -255,8 +254,8 @@ fn the_death_of_a_worker_leaves_another_clusters_worker_of_the_same_number_alone
     let mut second = Test::start(1, |_| {});
     first.listening(1);
     let address = second.listening(1);
-    first.cluster.kill(WorkerId(1)).unwrap();
-    first.wait("the death", |event| matches!(event, Event::Died { .. }).then_some(()));
+    first.workers[&WorkerId(1)].end_now().unwrap();
+    first.wait("the death", |event| matches!(event, Event::Exit { .. }).then_some(()));
     assert_eq!(ask(address), (1, 0));
     first.stop();
     second.stop();

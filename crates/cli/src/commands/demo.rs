@@ -171,28 +171,33 @@ impl Demo {
     fn note(&mut self, event: &Event) -> Result<(), Failure> {
         let seen = &mut self.seen;
         match event {
-            Event::Spawned { worker, .. } => {
+            Event::Fork { worker, .. } => {
+                let worker = worker.name();
                 seen.slots.insert(worker.id.0, worker.slot.map_or(0, |slot| slot.0));
-                seen.workers.insert(worker.id, *worker);
+                seen.workers.insert(worker.id, worker);
             }
-            Event::Listening { address, .. } => seen.address = address.text.parse().ok(),
+            Event::Listening { address, .. } => seen.address = address.socket,
             Event::Proven { worker } => {
                 if let Some((victim, when)) = seen.killed
-                    && worker.slot == victim.slot
+                    && worker.slot() == victim.slot
                 {
                     seen.replaced_after.get_or_insert(when.elapsed());
                 }
-                seen.proven.push(*worker);
+                seen.proven.push(worker.name());
             }
-            Event::Died { worker, .. } => _ = seen.workers.remove(&worker.id),
+            Event::Exit { worker, .. } => _ = seen.workers.remove(&worker.id()),
             Event::ReloadDone { took, .. } => seen.reload = Some(*took),
             Event::ReloadAborted { .. } | Event::AllErrored => {
                 return Err(Failure::new("cannot finish the demo: its workers do not start"));
             }
-            Event::SpawnFailed { error, .. } => {
+            Event::Error { error, .. } => {
                 return Err(Failure::new(format!("cannot start worker: {error}")));
             }
-            Event::Moved { .. }
+            Event::Setup { .. }
+            | Event::Online { .. }
+            | Event::Disconnect { .. }
+            | Event::Disconnected
+            | Event::Moved { .. }
             | Event::ListenFailed { .. }
             | Event::Ready { .. }
             | Event::NotReadyYet { .. }

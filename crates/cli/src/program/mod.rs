@@ -28,7 +28,12 @@ pub(crate) enum Kind {
 /// What will be executed.
 #[derive(Debug)]
 pub(crate) struct Program {
-    pub(crate) program: OsString,
+    /// The script or program itself.
+    pub(crate) exec: OsString,
+    /// What runs it, if it is a script, and the arguments of that.
+    pub(crate) exec_path: Option<OsString>,
+    pub(crate) exec_args: Vec<OsString>,
+    /// Its own arguments.
     pub(crate) args: Vec<OsString>,
     pub(crate) kind: Kind,
     /// The script, where there is one.
@@ -82,10 +87,15 @@ impl Program {
             // Deno runs nothing without a subcommand.
             let run =
                 (kind == Kind::Deno && wanted.node_args.is_empty()).then(|| ["run".into(), "-A".into()]);
-            let all = run.into_iter().flatten().chain(node_args()).chain([target.to_owned()]);
-            let args = all.chain(args.iter().cloned()).collect();
-            let script = Some(path.clone());
-            Ok(Program { program: found.into(), args, kind, script, title: title(target) })
+            Ok(Program {
+                exec: target.to_owned(),
+                exec_path: Some(found.into()),
+                exec_args: run.into_iter().flatten().chain(node_args()).collect(),
+                args: args.to_vec(),
+                kind,
+                script: Some(path.clone()),
+                title: title(target),
+            })
         };
         if let Some(interpreter) = wanted.interpreter.filter(|name| *name != "none") {
             readable_script(&path, target)?;
@@ -125,9 +135,7 @@ impl Program {
                 } else {
                     Path::new(".").join(target)
                 };
-                let script = Some(path);
-                let program = here.into();
-                Program { program, args: args.to_vec(), kind, script, title: title(target) }
+                Program::executed(here.into(), args, kind, Some(path), title(target))
                     .without_interpreter(wanted)
             }
             (false, Some(interpreter)) => with(OsStr::new(&interpreter)),
@@ -146,7 +154,7 @@ impl Program {
             let kind = kind_of_program(becomes.as_deref().unwrap_or(&found));
             let script = args.iter().map(PathBuf::from).find(|arg| arg.is_file());
             let title = script.as_deref().map_or_else(|| title(target), |script| title(script.as_os_str()));
-            return Ok(Program { program: found.into(), args: args.to_vec(), kind, script, title });
+            return Ok(Program::executed(found.into(), args, kind, script, title));
         }
         let failure = Failure::usage(format!("cannot run `{shown}`: no such file or program"));
         let with_extension = path.with_extension("js");
@@ -157,6 +165,18 @@ impl Program {
             false if bare => failure.hint("neither in this directory nor in PATH"),
             false => failure.hint("check the path; it is relative to the working directory"),
         })
+    }
+
+    /// A program without an interpreter of its own.
+    fn executed(
+        exec: OsString,
+        args: &[OsString],
+        kind: Kind,
+        script: Option<PathBuf>,
+        title: String,
+    ) -> Program {
+        let (exec_path, exec_args) = (None, Vec::new());
+        Program { exec, exec_path, exec_args, args: args.to_vec(), kind, script, title }
     }
 
     /// It is executed as it is: options for an interpreter would be lost without a word.
@@ -309,8 +329,8 @@ mod tests {
             cwd: Some(Path::new("/etc")),
         })
         .unwrap();
-        assert!(Path::new(&program.program).is_absolute(), "{:?}", program.program);
-        assert!(Path::new(&program.program).is_file());
+        let interpreter = PathBuf::from(program.exec_path.unwrap());
+        assert!(interpreter.is_absolute() && interpreter.is_file(), "{interpreter:?}");
         assert_eq!((program.kind, program.title.as_str()), (Kind::Shell, "passwd"));
     }
 }

@@ -1,46 +1,46 @@
-//! One worker's channel: what was received and not yet read, what waits to be sent, and which hand-offs await an
-//! answer. A descriptor belongs to the message that carries it. Every queue has a bound.
+//! One worker's channel: what was received and not yet read, and which descriptors and hand-offs await an answer;
+//! what waits to be sent is in `outbox`. A descriptor belongs to the message that carries it. Every queue has a bound.
+
+mod outbox;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use oneport_core::ConnId;
 use oneport_sys::fdpass;
 use oneport_wire::Violation;
 use oneport_wire::node::inbox::Inbox;
-use oneport_wire::node::message::{FromPrimary, FromWorker};
+use oneport_wire::node::message::{FromPrimary, FromWorker, HandleEnvelope};
 use oneport_wire::node::{MAX_LINE, env};
-use rustix::io::Errno;
 use tracing::warn;
+
+use outbox::Outbox;
+pub(crate) use outbox::{Carried, Obstacle};
 
 /// Above this a channel is not read any more: the worker asks faster than it listens.
 const OUTBOX_HIGH: usize = 1024 * 1024;
-/// Above this a user's message is dropped.
-const OUTBOX_FULL: usize = 16 * 1024 * 1024;
+/// How often a user's handle is sent that does not arrive (as in Node).
+const TRIES: u8 = 3;
 
-/// What goes along with a message.
+/// A user's handle on its way, kept until the worker has confirmed it.
 #[derive(Debug)]
-pub(crate) enum Carried {
-    Nothing,
-    /// A connection, kept by the primary until it is settled.
-    Connection(ConnId),
-    /// A descriptor of this message's own.
-    Descriptor(OwnedFd),
-}
-
-#[derive(Debug)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    written: usize,
-    carried: Carried,
+struct UserHandle {
+    line: Vec<u8>,
+    fd: Arc<OwnedFd>,
+    owned: usize,
+    tries: u8,
 }
 
 /// A descriptor on its way; the worker answers these in order.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Sent {
     Connection(ConnId),
     Socket,
+    Handle(UserHandle),
 }
 
 /// What came of a read.
@@ -60,6 +60,10 @@ pub(crate) enum Read {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Receipt {
     Nothing,
+    /// A user's handle has arrived.
+    HandleArrived,
+    /// A user's handle did not arrive however often it was sent.
+    HandleLost,
     /// This connection's descriptor never arrived.
     ConnectionLost(ConnId),
     /// A listening socket never arrived: the worker's `listen` would wait for ever.
@@ -74,15 +78,12 @@ pub(crate) struct Unasked;
 pub(crate) struct Channel {
     sock: OwnedFd,
     inbox: Inbox<OwnedFd>,
-    outbox: VecDeque<Outgoing>,
-    waiting_bytes: usize,
+    outbox: Outbox,
     scratch: Vec<u8>,
     next_seq: i64,
     awaiting: VecDeque<(i64, ConnId)>,
     sent: VecDeque<Sent>,
-    link: Link,
     lost: Lost,
-    stalled: bool,
     pub(crate) throttled: bool,
     pub(crate) trust: Trust,
 }
@@ -102,15 +103,12 @@ impl Channel {
         Channel {
             sock,
             inbox: Inbox::new(MAX_LINE),
-            outbox: VecDeque::new(),
-            waiting_bytes: 0,
+            outbox: Outbox::default(),
             scratch: Vec::with_capacity(256),
             next_seq: 0,
             awaiting: VecDeque::new(),
             sent: VecDeque::new(),
-            link: Link::Whole,
             lost: Lost::Never,
-            stalled: false,
             throttled: false,
             trust: Trust::Heard,
         }
@@ -194,99 +192,62 @@ impl Channel {
         carried: Carried,
         connections: impl Fn(ConnId) -> Option<BorrowedFd<'c>>,
     ) {
-        if self.link != Link::Whole {
+        if !self.outbox.is_whole() {
             return;
         }
         self.scratch.clear();
         message.encode(&mut self.scratch);
-        match carried {
-            Carried::Connection(conn) => self.sent.push_back(Sent::Connection(conn)),
+        match &carried {
+            Carried::Connection(conn) => self.sent.push_back(Sent::Connection(*conn)),
             Carried::Descriptor(_) => self.sent.push_back(Sent::Socket),
             Carried::Nothing => {}
         }
-        let mut written = 0;
-        if self.outbox.is_empty() {
-            let fd = match &carried {
-                Carried::Nothing => None,
-                Carried::Connection(conn) => connections(*conn),
-                Carried::Descriptor(fd) => Some(fd.as_fd()),
-            };
-            match fdpass::send(self.sock.as_fd(), &self.scratch, fd) {
-                Ok(n) => written = n,
-                Err(error) => match Obstacle::of(&error) {
-                    Obstacle::Full => {}
-                    Obstacle::Shortage => self.stalled = true,
-                    Obstacle::Broken => return self.break_off(),
-                },
-            }
-            if written == self.scratch.len() {
-                return;
-            }
-        }
-        let carried = if written > 0 { Carried::Nothing } else { carried };
-        self.waiting_bytes += self.scratch.len() - written;
-        self.outbox.push_back(Outgoing { bytes: self.scratch.clone(), written, carried });
+        self.outbox.push(self.sock.as_fd(), &self.scratch, carried, 0, connections);
     }
 
-    /// Sends a user's message; refuses when too much waits.
-    pub(crate) fn send_user(&mut self, message: &FromPrimary<'_>) -> bool {
-        let room = self.waiting_bytes < OUTBOX_FULL;
-        if room {
-            self.send(message, Carried::Nothing, |_| None);
-        }
-        room
+    /// Sends an owner's message.
+    pub(crate) fn send_user(&mut self, message: &FromPrimary<'_>, owned: usize) {
+        self.scratch.clear();
+        message.encode(&mut self.scratch);
+        self.outbox.push(self.sock.as_fd(), &self.scratch, Carried::Nothing, owned, |_| None);
+    }
+
+    /// Sends an owner's message with a handle, which is kept until the worker has confirmed it.
+    pub(crate) fn send_handle(&mut self, envelope: HandleEnvelope<'_>, fd: OwnedFd, owned: usize) {
+        let mut line = Vec::new();
+        FromPrimary::Handle(envelope).encode(&mut line);
+        self.send_again(UserHandle { line, fd: Arc::new(fd), owned, tries: 0 });
+    }
+
+    fn send_again(&mut self, mut handle: UserHandle) {
+        handle.tries += 1;
+        let carried = Carried::Descriptor(handle.fd.clone());
+        self.outbox.push(self.sock.as_fd(), &handle.line, carried, 0, |_| None);
+        self.sent.push_back(Sent::Handle(handle));
     }
 
     /// Goes on sending what waits.
     pub(crate) fn flush<'c>(&mut self, connections: impl Fn(ConnId) -> Option<BorrowedFd<'c>>) {
-        self.stalled = false;
-        while let Some(first) = self.outbox.front_mut() {
-            let fd = match &first.carried {
-                Carried::Nothing => None,
-                Carried::Connection(conn) => connections(*conn),
-                Carried::Descriptor(fd) => Some(fd.as_fd()),
-            };
-            match fdpass::send(self.sock.as_fd(), &first.bytes[first.written..], fd) {
-                Ok(n) => {
-                    first.written += n;
-                    self.waiting_bytes -= n;
-                    first.carried = Carried::Nothing;
-                    if first.written == first.bytes.len() {
-                        self.outbox.pop_front();
-                    }
-                }
-                Err(error) => {
-                    return match Obstacle::of(&error) {
-                        Obstacle::Full => {}
-                        Obstacle::Shortage => self.stalled = true,
-                        Obstacle::Broken => self.break_off(),
-                    };
-                }
-            }
-        }
+        self.outbox.flush(self.sock.as_fd(), connections);
     }
 
     pub(crate) fn wants_write(&self) -> bool {
-        !self.outbox.is_empty() && !self.stalled
+        self.outbox.wants_write()
     }
 
     /// Whether sending has to be tried again after a pause: the socket has room, the kernel has not.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.stalled
+        self.outbox.is_stalled()
     }
 
     /// Whether it was just found out that nothing can be sent any more. True once.
     pub(crate) fn take_broken(&mut self) -> bool {
-        let told = self.link.told();
-        std::mem::replace(&mut self.link, told) == Link::Broken
+        self.outbox.take_broken()
     }
 
-    fn break_off(&mut self) {
-        self.outbox.clear();
-        self.waiting_bytes = 0;
-        if self.link == Link::Whole {
-            self.link = Link::Broken;
-        }
+    /// Bytes of the owner's messages that are written, or confirmed where they carried a handle, since the last call.
+    pub(crate) fn take_written(&mut self) -> usize {
+        std::mem::take(&mut self.outbox.owned_written)
     }
 
     /// Descriptors sent that the worker has not said anything about.
@@ -296,7 +257,7 @@ impl Channel {
 
     /// Whether the worker's messages should be read: not while it leaves our answers lying.
     pub(crate) fn wants_read(&self) -> bool {
-        self.trust == Trust::Heard && !self.throttled && self.waiting_bytes < OUTBOX_HIGH
+        self.trust == Trust::Heard && !self.throttled && self.outbox.waiting() < OUTBOX_HIGH
     }
 
     /// Notes a hand-off that the worker will answer under this number.
@@ -336,42 +297,34 @@ impl Channel {
     }
 
     /// A descriptor arrived.
-    pub(crate) fn acked(&mut self) -> Result<(), Unasked> {
-        self.sent.pop_front().map(|_| ()).ok_or(Unasked)
+    pub(crate) fn acked(&mut self) -> Result<Receipt, Unasked> {
+        match self.sent.pop_front().ok_or(Unasked)? {
+            Sent::Connection(_) | Sent::Socket => Ok(Receipt::Nothing),
+            Sent::Handle(handle) => {
+                self.outbox.owned_written += handle.owned;
+                Ok(Receipt::HandleArrived)
+            }
+        }
     }
 
     /// A descriptor did not arrive.
     pub(crate) fn nacked(&mut self) -> Result<Receipt, Unasked> {
         match self.sent.pop_front().ok_or(Unasked)? {
             Sent::Socket => Ok(Receipt::SocketLost),
+            Sent::Handle(handle) if handle.tries < TRIES => {
+                self.send_again(handle);
+                Ok(Receipt::Nothing)
+            }
+            Sent::Handle(handle) => {
+                self.outbox.owned_written += handle.owned;
+                Ok(Receipt::HandleLost)
+            }
             Sent::Connection(conn) => {
                 let before = self.awaiting.len();
                 self.awaiting.retain(|(_, awaited)| *awaited != conn);
                 let lost = self.awaiting.len() < before;
                 Ok(if lost { Receipt::ConnectionLost(conn) } else { Receipt::Nothing })
             }
-        }
-    }
-}
-
-/// Why a message could not be sent.
-enum Obstacle {
-    /// The socket is full: epoll says when it is not.
-    Full,
-    /// Too many descriptors in flight between processes of this user (`ETOOMANYREFS`, unix(7)), or no memory. The
-    /// socket itself has room, so epoll says nothing; it has to be tried again.
-    Shortage,
-    /// The worker reads no more.
-    Broken,
-}
-
-impl Obstacle {
-    fn of(error: &io::Error) -> Obstacle {
-        let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
-        match error.kind() == io::ErrorKind::WouldBlock {
-            true => Obstacle::Full,
-            false if is(Errno::TOOMANYREFS) || is(Errno::NOBUFS) || is(Errno::NOMEM) => Obstacle::Shortage,
-            false => Obstacle::Broken,
         }
     }
 }
@@ -384,25 +337,3 @@ enum Lost {
     /// With what was read last.
     JustNow,
 }
-
-/// Whether messages can be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
-    Whole,
-    /// No, and nobody was told.
-    Broken,
-    /// No.
-    Over,
-}
-
-impl Link {
-    fn told(self) -> Link {
-        match self {
-            Link::Whole => Link::Whole,
-            Link::Broken | Link::Over => Link::Over,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

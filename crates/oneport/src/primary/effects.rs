@@ -1,9 +1,11 @@
 //! Carrying out what the core asks for: one arm per effect, each a call to the room that can do it.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use oneport_core::{
-    ConnId, Effect, EndCause, Errno, Event as Core, Notice, PortId, QuerySeq, ReplyOutcome, WorkerId,
+    ConnId, Effect, EndCause, Errno, Event as Core, Exit, Notice, Phase, PortId, QuerySeq, ReplyOutcome,
+    WorkerId,
 };
 use oneport_sys::poll::Interest;
 use oneport_wire::node::errno::Errno as WireErrno;
@@ -14,8 +16,10 @@ use super::Primary;
 use super::channel::Carried;
 use super::heard::trace_message;
 use super::port::{key, open, wished};
+use super::spawn::{Way, Wish};
 use super::token::Token;
-use crate::event::{Address, AddressKind, Event, WorkerRef};
+use crate::event::{Address, AddressKind, Event};
+use crate::fork::State;
 
 impl Primary {
     pub(super) fn carry_out(&mut self, effect: Effect) {
@@ -60,6 +64,12 @@ impl Primary {
 
     fn hand_off(&mut self, worker: WorkerId, port: PortId, conn: ConnId) {
         let (Some(w), Some(socket)) = (self.workers.get_mut(&worker), self.ports.get(&port)) else { return };
+        match w.way_to(port) {
+            Way::Stream(stream) => return self.put_on_stream(stream, conn),
+            // Its process is ending, or it says next that it has closed the port.
+            Way::Ended => return self.pending.push_back(Core::NotReceived { worker, conn }),
+            Way::Channel => {}
+        }
         let Some(channel) = w.channel.as_mut() else { return };
         let seq = channel.next_seq();
         let message = FromPrimary::NewConn { key: socket.key.as_str().into(), seq };
@@ -85,15 +95,23 @@ impl Primary {
 
     fn reply(&mut self, worker: WorkerId, seq: QuerySeq, outcome: ReplyOutcome, data: Option<Box<str>>) {
         let wish = self.workers.get_mut(&worker).and_then(|w| w.take_wish(seq));
+        let takes_stream = wish.as_ref().is_some_and(|wish| wish.takes_stream);
         let mut carried = Carried::Nothing;
         let (key, outcome) = match outcome {
-            ReplyOutcome::RoundRobin(port) => match self.ports.get(&port) {
-                Some(socket) => (socket.key.clone(), Outcome::RoundRobin { sockname: socket.sockname() }),
-                None => return,
-            },
+            ReplyOutcome::RoundRobin(port) => {
+                let Some(socket) = self.ports.get(&port) else { return };
+                let (key, sockname) = (socket.key.clone(), socket.sockname());
+                match if takes_stream { self.open_stream(worker, port) } else { None } {
+                    Some(end) => {
+                        carried = Carried::Descriptor(Arc::new(end));
+                        (key, Outcome::HandOff { sockname, version: oneport_wire::handoff::VERSION })
+                    }
+                    None => (key, Outcome::RoundRobin { sockname }),
+                }
+            }
             ReplyOutcome::Shared(port) => match self.ports.get(&port).map(|s| (s, s.share())) {
                 Some((socket, Ok(copy))) => {
-                    carried = Carried::Descriptor(copy);
+                    carried = Carried::Descriptor(Arc::new(copy));
                     (socket.key.clone(), Outcome::Shared { kind: socket.native_kind() })
                 }
                 Some((socket, Err(cause))) => {
@@ -105,10 +123,13 @@ impl Primary {
                 None => return,
             },
             ReplyOutcome::Failed(Errno(errno)) => {
-                let address = wish.unwrap_or_else(unknown_address);
+                let address = wish.map_or_else(unknown_address, |Wish { address, .. }| address);
                 let key = address.text.clone();
                 let error = std::io::Error::from_raw_os_error(errno);
-                self.tell_counted(worker, Event::ListenFailed { worker: self.name(worker), address, error });
+                self.tell_counted(
+                    worker,
+                    Event::ListenFailed { worker: self.handle(worker), address, error },
+                );
                 (key, Outcome::Failed { errno: WireErrno::from_os(errno) })
             }
         };
@@ -162,6 +183,7 @@ impl Primary {
 
     fn close(&mut self, port: PortId) {
         let Some(socket) = self.ports.remove(&port) else { return };
+        self.drop_streams(|stream| stream.port == port);
         if let Some(listener) = socket.listener() {
             // Not registered, or closed in a moment: gone from the set either way.
             let _ = self.poller.remove(listener);
@@ -171,6 +193,7 @@ impl Primary {
 
     fn forget(&mut self, worker: WorkerId) {
         let Some(w) = self.workers.remove(&worker) else { return };
+        self.drop_streams(|stream| stream.is_of(worker));
         w.ending.hurry.store(true, std::sync::atomic::Ordering::Relaxed);
         if let Some(channel) = &w.channel {
             // Removed when its end was read, or closed now.
@@ -181,60 +204,106 @@ impl Primary {
     /// Turns the core's notice into the owner's event, with pids and addresses.
     fn pass_on(&mut self, notice: Notice) {
         let event = match notice {
-            Notice::Moved { worker, from, to } => {
-                let worker = self.name(worker);
-                info!(
-                    worker = worker.id.0,
-                    slot = worker.slot.map(|s| s.0),
-                    pid = worker.pid,
-                    event = to.name(),
-                    "from {}",
-                    from.name()
-                );
-                Event::Moved { worker, from, to }
+            Notice::Moved { worker, from, to } => return self.moved(worker, from, to),
+            Notice::Ready { worker } => Event::Ready { worker: self.handle(worker) },
+            Notice::NotReadyYet { worker, after } => {
+                Event::NotReadyYet { worker: self.handle(worker), after }
             }
-            Notice::Ready { worker } => Event::Ready { worker: self.name(worker) },
-            Notice::NotReadyYet { worker, after } => Event::NotReadyYet { worker: self.name(worker), after },
-            Notice::Proven { worker } => Event::Proven { worker: self.name(worker) },
+            Notice::Proven { worker } => Event::Proven { worker: self.handle(worker) },
             Notice::Condemned { worker, cause } => {
                 let reason = self.workers.get_mut(&worker).and_then(|w| w.reason.take());
                 let reason = reason.unwrap_or_else(|| condemned_for(cause).to_owned());
-                Event::Condemned { worker: self.name(worker), reason }
+                Event::Condemned { worker: self.handle(worker), reason }
             }
-            Notice::Died { worker, slot: _, exit, cause } => {
-                Event::Died { worker: self.name(worker), exit, cause }
-            }
+            Notice::Died { worker, slot: _, exit, cause } => return self.died(worker, exit, cause),
             Notice::Restarting { slot, delay } => Event::Restarting { slot, delay },
             Notice::Errored { slot, restarts } => Event::Errored { slot, restarts },
             Notice::AllErrored => Event::AllErrored,
             Notice::ReloadStarted { workers } => Event::ReloadStarted { workers },
             Notice::ReloadQueued => Event::ReloadQueued,
-            Notice::Replaced { slot, new } => Event::Replaced { slot, worker: self.name(new) },
+            Notice::Replaced { slot, new } => Event::Replaced { slot, worker: self.handle(new) },
             Notice::ReloadDone { replaced, took } => Event::ReloadDone { replaced, took },
             Notice::ReloadAborted { slot, worker, failure, replaced } => {
-                Event::ReloadAborted { slot, worker: self.name(worker), failure, replaced }
+                Event::ReloadAborted { slot, worker: self.handle(worker), failure, replaced }
             }
             Notice::AcceptExhausted { port } => {
                 let address = self.ports.get(&port).map(|socket| socket.address.clone());
                 Event::AcceptExhausted { address: address.unwrap_or_else(unknown_address) }
             }
-            Notice::Disconnected => return,
+            Notice::Disconnected => {
+                self.all_gone();
+                Event::Disconnected
+            }
             Notice::Stopped => {
                 self.over = true;
+                self.all_gone();
                 Event::Stopped
             }
         };
         self.tell(event);
     }
 
-    pub(super) fn name(&self, worker: WorkerId) -> WorkerRef {
-        let known = self.workers.get(&worker).map(super::spawn::WorkerProcess::name);
-        known.unwrap_or(WorkerRef { id: worker, slot: None, pid: 0 })
+    fn moved(&mut self, worker: WorkerId, from: Phase, to: Phase) {
+        let handle = self.handle(worker);
+        info!(
+            worker = worker.0,
+            slot = handle.slot().map(|s| s.0),
+            pid = handle.pid(),
+            event = to.name(),
+            "from {}",
+            from.name()
+        );
+        handle.leaves(self.core.asked_to_leave(worker));
+        match to {
+            Phase::Online => {
+                handle.reached(State::Online);
+                self.tell(Event::Online { worker: handle.clone() });
+            }
+            Phase::Starting
+            | Phase::Listening
+            | Phase::Draining
+            | Phase::Leaving
+            | Phase::Stopping
+            | Phase::Ending
+            | Phase::Gone => {}
+        }
+        self.tell(Event::Moved { worker: handle, from, to });
+    }
+
+    /// Its channel is closed, as the owner sees it: told once.
+    pub(super) fn disconnected(&mut self, worker: WorkerId) {
+        let handle = self.handle(worker);
+        if handle.disconnected() {
+            self.tell(Event::Disconnect { worker: handle });
+        }
+    }
+
+    fn died(&mut self, worker: WorkerId, exit: Exit, cause: EndCause) {
+        self.disconnected(worker);
+        let handle = self.handle(worker);
+        handle.leaves(self.core.asked_to_leave(worker).or(Some(leaves_when_asked(cause))));
+        handle.reached(State::Dead);
+        handle.died();
+        self.shared.workers().remove(&worker);
+        self.tell(Event::Exit { worker: handle, exit, cause });
+    }
+}
+
+/// Whether a worker that ended for this had been asked to, or had said so.
+fn leaves_when_asked(cause: EndCause) -> bool {
+    match cause {
+        EndCause::Asked | EndCause::Voluntary => true,
+        EndCause::ByItself
+        | EndCause::Violation
+        | EndCause::Hung
+        | EndCause::NotReady
+        | EndCause::Shortage
+        | EndCause::Killed => false,
     }
 }
 
 fn unknown_address() -> Address {
-    Address { kind: AddressKind::Tcp, text: "an unknown address".to_owned() }
+    Address { kind: AddressKind::Tcp, text: "an unknown address".to_owned(), socket: None }
 }
 
 fn condemned_for(cause: EndCause) -> &'static str {

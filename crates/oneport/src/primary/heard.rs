@@ -2,21 +2,26 @@
 //! and it alone.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
 use oneport_core::{
     ConnId, Effects, EndCause, Event as Core, PortId, QuerySeq, QueryTerms, ReplyOutcome, WorkerId,
 };
 use oneport_sys::poll::{Interest, Ready};
-use oneport_wire::node::message::{AddressType, FromPrimary, FromWorker, Json, Query};
+use oneport_wire::handoff;
+use oneport_wire::node::message::{AddressType, FromPrimary, FromWorker, HandleEnvelope, Query};
 use tracing::{debug, trace, warn};
 
 use super::channel::{Carried, Channel, Read, Receipt, Trust};
 use super::port::{PortSocket, understand, wished};
+use super::spawn::Wish;
 use super::token::Token;
 use super::{Command, Primary};
 use crate::cluster::STRANGERS_WORDS;
 use crate::event::{Address, Event};
+use crate::handle::Handle;
+use crate::message::Message;
 
 /// Reads of one channel per turn of the loop.
 const READS: usize = 4;
@@ -48,8 +53,11 @@ enum Heard {
     Leaves(QuerySeq),
     Answer(ConnId, bool),
     NotReceived(ConnId),
-    /// A user's descriptor: acknowledged so that the worker's channel goes on, and closed.
-    Handle,
+    /// A handle of the owner's arrived, or never will.
+    HandleSettled(Option<std::io::Error>),
+    /// A user's message with a handle: acknowledged so that the worker's channel goes on. Without the handle, if that
+    /// was not what its envelope said.
+    Handle(Message),
     /// A user's descriptor that did not arrive.
     HandleMissing,
     User(String),
@@ -102,6 +110,7 @@ impl Primary {
         // A socket whose other end is closed stays readable for ever.
         let _ = self.poller.remove(channel.fd());
         self.happen(Core::ChannelClosed { worker }, effects);
+        self.disconnected(worker);
     }
 
     /// Takes in the whole messages that were read. False: the worker is condemned.
@@ -124,7 +133,9 @@ impl Primary {
                 Heard::Query(seq, None) => self.refuse(worker, seq),
                 Heard::Listening(address) => {
                     if let Some(address) = address {
-                        self.tell_counted(worker, Event::Listening { worker: self.name(worker), address });
+                        let handle = self.handle(worker);
+                        handle.listens(&address);
+                        self.tell_counted(worker, Event::Listening { worker: handle, address });
                     }
                     self.happen(Core::Listening { worker }, effects);
                 }
@@ -135,7 +146,11 @@ impl Primary {
                     }
                 }
                 Heard::Leaves(seq) => self.happen(Core::LeavesByItself { worker, seq }, effects),
-                Heard::Handle => self.answer_handle(worker, FromPrimary::HandleAck),
+                Heard::Handle(message) => {
+                    self.answer_handle(worker, FromPrimary::HandleAck);
+                    self.tell_counted(worker, Event::Message { worker: self.handle(worker), message });
+                }
+                Heard::HandleSettled(lost) => self.handle_settled(worker, lost),
                 Heard::HandleMissing => self.answer_handle(worker, FromPrimary::HandleNack),
                 Heard::User(json) => self.hear_user(worker, json, effects),
                 Heard::Violation(reason) => {
@@ -149,7 +164,7 @@ impl Primary {
     fn hear(&mut self, worker: WorkerId) -> Option<Heard> {
         let w = self.workers.get_mut(&worker)?;
         let channel = w.channel.as_mut()?;
-        let (message, handle) = match channel.next() {
+        let (message, mut handle) = match channel.next() {
             Ok(Some(heard)) => heard,
             Ok(None) => return None,
             Err(violation) => return Some(Heard::Violation(violation.to_string())),
@@ -157,11 +172,17 @@ impl Primary {
         trace_message("from", worker, |out| message.encode(out));
         let heard = match message {
             FromWorker::HandleAck => match channel.acked() {
-                Ok(()) => Heard::Nothing,
+                Ok(Receipt::HandleArrived) => Heard::HandleSettled(None),
+                Ok(
+                    Receipt::Nothing | Receipt::HandleLost | Receipt::ConnectionLost(_) | Receipt::SocketLost,
+                ) => Heard::Nothing,
                 Err(_) => Heard::Violation("cannot match acknowledgement: no descriptor is under way".into()),
             },
             FromWorker::HandleNack => match channel.nacked() {
-                Ok(Receipt::Nothing) => Heard::Nothing,
+                Ok(Receipt::Nothing | Receipt::HandleArrived) => Heard::Nothing,
+                Ok(Receipt::HandleLost) => Heard::HandleSettled(Some(std::io::Error::other(
+                    "cannot send handle: it did not arrive, however often it was sent",
+                ))),
                 Ok(Receipt::ConnectionLost(conn)) => Heard::NotReceived(conn),
                 Ok(Receipt::SocketLost) => Heard::Violation(
                     "cannot share socket: the worker could not receive its descriptor".into(),
@@ -187,16 +208,18 @@ impl Primary {
                 let seq = QuerySeq(seq);
                 let terms = understand(&query).map(Box::new);
                 if let Some(terms) = &terms {
-                    let address = wished(&terms.endpoint);
-                    w.note_wish(seq, address);
+                    let takes_stream = query.handoff.is_some_and(|version| version >= handoff::VERSION);
+                    w.note_wish(seq, Wish { address: wished(&terms.endpoint), takes_stream });
                 }
                 Heard::Query(seq, terms)
             }
             FromWorker::Listening { query, .. } => Heard::Listening(address_of(&self.ports, &query)),
             FromWorker::Close { key, .. } => Heard::Close(key.into_owned()),
             FromWorker::ExitedAfterDisconnect { seq } => Heard::Leaves(QuerySeq(seq)),
-            FromWorker::Handle(_) if handle.is_some() => Heard::Handle,
-            FromWorker::Handle(_) => Heard::HandleMissing,
+            FromWorker::Handle(envelope) => match handle.take() {
+                Some(fd) => Heard::Handle(receive_handle(worker, &envelope, fd)),
+                None => Heard::HandleMissing,
+            },
             FromWorker::Sockets(note) => {
                 debug!(worker = worker.0, ?note, "note about passed sockets");
                 Heard::Nothing
@@ -218,19 +241,25 @@ impl Primary {
         if json == READY {
             self.happen(Core::Ready { worker }, effects);
         }
-        self.tell_counted(worker, Event::Message { worker: self.name(worker), json });
+        let message = Message::received(json, None);
+        self.tell_counted(worker, Event::Message { worker: self.handle(worker), message });
     }
 
     /// Tells the owner something that a worker can say as often as it likes. Where the owner does not keep up the
     /// worker is not read any more, until it does.
     pub(super) fn tell_counted(&mut self, worker: WorkerId, event: Event) {
-        if self.backlog.waiting.fetch_add(1, Ordering::AcqRel) + 1 >= STRANGERS_WORDS {
+        if self.backlog.abandoned.load(Ordering::Acquire) {
+            return;
+        }
+        let weight = event.weight();
+        if self.backlog.waiting.fetch_add(weight, Ordering::AcqRel) + weight >= STRANGERS_WORDS {
             self.backlog.throttled.store(true, Ordering::Release);
             if let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) {
                 channel.throttled = true;
             }
             // The owner may have taken everything between the count and the flag; nobody else would say so then.
-            if self.backlog.waiting.load(Ordering::Acquire) <= STRANGERS_WORDS / 2 {
+            let waiting = self.backlog.waiting.load(Ordering::Acquire);
+            if waiting <= STRANGERS_WORDS / 2 || self.backlog.abandoned.load(Ordering::Acquire) {
                 self.own_commands.send(Command::Unthrottle);
             }
         }
@@ -251,20 +280,20 @@ impl Primary {
         }
     }
 
-    pub(super) fn send_user(&mut self, worker: WorkerId, json: &str) {
-        let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
-        let sent = Json::parse(json).is_ok_and(|json| channel.send_user(&FromPrimary::User(json)));
-        if !sent {
-            warn!(worker = worker.0, "message dropped: not JSON, or the worker does not read its channel");
-        }
-        self.update_interest(worker);
-    }
-
     /// No endpoint can be meant by the query.
     fn refuse(&mut self, worker: WorkerId, seq: QuerySeq) {
         let errno = oneport_core::Errno(rustix::io::Errno::INVAL.raw_os_error());
         let outcome = ReplyOutcome::Failed(errno);
         self.carry_out(oneport_core::Effect::Reply { worker, seq, outcome, data: None });
+    }
+
+    /// A handle that this process sent is confirmed or lost.
+    fn handle_settled(&mut self, worker: WorkerId, lost: Option<std::io::Error>) {
+        let handle = self.handle(worker);
+        handle.handles_settled(1);
+        if let Some(error) = lost {
+            self.tell(Event::Error { worker: handle, error });
+        }
     }
 
     fn answer_handle(&mut self, worker: WorkerId, answer: FromPrimary<'static>) {
@@ -274,7 +303,7 @@ impl Primary {
         self.update_interest(worker);
     }
 
-    fn condemn(&mut self, worker: WorkerId, reason: String, effects: &mut Effects) {
+    pub(super) fn condemn(&mut self, worker: WorkerId, reason: String, effects: &mut Effects) {
         if let Some(w) = self.workers.get_mut(&worker) {
             w.reason = Some(reason);
             if let Some(channel) = &mut w.channel {
@@ -289,6 +318,9 @@ impl Primary {
     /// Waits for room only while something waits, and for messages only while they may be read.
     pub(super) fn update_interest(&mut self, worker: WorkerId) {
         let Some(w) = self.workers.get_mut(&worker) else { return };
+        if let Some(channel) = w.channel.as_mut() {
+            w.owner.written(channel.take_written());
+        }
         if w.channel.as_mut().is_some_and(Channel::take_broken) {
             // It may be dying; if it lives on it cannot be talked to and has to leave.
             self.pending.push_back(Core::ChannelClosed { worker });
@@ -322,6 +354,13 @@ pub(super) fn trace_message(direction: &str, worker: WorkerId, encode: impl FnOn
         let line = String::from_utf8_lossy(&line);
         trace!(target: "oneport::wire", "{direction} worker {worker}: {}", line.trim_end());
     }
+}
+
+/// The kernel decides what a descriptor is. What is not what it was announced as is closed, and its message comes alone.
+fn receive_handle(worker: WorkerId, envelope: &HandleEnvelope<'_>, fd: OwnedFd) -> Message {
+    let handle = Handle::received(&envelope.kind, fd);
+    let handle = handle.inspect_err(|cause| warn!(worker = worker.0, %cause, "a handle is dropped")).ok();
+    Message::received(envelope.message.get().to_owned(), handle)
 }
 
 /// Which port a worker means that says it listens. The port's own address is told, never the worker's words.

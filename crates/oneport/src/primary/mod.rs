@@ -5,32 +5,42 @@
 mod accept;
 mod channel;
 mod effects;
+mod handoff;
 mod heard;
 mod leave;
+mod orders;
 mod port;
 mod reap;
 mod spawn;
 mod token;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use oneport_core::{ConnId, Effects, PortId, Time, WorkerId};
 use oneport_sys::clock::boot_time;
 use oneport_sys::poll::{Interest, Poller, Readiness, Ready};
+use oneport_sys::process::Signal;
 use oneport_sys::waker::Waker;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::cluster::{Backlog, Commands, Roster};
+use crate::cluster::{Backlog, Commands, Roster, Shared};
 use crate::event::Event;
+use crate::fork::Worker;
+use crate::handle::Handle;
 use crate::settings::Settings;
 
 use accept::Lingering;
+use handoff::{Stream, StreamId};
+use orders::Forking;
 use port::PortSocket;
 use spawn::WorkerProcess;
 use token::Token;
@@ -43,8 +53,16 @@ const STALL: Duration = Duration::from_millis(20);
 pub(crate) enum Command {
     /// Something for the core.
     Core(oneport_core::Event),
-    /// A user's message to a worker.
-    Send { worker: WorkerId, json: String },
+    /// Later workers are started with these.
+    Setup(Box<Settings>),
+    /// One worker outside the slots, with these variables.
+    Fork { env: Vec<(OsString, OsString)>, reply: SyncSender<Option<Worker>> },
+    /// The owner wants every worker gone, and to be told of the last.
+    DisconnectAll { done: oneshot::Sender<()> },
+    /// The owner's message to a worker.
+    Send { worker: WorkerId, json: String, handle: Option<Handle> },
+    /// The owner's signal to a worker.
+    Signal { worker: WorkerId, signal: Signal },
     /// The owner took messages: read on.
     Unthrottle,
     /// A worker has begun with what it was handed: tell it to leave.
@@ -65,6 +83,7 @@ pub(crate) struct Primary {
     events: UnboundedSender<Event>,
     backlog: Arc<Backlog>,
     roster: Roster,
+    shared: Shared,
     workers: HashMap<WorkerId, WorkerProcess>,
     ports: HashMap<PortId, PortSocket>,
     /// Accepted and not settled.
@@ -72,8 +91,20 @@ pub(crate) struct Primary {
     next_conn: u64,
     /// How many this process may have open.
     descriptors: usize,
-    /// Channels whose sending has to be tried again after a pause.
+    streams: HashMap<StreamId, Stream>,
+    next_stream: u32,
+    /// Streams with connections that were chosen in this turn.
+    chosen: Vec<StreamId>,
+    /// Hand-offs that one worker may hold.
+    credits: usize,
+    /// Workers started with an inspector so far.
+    inspected: u32,
+    forking: Option<Forking>,
+    /// Who waits for the last worker to go.
+    disconnecting: Vec<oneshot::Sender<()>>,
+    /// Channels and streams whose sending has to be tried again after a pause.
     stalled: HashSet<WorkerId>,
+    stalled_streams: HashSet<StreamId>,
     /// Connections that could not be closed yet without waiting.
     lingering: Lingering,
     /// Events that carrying out an effect gave rise to.
@@ -87,14 +118,14 @@ impl Primary {
         commands: mpsc::Receiver<Command>,
         own_commands: Commands,
         events: UnboundedSender<Event>,
-        backlog: Arc<Backlog>,
-        roster: Roster,
+        (backlog, roster, shared): (Arc<Backlog>, Roster, Shared),
     ) -> io::Result<Primary> {
         let poller = Poller::new()?;
         let waker = own_commands.waker();
         poller.add(waker.as_fd(), Token::Waker.pack(), Interest::READ)?;
         Ok(Primary {
             core: oneport_core::Cluster::new(settings.conduct.clone()),
+            credits: settings.conduct.credits.max(1) as usize,
             settings,
             poller,
             commands,
@@ -103,12 +134,20 @@ impl Primary {
             events,
             backlog,
             roster,
+            shared,
             workers: HashMap::new(),
             ports: HashMap::new(),
             conns: HashMap::new(),
             next_conn: 0,
             descriptors: descriptor_limit(),
+            streams: HashMap::new(),
+            next_stream: 0,
+            chosen: Vec::new(),
+            inspected: 0,
+            forking: None,
+            disconnecting: Vec::new(),
             stalled: HashSet::new(),
+            stalled_streams: HashSet::new(),
             lingering: Lingering::default(),
             pending: VecDeque::new(),
             over: false,
@@ -120,7 +159,7 @@ impl Primary {
         let mut effects = Effects::new();
         while !self.over {
             let mut timeout = self.core.next_deadline().map(|due| due.since(now()));
-            if !self.stalled.is_empty() {
+            if !self.stalled.is_empty() || !self.stalled_streams.is_empty() {
                 timeout = Some(timeout.map_or(STALL, |due| due.min(STALL)));
             }
             if let Err(cause) = self.poller.wait(&mut readiness, timeout) {
@@ -130,11 +169,14 @@ impl Primary {
             if self.core.next_deadline().is_some_and(|due| due <= now()) {
                 self.pending.push_back(oneport_core::Event::Tick);
                 self.settle(&mut effects);
+                self.flush_streams(&mut effects);
             }
             for ready in readiness.iter() {
                 self.dispatch(ready, &mut effects);
+                self.flush_streams(&mut effects);
             }
             self.try_stalled(&mut effects);
+            self.flush_streams(&mut effects);
         }
         self.abandon();
     }
@@ -145,6 +187,7 @@ impl Primary {
             Some(Token::Port(port)) => self.accept(port, effects),
             Some(Token::Channel(worker)) => self.channel_ready(worker, ready, effects),
             Some(Token::Process(worker)) => self.process_ended(worker, effects),
+            Some(Token::Stream(stream)) => self.stream_ready(stream, effects),
             None => {}
         }
     }
@@ -156,7 +199,11 @@ impl Primary {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Core(event) => self.happen(event, effects),
-                Command::Send { worker, json } => self.send_user(worker, &json),
+                Command::Setup(settings) => self.set_up(*settings),
+                Command::Fork { env, reply } => self.fork(env, &reply, effects),
+                Command::DisconnectAll { done } => self.disconnect_all(done, effects),
+                Command::Send { worker, json, handle } => self.send_user(worker, json, handle),
+                Command::Signal { worker, signal } => self.signal(worker, signal),
                 Command::Unthrottle => self.unthrottle(effects),
                 Command::Disconnect { worker } => self.tell_disconnect(worker),
                 Command::TreeEnded { worker } => self.tree_ended(worker, effects),
@@ -182,6 +229,7 @@ impl Primary {
 
     /// Sends again where the kernel had no room in itself.
     fn try_stalled(&mut self, effects: &mut Effects) {
+        self.try_stalled_streams();
         for worker in std::mem::take(&mut self.stalled) {
             let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else {
                 continue;
@@ -196,6 +244,13 @@ impl Primary {
     fn tell(&self, event: Event) {
         // Nobody listening is no reason to stop serving; `OwnerLeft` is.
         let _ = self.events.send(event);
+    }
+
+    /// The owner's handle on a worker. One that never came to be, or is forgotten, has a handle that says so.
+    fn handle(&self, worker: WorkerId) -> Worker {
+        let known = self.workers.get(&worker).map(|w| w.owner.clone());
+        let known = known.or_else(|| self.shared.workers().get(&worker).cloned());
+        known.unwrap_or_else(|| Worker::new(worker, None, false, self.own_commands.clone()))
     }
 
     /// The loop cannot go on: nothing that it started may outlive it.

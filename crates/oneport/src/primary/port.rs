@@ -206,6 +206,7 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
             (None, Place::Fd(fd)) => format!("fd {fd}"),
             (None, Place::Anywhere | Place::Host(_)) => String::new(),
         },
+        socket: local,
     };
     Ok(PortSocket {
         socket: Some(socket),
@@ -252,7 +253,7 @@ pub(super) fn wished(endpoint: &Endpoint) -> Address {
         Place::Path(path) => path.to_string(),
         Place::Fd(fd) => format!("fd {fd}"),
     };
-    Address { kind, text }
+    Address { kind, text, socket: None }
 }
 
 fn host(endpoint: &Endpoint) -> io::Result<SocketAddr> {

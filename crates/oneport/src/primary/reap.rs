@@ -41,6 +41,7 @@ impl Primary {
         };
         // A pidfd stays readable for ever.
         let _ = self.poller.remove(pidfd.as_fd());
+        w.owner.died();
         if w.ending.exit.replace(exit).is_none() {
             self.happen(Core::Exited { worker, exit }, effects);
             self.finish(worker, effects);
@@ -106,6 +107,7 @@ impl Primary {
     /// Nobody is to write to it any more, not even somebody who escaped the tree with a copy of the other end; so
     /// this comes to an end. A breach of the protocol ends it too.
     fn hear_out(&mut self, worker: WorkerId, effects: &mut Effects) {
+        self.hear_out_streams(worker, effects);
         if let Some(channel) = self.workers.get(&worker).and_then(|w| w.channel.as_ref()) {
             channel.shut_for_reading();
         }
@@ -134,7 +136,9 @@ impl Primary {
     fn hear_out_condemned(&mut self, worker: WorkerId, effects: &mut Effects) {
         let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
         let mut answers = channel.last_answers();
-        for conn in channel.unanswered() {
+        let mut unanswered = channel.unanswered();
+        unanswered.extend(self.unanswered_on_streams(worker));
+        for conn in unanswered {
             let touched = self.conns.get(&conn).is_some_and(|fd| !is_untouched(fd.as_fd()));
             if touched {
                 answers.push((conn, true));

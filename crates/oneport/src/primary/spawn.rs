@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use oneport_core::{Attach, EndCause, Event as Core, Exit, QuerySeq, Slot, WorkerId};
+use oneport_core::{Attach, EndCause, Event as Core, Exit, PortId, QuerySeq, Slot, WorkerId};
 use oneport_sys::fdpass::channel_pair;
 use oneport_sys::poll::Interest;
 use oneport_sys::process::{self, Pid, Signal};
@@ -18,8 +18,10 @@ use rustix::io::Errno;
 
 use super::Primary;
 use super::channel::Channel;
+use super::handoff::StreamId;
 use super::token::Token;
-use crate::event::{Address, Event, Output, WorkerRef};
+use crate::event::{Address, Event, Output};
+use crate::fork::Worker;
 use crate::settings::Stdio;
 
 /// Two clusters of one process have workers of the same numbers; their marks must differ, or the end of one
@@ -47,7 +49,8 @@ pub(super) enum TreeEnd {
 /// Everything held of one worker.
 pub(super) struct WorkerProcess {
     pub(super) id: WorkerId,
-    pub(super) slot: Option<Slot>,
+    /// The owner's handle on it.
+    pub(super) owner: Worker,
     pub(super) process: Option<(Pid, OwnedFd)>,
     pub(super) mark: String,
     pub(super) channel: Option<Channel>,
@@ -55,29 +58,54 @@ pub(super) struct WorkerProcess {
     pub(super) ending: Ending,
     /// Why it was condemned, in words.
     pub(super) reason: Option<String>,
-    /// Addresses it asked for and was not answered about yet, for people.
-    wishes: VecDeque<(QuerySeq, Address)>,
+    /// What it asked for and was not answered about yet.
+    wishes: VecDeque<(QuerySeq, Wish)>,
+    /// Ports whose connections it takes from a stream.
+    pub(super) streams: Vec<(PortId, StreamId)>,
+    /// Ports whose stream it has closed.
+    pub(super) streams_ended: Vec<PortId>,
+}
+
+/// A query, as far as its answer needs to know it.
+#[derive(Debug)]
+pub(super) struct Wish {
+    /// As it asked for it, for people.
+    pub(super) address: Address,
+    /// Whether it can take connections from a stream.
+    pub(super) takes_stream: bool,
+}
+
+/// How a connection reaches a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Channel,
+    Stream(StreamId),
+    /// Not any more.
+    Ended,
 }
 
 /// Unanswered wishes remembered; the core answers each at once unless the worker is leaving.
 const WISHES: usize = 64;
 
 impl WorkerProcess {
-    pub(super) fn name(&self) -> WorkerRef {
-        let pid = self.process.as_ref().map_or(0, |(pid, _)| pid.get());
-        WorkerRef { id: self.id, slot: self.slot, pid }
-    }
-
-    pub(super) fn note_wish(&mut self, seq: QuerySeq, address: Address) {
+    pub(super) fn note_wish(&mut self, seq: QuerySeq, wish: Wish) {
         if self.wishes.len() == WISHES {
             self.wishes.pop_front();
         }
-        self.wishes.push_back((seq, address));
+        self.wishes.push_back((seq, wish));
     }
 
-    pub(super) fn take_wish(&mut self, seq: QuerySeq) -> Option<Address> {
+    pub(super) fn take_wish(&mut self, seq: QuerySeq) -> Option<Wish> {
         let at = self.wishes.iter().position(|(asked, _)| *asked == seq)?;
-        self.wishes.remove(at).map(|(_, address)| address)
+        self.wishes.remove(at).map(|(_, wish)| wish)
+    }
+
+    pub(super) fn way_to(&self, port: PortId) -> Way {
+        match self.streams.iter().find(|(of, _)| *of == port) {
+            Some((_, stream)) => Way::Stream(*stream),
+            None if self.streams_ended.contains(&port) => Way::Ended,
+            None => Way::Channel,
+        }
     }
 
     pub(super) fn signal_group(&self, signal: Signal) {
@@ -94,41 +122,50 @@ impl WorkerProcess {
 
 impl Primary {
     pub(super) fn spawn(&mut self, worker: WorkerId, slot: Option<Slot>, attach: Attach) {
-        let spawned = self.try_spawn(worker, slot, attach);
-        match spawned {
+        let owner = Worker::new(worker, slot, attach == Attach::Channel, self.own_commands.clone());
+        self.shared.workers().insert(worker, owner.clone());
+        let forking = self.forking.as_mut().filter(|_| slot.is_none());
+        let env = forking.map(|forking| {
+            forking.born = Some(owner.clone());
+            std::mem::take(&mut forking.env)
+        });
+        match self.try_spawn(&owner, attach, env.unwrap_or_default()) {
             Ok((process, output)) => {
-                let name = process.name();
                 self.workers.insert(worker, process);
-                self.tell(Event::Spawned { worker: name, output });
+                self.tell(Event::Fork { worker: owner, output });
                 self.pending.push_back(Core::Spawned { worker });
             }
             Err(error) => {
-                let worker_ref = WorkerRef { id: worker, slot, pid: 0 };
                 let cause = if is_shortage(&error) { EndCause::Shortage } else { EndCause::ByItself };
-                self.tell(Event::SpawnFailed { worker: worker_ref, error });
+                self.tell(Event::Fork { worker: owner.clone(), output: Output::default() });
+                // There never was a channel: nothing to be told of its end.
+                owner.disconnected();
+                self.tell(Event::Error { worker: owner, error });
                 self.pending.push_back(Core::SpawnFailed { worker, cause });
             }
         }
     }
 
     fn try_spawn(
-        &self,
-        worker: WorkerId,
-        slot: Option<Slot>,
+        &mut self,
+        owner: &Worker,
         attach: Attach,
-    ) -> std::io::Result<(WorkerProcess, Option<Output>)> {
+        env: Vec<(OsString, OsString)>,
+    ) -> std::io::Result<(WorkerProcess, Output)> {
+        let (worker, slot) = (owner.id(), owner.slot());
         let mark = TreeMark::of_worker(MARKS.fetch_add(1, Ordering::Relaxed))?.to_string();
-        let mut command = Command::new(&self.settings.program);
-        command.args = self.settings.args.clone();
+        let (program, args) = self.settings.command_line(self.inspected);
+        self.inspected += u32::from(self.settings.inspects());
+        let mut command = Command::new(program);
+        command.args = args;
         command.cwd = self.settings.cwd.clone();
         command.uid = self.settings.uid;
         command.gid = self.settings.gid;
         command.nofile_soft = self.settings.worker_nofile;
-        let stdio = match self.settings.stdio {
-            Stdio::Inherit => spawn::Stdio::Inherit,
-            Stdio::Pipe => spawn::Stdio::Pipe,
-        };
-        (command.stdout, command.stderr) = (stdio, stdio);
+        command.stdin = leads_to(self.settings.stdin);
+        command.stdout = leads_to(self.settings.stdout);
+        command.stderr = leads_to(self.settings.stderr);
+        command.extra_pipes = self.settings.extra_pipes;
 
         let mut set = vec![(MARK_VARIABLE, mark.clone())];
         if let Some(slot) = slot {
@@ -146,6 +183,7 @@ impl Primary {
             Attach::Nothing => {}
         }
         command.env = self.settings.env.clone();
+        command.env.extend(env);
         // A channel that we ourselves were started with is not the worker's.
         command.env.retain(|(name, _)| {
             ![env::CHANNEL_FD, env::UNIQUE_ID, env::SERIALIZATION_MODE].iter().any(|ours| name == ours)
@@ -158,27 +196,27 @@ impl Primary {
         let child = command.spawn()?;
         roster.insert(child.pid.get());
         drop(roster);
+        owner.born(child.pid.get());
         let interest = Interest::READ;
         let process = WorkerProcess {
             id: worker,
-            slot,
+            owner: owner.clone(),
             mark,
             channel: ours.map(Channel::new),
             interest,
             ending: Ending::default(),
             reason: None,
             wishes: VecDeque::new(),
+            streams: Vec::new(),
+            streams_ended: Vec::new(),
             process: Some((child.pid, child.pidfd)),
         };
         if let Err(cause) = self.watch(&process) {
             self.undo(process);
             return Err(cause);
         }
-        let output = match (child.stdout, child.stderr) {
-            (Some(stdout), Some(stderr)) => Some(Output { stdout, stderr }),
-            (_, _) => None,
-        };
-        Ok((process, output))
+        let (stdin, stdout, stderr) = (child.stdin, child.stdout, child.stderr);
+        Ok((process, Output { stdin, stdout, stderr, extra: child.extra }))
     }
 
     fn watch(&self, worker: &WorkerProcess) -> std::io::Result<()> {
@@ -205,6 +243,14 @@ impl Primary {
         };
         // Where not even a thread can be had, the zombie stays until this process ends.
         let _ = std::thread::Builder::new().name("oneport-undo".into()).spawn(work);
+    }
+}
+
+fn leads_to(stdio: Stdio) -> spawn::Stdio {
+    match stdio {
+        Stdio::Inherit => spawn::Stdio::Inherit,
+        Stdio::Null => spawn::Stdio::Null,
+        Stdio::Pipe => spawn::Stdio::Pipe,
     }
 }
 

@@ -3,6 +3,8 @@
 
 use oneport_core::{PortId, WorkerId};
 
+use super::handoff::StreamId;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
     /// A command arrived.
@@ -13,6 +15,8 @@ pub(crate) enum Token {
     Channel(WorkerId),
     /// A worker's process ended.
     Process(WorkerId),
+    /// A worker answered hand-offs, or closed their stream.
+    Stream(StreamId),
 }
 
 const KIND_SHIFT: u32 = 32;
@@ -24,6 +28,7 @@ impl Token {
             Token::Port(port) => (1, port.0),
             Token::Channel(worker) => (2, worker.0),
             Token::Process(worker) => (3, worker.0),
+            Token::Stream(stream) => (4, stream.0),
         };
         kind << KIND_SHIFT | u64::from(id)
     }
@@ -35,6 +40,7 @@ impl Token {
             1 => Some(Token::Port(PortId(id))),
             2 => Some(Token::Channel(WorkerId(id))),
             3 => Some(Token::Process(WorkerId(id))),
+            4 => Some(Token::Stream(StreamId(id))),
             _ => None,
         }
     }
@@ -51,6 +57,7 @@ mod tests {
             Token::Port(PortId(7)),
             Token::Channel(WorkerId(u32::MAX)),
             Token::Process(WorkerId(1)),
+            Token::Stream(StreamId(9)),
         ] {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }

@@ -16,12 +16,12 @@ pub use listener::TcpListener;
 
 /// This process as a worker (Node's `cluster.worker`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Worker {
+pub struct ThisWorker {
     id: WorkerId,
     slot: Option<Slot>,
 }
 
-impl Worker {
+impl ThisWorker {
     /// Its number, 1, 2, 3 ... in order of birth (Node's `worker.id`).
     pub fn id(self) -> WorkerId {
         self.id
@@ -34,10 +34,10 @@ impl Worker {
 }
 
 /// This process as a worker; `None` when it runs alone.
-pub fn worker() -> Option<Worker> {
+pub fn worker() -> Option<ThisWorker> {
     let env = worker_env()?;
     let id = env.unique_id.as_deref()?.parse().ok()?;
-    Some(Worker { id: WorkerId(id), slot: env.slot.map(Slot) })
+    Some(ThisWorker { id: WorkerId(id), slot: env.slot.map(Slot) })
 }
 
 /// Whether a primary started this process as its worker (Node's `cluster.isWorker`).

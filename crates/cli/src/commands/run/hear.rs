@@ -10,19 +10,21 @@ impl Run {
     /// Tells what happened. Gives the exit code once everything has ended.
     pub(super) fn hear(&mut self, event: Event) -> Option<u8> {
         match event {
-            Event::Spawned { worker, output } => {
+            Event::Fork { worker, output } => {
+                let worker = worker.name();
                 self.roll.born(worker);
-                if let Some(output) = output {
+                // One without a process failed to start: `Error` tells it.
+                if worker.pid != 0 {
                     let slot = worker.slot.map_or_else(|| "-".to_owned(), |slot| slot.to_string());
                     self.carrier.add(worker.id, format!("{}|{slot}", self.teller.app), output);
+                    self.teller.started(worker);
                 }
-                self.teller.started(worker);
             }
-            Event::SpawnFailed { worker, error } => {
-                self.roll.born(worker);
-                self.teller.error(&format!("cannot start worker {}: {error}", worker.id), None);
+            Event::Error { worker, error } => {
+                self.teller.error(&format!("cannot start worker {}: {error}", worker.id()), None);
             }
             Event::Moved { worker, to, .. } => {
+                let worker = worker.name();
                 match to {
                     Phase::Online => self.unheard.watch(worker.id, Instant::now()),
                     Phase::Listening => self.unheard.forget(worker.id),
@@ -40,15 +42,21 @@ impl Run {
             Event::Listening { worker, address } => {
                 self.refused.remove(&address.text);
                 let first = self.listened.insert(&address.text);
-                self.teller.listening(worker, &address, first);
+                self.teller.listening(worker.name(), &address, first);
             }
-            Event::ListenFailed { worker, address, error } => self.explain_refusal(worker, &address, &error),
-            Event::Ready { worker } => self.teller.step("ready", worker),
-            Event::NotReadyYet { worker, after } => self.teller.not_ready_yet(worker, after),
-            Event::Proven { worker } => self.teller.step("proven", worker),
-            Event::Message { .. } => {}
-            Event::Condemned { worker, reason } => self.teller.violation(worker, &reason),
-            Event::Died { worker, exit, cause } => {
+            Event::ListenFailed { address, error, .. } => self.explain_refusal(&address, &error),
+            Event::Ready { worker } => self.teller.step("ready", worker.name()),
+            Event::NotReadyYet { worker, after } => self.teller.not_ready_yet(worker.name(), after),
+            Event::Proven { worker } => self.teller.step("proven", worker.name()),
+            // Told by `Moved`, by `Exit`, or of no interest here.
+            Event::Setup { .. }
+            | Event::Online { .. }
+            | Event::Message { .. }
+            | Event::Disconnect { .. }
+            | Event::Disconnected => {}
+            Event::Condemned { worker, reason } => self.teller.violation(worker.name(), &reason),
+            Event::Exit { worker, exit, cause } => {
+                let worker = worker.name();
                 self.teller.died(worker, exit, cause, self.roll.was_stopped(worker.id));
                 self.unheard.forget(worker.id);
                 if let Some(forgotten) = self.roll.died(worker.id) {
@@ -67,10 +75,10 @@ impl Run {
             }
             Event::ReloadStarted { workers } => self.teller.reload(workers),
             Event::ReloadQueued => self.teller.notice("another reload follows the one under way", None),
-            Event::Replaced { slot, worker } => self.teller.replaced(slot, worker),
+            Event::Replaced { slot, worker } => self.teller.replaced(slot, worker.name()),
             Event::ReloadDone { replaced, took } => self.teller.reloaded(replaced, took),
             Event::ReloadAborted { slot, worker, failure, replaced } => {
-                let worker = self.roll.get(worker.id).unwrap_or(worker);
+                let worker = self.roll.get(worker.id()).unwrap_or_else(|| worker.name());
                 let last = self.last_of(|other| other.id == worker.id);
                 self.teller.reload_aborted(slot, worker, failure, replaced, &last);
             }

@@ -5,13 +5,13 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use oneport::{Address, AddressKind, WorkerRef};
+use oneport::{Address, AddressKind};
 use oneport_sys::proc::{holder_of, holder_of_unix};
 
 use super::Run;
 
 impl Run {
-    pub(super) fn explain_refusal(&mut self, _worker: WorkerRef, address: &Address, error: &io::Error) {
+    pub(super) fn explain_refusal(&mut self, address: &Address, error: &io::Error) {
         if !self.refused.insert(&address.text) {
             return;
         }

@@ -53,11 +53,13 @@ pub(super) fn choose_policy(wanted: PolicyArg, program: &Program) -> Result<(Pol
 pub(super) fn settings(args: &RunArgs, program: &Program, policy: Policy) -> Settings {
     let instances = args.instances.count(process::cpus());
     let spans = Spans::of(process::own_pid());
-    let mut settings = Settings::new(&program.program);
+    let mut settings = Settings::new(&program.exec);
+    settings.exec_path = program.exec_path.clone();
+    settings.exec_args = program.exec_args.clone();
     settings.args = program.args.clone();
     settings.cwd = args.cwd.clone();
+    (settings.stdout, settings.stderr) = (Stdio::Pipe, Stdio::Pipe);
     settings.env.extend(args.env.iter().map(|(name, value)| (name.into(), value.into())));
-    settings.stdio = Stdio::Pipe;
     settings.stop_signal = match args.stop_signal {
         Some(signal) => signal,
         None if program.is_javascript() => Signal::INT,

@@ -1,7 +1,7 @@
 //! The bounds of a channel, the order in which things wait, and what becomes of descriptors that got lost.
 
 use super::*;
-use oneport_wire::node::message::Json;
+use oneport_wire::node::message::{HandleKind, Json};
 
 fn pair() -> (Channel, OwnedFd) {
     let (ours, theirs) = fdpass::channel_pair().expect("a socket pair");
@@ -14,21 +14,12 @@ fn long_message() -> FromPrimary<'static> {
 }
 
 #[test]
-fn a_worker_that_never_reads_holds_back_a_bounded_number_of_bytes() {
-    let (mut channel, _worker) = pair();
-    let message = long_message();
-    let taken = (0..10_000).take_while(|_| channel.send_user(&message)).count();
-    assert!(taken < 10_000, "no bound");
-    assert!(channel.waiting_bytes < OUTBOX_FULL + 128 * 1024, "{}", channel.waiting_bytes);
-}
-
-#[test]
 fn a_worker_that_leaves_our_answers_lying_is_not_read() {
     let (mut channel, _worker) = pair();
     let message = long_message();
     assert!(channel.wants_read());
     for _ in 0..40 {
-        channel.send_user(&message);
+        channel.send_user(&message, 1);
     }
     assert!(!channel.wants_read() && channel.wants_write());
 }
@@ -38,7 +29,7 @@ fn what_waited_arrives_whole_and_in_order_once_the_worker_reads() {
     let (mut channel, worker) = pair();
     for n in 0..20_000 {
         let number = Json::parse(n.to_string()).expect("JSON");
-        assert!(channel.send_user(&FromPrimary::User(number)));
+        channel.send_user(&FromPrimary::User(number), 1);
     }
     let mut received = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
@@ -49,7 +40,7 @@ fn what_waited_arrives_whole_and_in_order_once_the_worker_reads() {
     }
     let expected: String = (0..20_000).map(|n| format!("{n}\n")).collect();
     assert!(received == expected.as_bytes());
-    assert!(!channel.wants_write() && channel.waiting_bytes == 0);
+    assert!(!channel.wants_write() && channel.outbox.waiting() == 0 && channel.take_written() == 20_000);
 }
 
 #[test]
@@ -62,7 +53,7 @@ fn a_connection_answered_with_nack_is_named_and_expected_no_more() {
         channel.expect(number, ConnId(7 + number as u64));
     }
     assert_eq!(channel.nacked(), Ok(Receipt::ConnectionLost(ConnId(7))));
-    assert_eq!(channel.acked(), Ok(()));
+    assert_eq!(channel.acked(), Ok(Receipt::Nothing));
     assert_eq!(channel.unanswered(), [ConnId(8)]);
     assert_eq!(channel.answered(0), None);
     assert_eq!(channel.answered(1), Some(ConnId(8)));
@@ -101,4 +92,24 @@ fn answers_behind_a_breach_of_the_protocol_still_count() {
     assert_eq!(channel.next().map(|_| ()), Err(Violation::NotJson));
     assert_eq!(channel.last_answers(), [(ConnId(1), true)]);
     assert_eq!(channel.unanswered(), [ConnId(2)]);
+}
+
+#[test]
+fn a_handle_is_kept_until_it_is_confirmed_and_sent_three_times_at_most() {
+    let (mut channel, worker) = pair();
+    let (passed, other) = fdpass::channel_pair().expect("a socket pair");
+    let message = Json::parse("{}").expect("JSON");
+    let envelope = HandleEnvelope { kind: HandleKind::NetSocket, message, key: None };
+    channel.send_handle(envelope, passed, 7);
+    let mut buffer = vec![0; 1024];
+    for again in [true, true, false] {
+        let received = fdpass::receive(worker.as_fd(), &mut buffer).expect("the envelope");
+        assert!(received.fd.is_some());
+        let expected = if again { Receipt::Nothing } else { Receipt::HandleLost };
+        assert_eq!(channel.nacked(), Ok(expected));
+    }
+    assert_eq!(channel.take_written(), 7);
+    assert_eq!(channel.acked(), Err(Unasked));
+    // Given up, it is closed: the other end of the pair reads the end.
+    assert_eq!(fdpass::receive(other.as_fd(), &mut buffer).expect("the end").bytes, 0);
 }

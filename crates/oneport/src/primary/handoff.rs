@@ -1,0 +1,221 @@
+//! The compact hand-off to library workers: one socket pair per worker and port, one byte and one descriptor per
+//! connection, one byte for each answer. Nothing here decides: the core chose the worker, and credits bound what is
+//! on the way. Connections chosen in one turn of the loop go in one message.
+//!
+//! The end of the stream says that nobody holds its other end any more, so what was not answered can be in nobody's
+//! hands: it goes back at once, before the worker's tree is ended.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+
+use oneport_core::{ConnId, Effects, Event as Core, PortId, WorkerId};
+use oneport_sys::fdpass::{self, MOST_AT_ONCE};
+use oneport_sys::poll::Interest;
+use oneport_wire::handoff::{Answer, CONNECTION, MOST};
+use tracing::{trace, warn};
+
+use super::Primary;
+use super::channel::Obstacle;
+use super::token::Token;
+
+const _: () = assert!(MOST == MOST_AT_ONCE);
+
+/// Answers read at a time: more than there can be credits for.
+const ANSWERS: usize = 64;
+
+/// Names a [`Stream`] within one primary; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StreamId(pub(crate) u32);
+
+/// The way of one port's connections to one worker.
+#[derive(Debug)]
+pub(super) struct Stream {
+    worker: WorkerId,
+    pub(super) port: PortId,
+    sock: OwnedFd,
+    /// Chosen and not sent.
+    outgoing: VecDeque<ConnId>,
+    /// Sent and not answered, oldest first.
+    awaiting: VecDeque<ConnId>,
+}
+
+/// What came of reading answers.
+enum Heard {
+    Answers,
+    Nothing,
+    End,
+}
+
+impl Primary {
+    /// A new stream to this worker; the end to give it. `None` where descriptors ran out: then the channel serves.
+    pub(super) fn open_stream(&mut self, worker: WorkerId, port: PortId) -> Option<OwnedFd> {
+        let (ours, theirs) = fdpass::channel_pair().ok()?;
+        let id = StreamId(self.next_stream);
+        self.next_stream += 1;
+        self.poller.add(ours.as_fd(), Token::Stream(id).pack(), Interest::READ).ok()?;
+        let (outgoing, awaiting) = (VecDeque::new(), VecDeque::new());
+        self.streams.insert(id, Stream { worker, port, sock: ours, outgoing, awaiting });
+        if let Some(w) = self.workers.get_mut(&worker) {
+            w.streams.retain(|(of, _)| *of != port);
+            w.streams_ended.retain(|of| *of != port);
+            w.streams.push((port, id));
+        }
+        Some(theirs)
+    }
+
+    /// Puts a connection on the stream, to be sent at the end of this turn.
+    pub(super) fn put_on_stream(&mut self, id: StreamId, conn: ConnId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        trace!(target: "oneport::wire", "to worker {}: connection {}", stream.worker, conn.0);
+        if stream.outgoing.is_empty() {
+            self.chosen.push(id);
+        }
+        stream.outgoing.push_back(conn);
+        // Everything this worker may hold is together: nothing is gained by waiting for the end of the turn.
+        if stream.outgoing.len() + stream.awaiting.len() >= self.credits {
+            self.send_on_stream(id);
+        }
+    }
+
+    /// Sends what was chosen in this turn.
+    pub(super) fn flush_streams(&mut self, effects: &mut Effects) {
+        while !self.chosen.is_empty() {
+            for id in std::mem::take(&mut self.chosen) {
+                self.send_on_stream(id);
+            }
+            self.settle(effects);
+        }
+    }
+
+    fn send_on_stream(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        while !stream.outgoing.is_empty() {
+            // A connection that is in no table any more was settled otherwise; it cannot be sent.
+            stream.outgoing.retain(|conn| self.conns.contains_key(conn));
+            let mut fds = [stream.sock.as_fd(); MOST];
+            let mut n = 0;
+            for (place, conn) in fds.iter_mut().zip(&stream.outgoing) {
+                if let Some(fd) = self.conns.get(conn) {
+                    (*place, n) = (fd.as_fd(), n + 1);
+                }
+            }
+            match fdpass::send_many(stream.sock.as_fd(), &[CONNECTION; MOST][..n], &fds[..n]) {
+                Ok(_) => stream.awaiting.extend(stream.outgoing.drain(..n)),
+                Err(error) => match Obstacle::of(&error) {
+                    Obstacle::Full | Obstacle::Shortage => {
+                        self.stalled_streams.insert(id);
+                        return;
+                    }
+                    // Its end is read in this or the next turn, and everything on it goes back then.
+                    Obstacle::Broken => return,
+                },
+            }
+        }
+    }
+
+    /// Tries again what the kernel had no room for.
+    pub(super) fn try_stalled_streams(&mut self) {
+        for id in std::mem::take(&mut self.stalled_streams) {
+            self.send_on_stream(id);
+        }
+    }
+
+    /// Answers came, or the end.
+    pub(super) fn stream_ready(&mut self, id: StreamId, effects: &mut Effects) {
+        loop {
+            match self.hear_stream(id, effects) {
+                Heard::Answers => {}
+                Heard::Nothing => return,
+                Heard::End => return self.end_stream(id, effects),
+            }
+        }
+    }
+
+    fn hear_stream(&mut self, id: StreamId, effects: &mut Effects) -> Heard {
+        let Some(stream) = self.streams.get_mut(&id) else { return Heard::Nothing };
+        let worker = stream.worker;
+        let mut bytes = [0; ANSWERS];
+        let received = match fdpass::receive(stream.sock.as_fd(), &mut bytes) {
+            Ok(received) if received.bytes == 0 => return Heard::End,
+            Ok(received) => received,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Heard::Nothing,
+            // ECONNRESET: it went while connections lay unread.
+            Err(_) => return Heard::End,
+        };
+        let mut answers = Vec::with_capacity(received.bytes.min(MOST));
+        for &byte in &bytes[..received.bytes] {
+            match (Answer::decode(byte), stream.awaiting.pop_front()) {
+                (Ok(answer), Some(conn)) => answers.push((conn, answer == Answer::Taken)),
+                (Err(_), _) => {
+                    let reason = "cannot understand the answer to a hand-off".to_owned();
+                    self.condemn_on_stream(id, worker, reason, effects);
+                    return Heard::Nothing;
+                }
+                (Ok(_), None) => {
+                    let reason = "cannot match the answer to a hand-off: nothing was handed over".to_owned();
+                    self.condemn_on_stream(id, worker, reason, effects);
+                    return Heard::Nothing;
+                }
+            }
+        }
+        for (conn, accepted) in answers {
+            self.happen(Core::Answered { worker, conn, accepted }, effects);
+        }
+        if received.bytes < ANSWERS { Heard::Nothing } else { Heard::Answers }
+    }
+
+    /// It broke the rules: what it has not answered stays in its hands until it is gone.
+    fn condemn_on_stream(&mut self, id: StreamId, worker: WorkerId, reason: String, effects: &mut Effects) {
+        if let Some(stream) = self.streams.get(&id) {
+            let _ = self.poller.remove(stream.sock.as_fd());
+        }
+        self.condemn(worker, reason, effects);
+    }
+
+    /// Nobody holds the other end: what was not answered is in nobody's hands.
+    fn end_stream(&mut self, id: StreamId, effects: &mut Effects) {
+        let Some(stream) = self.streams.remove(&id) else { return };
+        let _ = self.poller.remove(stream.sock.as_fd());
+        let worker = stream.worker;
+        if let Some(w) = self.workers.get_mut(&worker) {
+            w.streams.retain(|(_, of)| *of != id);
+            if !w.streams_ended.contains(&stream.port) {
+                w.streams_ended.push(stream.port);
+            }
+        }
+        for conn in stream.awaiting.into_iter().chain(stream.outgoing) {
+            self.happen(Core::NotReceived { worker, conn }, effects);
+        }
+    }
+
+    /// What a dead worker answered last.
+    pub(super) fn hear_out_streams(&mut self, worker: WorkerId, effects: &mut Effects) {
+        let streams = self.workers.get(&worker).map(|w| w.streams.clone()).unwrap_or_default();
+        for (_, id) in streams {
+            self.stream_ready(id, effects);
+        }
+    }
+
+    /// Connections that were sent to a worker and never answered about.
+    pub(super) fn unanswered_on_streams(&self, worker: WorkerId) -> Vec<ConnId> {
+        let streams = self.streams.values().filter(|stream| stream.is_of(worker));
+        streams.flat_map(|stream| stream.awaiting.iter().copied()).collect()
+    }
+
+    /// The worker is forgotten, or the port closed: whoever still reads finds the end.
+    pub(super) fn drop_streams(&mut self, gone: impl Fn(&Stream) -> bool) {
+        self.streams.retain(|_, stream| {
+            let keep = !gone(stream);
+            if !keep && let Err(cause) = self.poller.remove(stream.sock.as_fd()) {
+                warn!(%cause, "cannot stop watching a hand-off stream");
+            }
+            keep
+        });
+    }
+}
+
+impl Stream {
+    pub(super) fn is_of(&self, worker: WorkerId) -> bool {
+        self.worker == worker
+    }
+}
