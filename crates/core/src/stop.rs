@@ -77,13 +77,11 @@ impl Cluster {
         self.advance_stop(now, fx);
     }
 
-    /// Every slot is given up, and with it what is on its record.
     fn no_more_workers(&mut self, fx: &mut Effects) {
         self.interrupt_roll(fx);
         for index in 0..self.slots.len() {
             self.timers.disarm(Timer::Restart(crate::cluster::slot_at(index)));
         }
-        self.slots.clear();
     }
 
     pub(crate) fn port_shut(&mut self, now: Time, port: PortId, fx: &mut Effects) {

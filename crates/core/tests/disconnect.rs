@@ -95,6 +95,8 @@ fn a_shared_socket_is_closed_with_the_last_worker() {
     let mut sim = Sim::serving(Settings { policy: Policy::Shared, ..settings() }, 1);
     let port = sim.port(80);
     sim.event(Event::Disconnect);
+    sim.pass(ms(1000));
+    assert!(!sim.has(&Effect::Close { port }));
     sim.exit(worker(1), 0);
     assert!(sim.has(&Effect::Close { port }));
     assert_eq!(disconnected(&sim), 1);
