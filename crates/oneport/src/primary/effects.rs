@@ -183,7 +183,6 @@ impl Primary {
 
     fn close(&mut self, port: PortId) {
         let Some(socket) = self.ports.remove(&port) else { return };
-        self.drop_streams(|stream| stream.port == port);
         if let Some(listener) = socket.listener() {
             // Not registered, or closed in a moment: gone from the set either way.
             let _ = self.poller.remove(listener);
@@ -193,7 +192,7 @@ impl Primary {
 
     fn forget(&mut self, worker: WorkerId) {
         let Some(w) = self.workers.remove(&worker) else { return };
-        self.drop_streams(|stream| stream.is_of(worker));
+        self.drop_streams(worker);
         w.ending.hurry.store(true, std::sync::atomic::Ordering::Relaxed);
         if let Some(channel) = &w.channel {
             // Removed when its end was read, or closed now.
@@ -281,24 +280,11 @@ impl Primary {
     fn died(&mut self, worker: WorkerId, exit: Exit, cause: EndCause) {
         self.disconnected(worker);
         let handle = self.handle(worker);
-        handle.leaves(self.core.asked_to_leave(worker).or(Some(leaves_when_asked(cause))));
+        handle.leaves(self.core.asked_to_leave(worker).or(Some(cause.is_in_order())));
         handle.reached(State::Dead);
         handle.died();
         self.shared.workers().remove(&worker);
         self.tell(Event::Exit { worker: handle, exit, cause });
-    }
-}
-
-/// Whether a worker that ended for this had been asked to, or had said so.
-fn leaves_when_asked(cause: EndCause) -> bool {
-    match cause {
-        EndCause::Asked | EndCause::Voluntary => true,
-        EndCause::ByItself
-        | EndCause::Violation
-        | EndCause::Hung
-        | EndCause::NotReady
-        | EndCause::Shortage
-        | EndCause::Killed => false,
     }
 }
 

@@ -12,7 +12,7 @@ use oneport_core::{ConnId, Effects, Event as Core, PortId, WorkerId};
 use oneport_sys::fdpass::{self, MOST_AT_ONCE};
 use oneport_sys::poll::Interest;
 use oneport_wire::handoff::{Answer, CONNECTION, MOST};
-use tracing::{trace, warn};
+use tracing::trace;
 
 use super::Primary;
 use super::channel::Obstacle;
@@ -31,7 +31,7 @@ pub(crate) struct StreamId(pub(crate) u32);
 #[derive(Debug)]
 pub(super) struct Stream {
     worker: WorkerId,
-    pub(super) port: PortId,
+    port: PortId,
     sock: OwnedFd,
     /// Chosen and not sent.
     outgoing: VecDeque<ConnId>,
@@ -198,24 +198,19 @@ impl Primary {
 
     /// Connections that were sent to a worker and never answered about.
     pub(super) fn unanswered_on_streams(&self, worker: WorkerId) -> Vec<ConnId> {
-        let streams = self.streams.values().filter(|stream| stream.is_of(worker));
+        let streams = self.streams.values().filter(|stream| stream.worker == worker);
         streams.flat_map(|stream| stream.awaiting.iter().copied()).collect()
     }
 
-    /// The worker is forgotten, or the port closed: whoever still reads finds the end.
-    pub(super) fn drop_streams(&mut self, gone: impl Fn(&Stream) -> bool) {
+    /// The worker is forgotten. A port that closes does not end its streams: answers may be on their way.
+    pub(super) fn drop_streams(&mut self, worker: WorkerId) {
         self.streams.retain(|_, stream| {
-            let keep = !gone(stream);
-            if !keep && let Err(cause) = self.poller.remove(stream.sock.as_fd()) {
-                warn!(%cause, "cannot stop watching a hand-off stream");
+            let keep = stream.worker != worker;
+            if !keep {
+                // Removed when it was condemned, or gone from the set with its last descriptor now.
+                let _ = self.poller.remove(stream.sock.as_fd());
             }
             keep
         });
-    }
-}
-
-impl Stream {
-    pub(super) fn is_of(&self, worker: WorkerId) -> bool {
-        self.worker == worker
     }
 }
