@@ -70,13 +70,14 @@ impl Bench {
         let mut order = Order::new(self.seed);
         let mut section = Section::new(measurement, peers.clone());
         section.load_before = machine::load_average();
-        for round in 0..self.plan.rounds {
+        let rounds = self.plan.rounds * measurement.times;
+        for round in 0..rounds {
             for peer in order.shuffle(&peers) {
                 if section.failures(peer) >= 2 {
                     continue;
                 }
                 let sample = self.tools.check(peer).and_then(|()| (measurement.sample)(self, peer, round));
-                self.say(measurement, peer, round, &sample);
+                self.say(measurement, peer, (round + 1, rounds), &sample);
                 section.add(round, peer, sample);
             }
         }
@@ -85,7 +86,7 @@ impl Bench {
     }
 
     /// One line of progress.
-    fn say(&self, measurement: &Measurement, peer: Peer, round: u32, sample: &Result<Sample>) {
+    fn say(&self, measurement: &Measurement, peer: Peer, (round, of): (u32, u32), sample: &Result<Sample>) {
         let what = match sample {
             Ok(sample) => {
                 let values = measurement.metrics.iter().filter(|metric| metric.charted);
@@ -95,6 +96,6 @@ impl Bench {
             }
             Err(failure) => failure.to_string(),
         };
-        eprintln!("{} {}/{} {:<13} {what}", measurement.name, round + 1, self.plan.rounds, peer.title());
+        eprintln!("{} {round}/{of} {:<15} {what}", measurement.name, peer.title());
     }
 }

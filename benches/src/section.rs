@@ -9,6 +9,9 @@ use crate::peer::Peer;
 use crate::stats::{Spread, interval, ratios};
 use crate::tools::Tools;
 
+/// A ratio that must not be possible any more before two peers are called equal.
+const VISIBLE: f64 = 1.05;
+
 /// What oneport has to reach in one metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Goal {
@@ -16,7 +19,8 @@ pub(crate) enum Goal {
     AtMost(Peer, f64),
     /// The median of per-round ratios to this peer is at least this.
     AtLeast(Peer, f64),
-    /// No more than this peer, as far as can be seen: the interval of the median ratio reaches down to 1.
+    /// No more than this peer, as far as can be seen: the interval of the median ratio reaches down to 1, and is narrow
+    /// enough to have shown a difference of [`VISIBLE`].
     NoMoreThan(Peer),
     /// The value is at most this in every single round.
     EveryRound(f64),
@@ -75,6 +79,8 @@ pub(crate) enum Verdict {
     Pass,
     /// Missed.
     Short,
+    /// The values lie too far apart to tell.
+    Unclear,
     /// There are no samples to judge by.
     Unknown,
 }
@@ -85,6 +91,7 @@ impl Verdict {
         match self {
             Self::Pass => "pass",
             Self::Short => "SHORT",
+            Self::Unclear => "too noisy to say",
             Self::Unknown => "not measured",
         }
     }
@@ -199,10 +206,12 @@ impl Section {
     }
 
     fn judge(&self, metric: &Metric, goal: Goal) -> Verdict {
-        match self.measured(metric, goal) {
-            None => Verdict::Unknown,
-            Some(value) if goal.reached(value) => Verdict::Pass,
-            Some(_) => Verdict::Short,
+        let wide = |base| self.interval(base, metric).is_none_or(|(_, high)| high > VISIBLE);
+        match (self.measured(metric, goal), goal) {
+            (None, _) => Verdict::Unknown,
+            (Some(value), _) if !goal.reached(value) => Verdict::Short,
+            (Some(_), Goal::NoMoreThan(base)) if wide(base) => Verdict::Unclear,
+            (Some(_), _) => Verdict::Pass,
         }
     }
 }
@@ -235,12 +244,16 @@ mod tests {
     }
 
     #[test]
-    fn a_small_cost_in_every_round_is_seen_and_a_larger_one_that_comes_and_goes_is_not() {
+    fn a_small_cost_in_every_round_is_seen_and_noise_is_no_proof_of_its_absence() {
         let goal = Goal::NoMoreThan(Peer::NodeRr);
         let (steady, metric) = section(&[1.01; 9], &[1.0; 9]);
         assert_eq!(steady.judge(metric, goal), Verdict::Short);
+        let (equal, metric) = section(&[0.99, 1.01, 1.3, 0.99, 1.01, 1.0, 0.98, 1.02, 1.0], &[1.0; 9]);
+        assert_eq!(equal.judge(metric, goal), Verdict::Pass);
         let (noisy, metric) = section(&[0.9, 1.2, 0.9, 1.2, 0.9, 1.2, 0.9, 1.2, 1.2], &[1.0; 9]);
-        assert_eq!(noisy.judge(metric, goal), Verdict::Pass);
+        assert_eq!(noisy.judge(metric, goal), Verdict::Unclear);
+        let (few, metric) = section(&[1.0; 5], &[1.0; 5]);
+        assert_eq!(few.judge(metric, goal), Verdict::Unknown);
     }
 
     #[test]

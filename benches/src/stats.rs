@@ -31,11 +31,14 @@ pub(crate) fn ratios(values: &[Option<f64>], baseline: &[Option<f64>]) -> Vec<f6
 }
 
 /// Where the true median of what `values` were drawn from lies, with 95 % confidence whatever their distribution: the
-/// order statistics of the sign test. With fewer than six values that is not to be had, and they are all inside.
+/// order statistics of the sign test. Fewer than six values cannot tell.
 pub(crate) fn interval(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
     let mut sorted: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
     sorted.sort_by(f64::total_cmp);
     let count = sorted.len();
+    if count < 6 {
+        return None;
+    }
     // The chance that at most `cut` of `count` fair coins show heads: that the median lies below value `cut`, from 0.
     let (mut cut, mut chosen, mut tail) = (0, 1.0, 1.0);
     let all = 2f64.powi(count.min(1000) as i32);
@@ -106,8 +109,8 @@ mod tests {
     #[test]
     fn the_interval_of_a_median_leaves_out_as_many_extremes_as_its_confidence_allows() {
         let first = |count: u32| interval((1..=count).map(f64::from));
-        // From the table of the sign test at 5 %: none of 5 to 8 values, one at each end of 9 to 11, two of 12, five of 20.
-        assert_eq!([first(0), first(1), first(5)], [None, Some((1.0, 1.0)), Some((1.0, 5.0))]);
+        // From the table of the sign test at 5 %: none of 6 to 8 values, one at each end of 9 to 11, two of 12, five of 20.
+        assert_eq!([first(0), first(5), first(6)], [None, None, Some((1.0, 6.0))]);
         assert_eq!([first(8), first(9), first(11)], [Some((1.0, 8.0)), Some((2.0, 8.0)), Some((2.0, 10.0))]);
         assert_eq!([first(12), first(20)], [Some((3.0, 10.0)), Some((6.0, 15.0))]);
     }

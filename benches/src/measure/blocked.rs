@@ -25,6 +25,7 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
              blocks.",
     peers: &Peer::PAIR,
     ours: Peer::Oneport,
+    times: 1,
     metrics: METRICS,
     sample,
 };

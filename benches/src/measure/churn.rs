@@ -15,6 +15,7 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
              primary and workers, divided by answered connections.",
     peers: &Peer::NODE,
     ours: Peer::Oneport,
+    times: 1,
     metrics: &[
         Metric::compared("total_us", "CPU per connection, all processes", "µs", 1)
             .must(&[|_| Goal::AtMost(Peer::NodeRr, 0.88)]),

@@ -19,6 +19,7 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
     method: "Read from /proc once both workers answer, and again after a closed loop of short connections.",
     peers: &Peer::CLUSTERS,
     ours: Peer::Oneport,
+    times: 1,
     metrics: &[
         Metric::compared("rss_mib", "resident after load", "MiB", 1)
             .must(&[|_| Goal::AtMost(Peer::NodeRr, 0.15)]),

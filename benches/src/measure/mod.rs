@@ -37,6 +37,8 @@ pub(crate) struct Measurement {
     pub(crate) peers: &'static [Peer],
     /// Whose goals these are.
     pub(crate) ours: Peer,
+    /// Rounds of it for each that was asked for: more where a small difference is looked for.
+    pub(crate) times: u32,
     /// What a sample contains.
     pub(crate) metrics: &'static [Metric],
     /// Takes one sample; the last argument is the round, from 0.

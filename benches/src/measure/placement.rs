@@ -22,6 +22,7 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
              Counted by the worker that answered.",
     peers: &Peer::PAIR,
     ours: Peer::Oneport,
+    times: 1,
     metrics: &[
         Metric::counted("unevenness", "one by one: largest distance from an exact quarter", "connections", 0)
             .must(&[|_| Goal::EveryRound(0.0)]),

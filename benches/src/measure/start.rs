@@ -17,6 +17,7 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
     method: "From spawning the command to the first HTTP 200. PM2's includes the launch of its daemon.",
     peers: &Peer::NODE,
     ours: Peer::Oneport,
+    times: 1,
     metrics: &[Metric::compared("start_ms", "spawn to first answer", "ms", 1)
         .must(&[|_| Goal::AtMost(Peer::NodeRr, 0.7)])],
     sample,

@@ -26,6 +26,7 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
              wait for it. Then it goes on, and all must be answered.",
     peers: &Peer::PAIR,
     ours: Peer::Oneport,
+    times: 1,
     metrics: &[
         Metric::counted("waiting", "connections that wait", "connections", 0)
             .must(&[|tools| Goal::EveryRound(f64::from(tools.credits))]),

@@ -180,10 +180,10 @@ fn judged_value(judged: &Judged<'_>) -> String {
             ratio_cell(section.ratio(section.ours(), base, metric))
         }
         Goal::NoMoreThan(base) => {
-            let ratio = section.ratio(section.ours(), base, metric);
-            match ratio.zip(section.interval(base, metric)) {
-                None => "-".to_owned(),
-                Some((ratio, (low, high))) => {
+            match (section.ratio(section.ours(), base, metric), section.interval(base, metric)) {
+                (None, _) => "-".to_owned(),
+                (Some(ratio), None) => format!("{:.3}x, too few rounds for an interval", ratio.median),
+                (Some(ratio), Some((low, high))) => {
                     format!("{:.3}x, median within {low:.3} to {high:.3}", ratio.median)
                 }
             }
