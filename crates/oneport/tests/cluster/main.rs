@@ -1,0 +1,23 @@
+//! The cluster API end to end: a primary in this process, library workers in others. Which of Node's tests is which of
+//! ours is in README.md beside this file.
+//!
+//! A worker is this very test binary, started again to run only `entry_of_the_worker`, which does nothing in the
+//! tests' own process. Which program it runs is named by a variable and looked up in the tables of the modules.
+
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test says so by failing")]
+
+mod harness;
+mod life;
+mod puppet;
+mod supervised;
+
+use harness::Program;
+
+/// Every worker program there is; names are unique.
+const PROGRAMS: &[&[Program]] = &[puppet::PROGRAMS, supervised::PROGRAMS];
+
+/// Runs in workers, and in primaries apart from the test's own process.
+#[test]
+fn entry_of_the_worker() {
+    harness::run_program(PROGRAMS);
+}
