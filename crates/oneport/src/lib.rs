@@ -19,6 +19,8 @@
 //!
 //! Linux only.
 
+#[cfg(feature = "axum")]
+mod axum;
 mod cluster;
 mod error;
 mod event;
@@ -43,4 +45,7 @@ pub use oneport_core::{
 };
 pub use oneport_sys::process::Signal;
 pub use settings::{Settings, Stdio, scheduling_policy_of};
-pub use worker::{TcpListener, ThisWorker, is_primary, is_worker, worker};
+pub use worker::{
+    Channel, Incoming, ListenOptions, TcpListener, ThisWorker, UdpSocket, UnixIncoming, UnixListener,
+    channel, disconnected, is_primary, is_worker, worker,
+};

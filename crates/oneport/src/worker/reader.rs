@@ -1,27 +1,29 @@
-//! The thread that reads the worker's end of the channel and passes answers and connections on.
+//! The thread that reads the worker's end of the channel and passes on what comes.
 //!
 //! Every descriptor is acknowledged in the order in which it came, before anybody touches it: that is what lets
 //! a primary give a connection to somebody else when this process dies. When the primary goes away, or once
 //! everything is closed after its `disconnect`, listeners end: `accept` then fails with `BrokenPipe`.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use oneport_sys::fdpass;
 use oneport_sys::poll::Readiness;
+use oneport_sys::proc::open_sockets;
+use oneport_sys::process::own_pid;
 use oneport_wire::Violation;
 use oneport_wire::node::MAX_LINE;
 use oneport_wire::node::inbox::Inbox;
-use oneport_wire::node::message::{FromPrimary, FromWorker, Outcome, SockName};
-use tokio::sync::mpsc;
+use oneport_wire::node::message::{FromPrimary, FromWorker, HandleEnvelope, SocketNote};
 
-use super::link::{Answer, Link, Membership};
-use super::outbox::Room;
+use super::leave::End;
+use super::link::Link;
+use crate::{Handle, Message};
 
-/// Connections of one listener that may wait for `accept`; more are refused, so that a sibling gets them.
-const WAITING: usize = 64;
+/// How often the end of passed-on connections is looked for, while the primary waits for it.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What came of a read.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,23 +33,19 @@ enum Read {
 }
 
 impl Link {
-    /// Until the primary is gone. Any end is the same end: nothing more will come.
+    /// Until the channel is closed, from either side.
     pub(super) fn read(self: Arc<Self>) {
-        let _ = self.read_until_end();
-        let (queries, listeners) = {
-            let mut state = self.state();
-            state.ended = true;
-            (std::mem::take(&mut state.queries), std::mem::take(&mut state.listeners))
-        };
-        drop((queries, listeners));
-        self.leaving.send_replace(true);
+        let end = self.read_until_end().err().unwrap_or(End::Closed);
+        self.finish(end);
     }
 
-    fn read_until_end(self: &Arc<Self>) -> io::Result<()> {
+    fn read_until_end(self: &Arc<Self>) -> Result<(), End> {
         let mut inbox = Inbox::<OwnedFd>::new(MAX_LINE);
         let mut readiness = Readiness::new();
+        let mut look: Option<Instant> = None;
         loop {
-            self.poller.wait(&mut readiness, None)?;
+            let timeout = look.map(|look| look.saturating_duration_since(Instant::now()));
+            self.poller.wait(&mut readiness, timeout)?;
             for ready in readiness.iter() {
                 if ready.writable {
                     self.flush()?;
@@ -56,117 +54,114 @@ impl Link {
                     return Ok(());
                 }
             }
+            look = self.look_after_sockets(look)?;
         }
     }
 
-    fn receive(self: &Arc<Self>, inbox: &mut Inbox<OwnedFd>) -> io::Result<Read> {
+    fn receive(self: &Arc<Self>, inbox: &mut Inbox<OwnedFd>) -> Result<Read, End> {
         let received = match fdpass::receive(self.sock.as_fd(), inbox.space()) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::GoOn),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         if received.bytes == 0 {
             return Ok(Read::End);
         }
         if received.extra > 0 || (received.truncated && received.fd.is_some()) {
-            return Err(io::Error::other(Violation::TwoHandles));
+            return Err(Violation::TwoHandles.into());
         }
-        inbox.received(received.bytes, received.fd).map_err(io::Error::other)?;
-        while let Some((message, handle)) = inbox.next_from_primary().map_err(io::Error::other)? {
+        inbox.received(received.bytes, received.fd)?;
+        while let Some((message, handle)) = inbox.next_from_primary()? {
             if message.carries_handle() {
                 let arrived = handle.is_some();
                 self.answer(if arrived { &FromWorker::HandleAck } else { &FromWorker::HandleNack })?;
-                if !arrived {
-                    continue;
-                }
             }
             self.take(message, handle)?;
         }
         if received.truncated && !inbox.is_empty() {
             // The message that lost its descriptor is unfinished and would take that of the next one.
-            return Err(io::Error::other(Violation::TwoHandles));
+            return Err(Violation::TwoHandles.into());
         }
         Ok(Read::GoOn)
     }
 
-    fn take(self: &Arc<Self>, message: FromPrimary<'_>, handle: Option<OwnedFd>) -> io::Result<()> {
+    fn take(self: &Arc<Self>, message: FromPrimary<'_>, handle: Option<OwnedFd>) -> Result<(), End> {
         match message {
-            FromPrimary::NewConn { key, seq } => self.take_connection(&key, seq, handle),
-            FromPrimary::Reply { ack, key, outcome, .. } => {
-                let asker = self.state().queries.remove(&ack);
-                if let Some(asker) = asker {
-                    // An asker that stopped waiting drops the answer, which closes what it opened.
-                    let _ = asker.send(self.make_answer(key.into_owned(), outcome, handle));
+            // Answered with NACK: the primary gives the connection to somebody else.
+            FromPrimary::NewConn { .. } if handle.is_none() => (),
+            FromPrimary::NewConn { key, seq } => self.take_connection(&key, seq, handle)?,
+            FromPrimary::Reply { ack, key, outcome, .. } => self.replied(ack, &key, outcome, handle),
+            FromPrimary::Disconnect { .. } => self.told_to_leave(),
+            FromPrimary::Acknowledge { ack, .. } => self.acknowledged(ack),
+            FromPrimary::HandleAck => {
+                let arrived = self.state().outbox.acked();
+                drop(arrived);
+                self.flush()?;
+            }
+            FromPrimary::HandleNack => {
+                self.state().outbox.nacked();
+                self.flush()?;
+            }
+            FromPrimary::Handle(envelope) => {
+                // Without its handle it was answered with NACK, and comes again.
+                if let Some(fd) = handle {
+                    self.take_handle(&envelope, fd);
                 }
-                Ok(())
             }
-            FromPrimary::Disconnect { .. } => {
-                // Set before the queries are taken, or one asked in between would wait for ever: a primary answers nobody
-                // it has told to leave (Node's neither).
-                self.leaving.send_replace(true);
-                let (queries, keys) = {
-                    let mut state = self.state();
-                    let keys: Vec<String> = state.listeners.keys().cloned().collect();
-                    (std::mem::take(&mut state.queries), keys)
-                };
-                drop(queries);
-                keys.iter().for_each(|key| self.close(key));
-                Ok(())
-            }
-            FromPrimary::Acknowledge { .. }
-            | FromPrimary::HandleAck
-            | FromPrimary::HandleNack
-            | FromPrimary::Handle(_)
-            | FromPrimary::Sockets(_)
-            | FromPrimary::Internal { .. }
-            | FromPrimary::UnknownAct { .. }
-            | FromPrimary::User(_) => Ok(()),
-        }
-    }
-
-    /// Registers the listener here and not where its asker wakes up: Node's own primary sends the first connection
-    /// right behind its reply.
-    fn make_answer(self: &Arc<Self>, key: String, outcome: Outcome<'_>, handle: Option<OwnedFd>) -> Answer {
-        match (outcome, handle) {
-            (Outcome::RoundRobin { sockname }, _) => {
-                let (sender, connections) = mpsc::channel(WAITING);
-                self.state().listeners.insert(key.clone(), sender);
-                let sockname = sockname.and_then(|name| address(&name));
-                Answer::HandedOver { membership: self.member(key), sockname, connections }
-            }
-            (Outcome::Shared { .. }, Some(socket)) => Answer::Socket { membership: self.member(key), socket },
-            (Outcome::Shared { .. }, None) => Answer::Failed(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "cannot listen: the primary's socket did not arrive",
-            )),
-            (Outcome::HandOff { .. }, _) => Answer::Failed(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "cannot listen: the primary answered with a hand-off stream that was not asked for",
-            )),
-            (Outcome::Failed { errno }, _) => Answer::Failed(io::Error::from_raw_os_error(errno.to_os())),
-        }
-    }
-
-    fn member(self: &Arc<Self>, key: String) -> Membership {
-        Membership { link: self.clone(), key }
-    }
-
-    /// Accepts a connection for its listener, or refuses it: the listener is closed or has too much waiting.
-    fn take_connection(&self, key: &str, ack: i64, handle: Option<OwnedFd>) -> io::Result<()> {
-        let permit = {
-            let state = self.state();
-            state.listeners.get(key).and_then(|listener| listener.clone().try_reserve_owned().ok())
-        };
-        let accepted = Some(permit.is_some());
-        self.say(Room::Answers, |seq| FromWorker::Answer { ack, accepted, seq: Some(seq) })?;
-        if let (Some(permit), Some(connection)) = (permit, handle) {
-            permit.send(connection);
+            FromPrimary::Sockets(note) => self.take_note(note)?,
+            FromPrimary::User(json) => self.deliver(Ok(Message::received(json.get().to_owned(), None))),
+            FromPrimary::Internal { .. } | FromPrimary::UnknownAct { .. } => (),
         }
         Ok(())
     }
-}
 
-fn address(name: &SockName<'_>) -> Option<SocketAddr> {
-    let ip: IpAddr = name.address.parse().ok()?;
-    Some((ip, name.port).into())
+    fn take_handle(&self, envelope: &HandleEnvelope<'_>, fd: OwnedFd) {
+        if let Some(key) = &envelope.key
+            && let Ok(stat) = rustix::fs::fstat(&fd)
+        {
+            let open = || open_sockets(own_pid());
+            self.state().passed_on.remember(key.clone().into_owned(), stat.st_ino, open);
+        }
+        let handle = Handle::received(&envelope.kind, fd);
+        self.deliver(handle.map(|handle| Message::received(envelope.message.get().to_owned(), Some(handle))));
+    }
+
+    fn deliver(&self, message: io::Result<Message>) {
+        self.state().mailbox.push(message);
+        self.arrived.notify_one();
+    }
+
+    fn take_note(&self, note: SocketNote<'_>) -> io::Result<()> {
+        match note {
+            SocketNote::GetCount { key } => {
+                let open = open_sockets(own_pid());
+                let count = self.state().passed_on.count(&key, &open);
+                let key = key.into_owned().into();
+                self.answer(&FromWorker::Sockets(SocketNote::Count { key, count }))
+            }
+            SocketNote::NotifyClose { key } => {
+                self.state().passed_on.await_end(key.into_owned());
+                Ok(())
+            }
+            // Answers to questions that this side never asks: its servers pass nothing on by themselves.
+            SocketNote::Count { .. } | SocketNote::AllClosed { .. } => Ok(()),
+        }
+    }
+
+    /// Tells the primary which of its servers have no connection left here; answers when to look again, if at all.
+    fn look_after_sockets(&self, due: Option<Instant>) -> io::Result<Option<Instant>> {
+        let now = Instant::now();
+        if !self.state().passed_on.awaits() {
+            return Ok(None);
+        }
+        if due.is_some_and(|due| now < due) {
+            return Ok(due);
+        }
+        let open = open_sockets(own_pid());
+        let closed = self.state().passed_on.all_closed(&open);
+        for key in closed {
+            self.answer(&FromWorker::Sockets(SocketNote::AllClosed { key: key.into() }))?;
+        }
+        Ok(self.state().passed_on.awaits().then_some(now + LOOK))
+    }
 }
