@@ -80,6 +80,22 @@ fn what_is_not_one_json_text_is_a_breach() {
 }
 
 #[test]
+fn a_bare_control_character_in_a_name_is_a_breach() {
+    // Passed on to a Node worker such a line would end it: `JSON.parse` refuses it in names and values alike.
+    for line in [
+        "{\"a\u{1}\":1}",
+        "{\"\\u0041\u{1f}\":1}",
+        "{\"cmd\":\"NODE_HANDLE_ACK\",\"\t\":1}",
+        "{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Native\",\"msg\":1,\"\r\":1}",
+    ] {
+        assert_eq!(FromWorker::decode(line.as_bytes()), Err(Violation::NotJson), "{line:?}");
+        assert_eq!(FromPrimary::decode(line.as_bytes()), Err(Violation::NotJson), "{line:?}");
+    }
+    let lawful = "{\t\"a\\u0001\" :\r1}";
+    assert_eq!(worker(lawful), FromWorker::User(Json::parse(lawful).expect("JSON")));
+}
+
+#[test]
 fn an_internal_message_with_wrong_fields_names_them() {
     assert_eq!(
         why(r#"{"cmd":"NODE_CLUSTER","act":"close","seq":1}"#),
