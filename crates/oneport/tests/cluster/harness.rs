@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oneport::{Address, Cluster, Conduct, EndCause, Event, Events, Exit, Settings, Worker, WorkerId};
@@ -24,6 +25,8 @@ const LIFETIME: Duration = Duration::from_secs(120);
 pub(crate) const PROGRAM: &str = "TEST_PROGRAM";
 /// Arguments that make this binary a worker.
 pub(crate) const ARGS: [&str; 3] = ["entry_of_the_worker", "--exact", "--nocapture"];
+/// Begins each line that tells a fact.
+const FACT: &str = "fact: ";
 /// The descriptor on which workers get orders and tell facts: their first extra pipe.
 const LINE: i32 = 4;
 
@@ -61,33 +64,50 @@ pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A worker's end of the line to its test.
+/// A program's end of the line to its test: orders come in, facts go out.
 pub(crate) struct TestLine {
-    reader: tokio::io::BufReader<tokio::net::unix::OwnedReadHalf>,
-    writer: tokio::net::unix::OwnedWriteHalf,
+    orders: Box<dyn tokio::io::AsyncBufRead + Unpin>,
+    facts: Facts,
 }
 
+/// Where facts go; clones lead to the same test.
+#[derive(Clone)]
+pub(crate) struct Facts(Arc<OwnedFd>);
+
 impl TestLine {
-    /// Within a worker's program, once.
+    /// Within a worker's program, or that of a process [`Apart`], once.
     pub(crate) fn open() -> TestLine {
-        let line = UnixStream::from(oneport_sys::startup::dup_inherited(LINE).unwrap());
+        let Ok(line) = oneport_sys::startup::dup_inherited(LINE) else {
+            let facts = Facts(Arc::new(std::io::stdout().as_fd().try_clone_to_owned().unwrap()));
+            let orders = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+            let orders = tokio::net::unix::pipe::Receiver::from_owned_fd(orders).unwrap();
+            return TestLine { orders: Box::new(tokio::io::BufReader::new(orders)), facts };
+        };
+        let facts = Facts(Arc::new(line.try_clone().unwrap()));
+        let line = UnixStream::from(line);
         line.set_nonblocking(true).unwrap();
-        let (reader, writer) = tokio::net::UnixStream::from_std(line).unwrap().into_split();
-        TestLine { reader: tokio::io::BufReader::new(reader), writer }
+        let line = tokio::net::UnixStream::from_std(line).unwrap();
+        TestLine { orders: Box::new(tokio::io::BufReader::new(line)), facts }
     }
 
     /// The next order; `None` once the test is over.
     pub(crate) async fn order(&mut self) -> Option<String> {
         let mut line = String::new();
-        let read = tokio::io::AsyncBufReadExt::read_line(&mut self.reader, &mut line).await;
+        let read = tokio::io::AsyncBufReadExt::read_line(&mut self.orders, &mut line).await;
         read.is_ok_and(|bytes| bytes > 0).then(|| line.trim_end().to_owned())
     }
 
+    pub(crate) fn facts(&self) -> Facts {
+        self.facts.clone()
+    }
+}
+
+impl Facts {
     /// Tells the test something, in one line.
-    pub(crate) async fn tell(&mut self, fact: impl std::fmt::Display) {
-        let line = format!("{fact}\n");
-        // A test that is over needs no facts.
-        let _ = tokio::io::AsyncWriteExt::write_all(&mut self.writer, line.as_bytes()).await;
+    pub(crate) fn tell(&self, fact: impl std::fmt::Display) {
+        // Marked, because a process apart shares its standard output with the test framework. A test that is over
+        // needs no facts.
+        let _ = rustix::io::write(&self.0, format!("{FACT}{fact}\n").as_bytes());
     }
 }
 
@@ -264,10 +284,7 @@ impl Test {
 
     /// The next fact that a worker tells.
     pub(crate) fn fact(&mut self, worker: u32) -> String {
-        let mut fact = String::new();
-        let read = self.line(worker).read_line(&mut fact);
-        assert!(matches!(read, Ok(1..)), "worker {worker} told nothing: {read:?}");
-        fact.trim_end().to_owned()
+        read_fact(self.line(worker)).unwrap_or_else(|| panic!("worker {worker} told nothing"))
     }
 
     /// An order, and the fact that answers it.
@@ -308,6 +325,20 @@ fn line(end: OwnedFd) -> BufReader<UnixStream> {
     end.set_read_timeout(Some(PATIENCE)).unwrap();
     end.set_write_timeout(Some(PATIENCE)).unwrap();
     BufReader::new(end)
+}
+
+/// The next fact; `None` at the end, and when none comes in time.
+pub(crate) fn read_fact(line: &mut impl BufRead) -> Option<String> {
+    loop {
+        let mut text = String::new();
+        if !line.read_line(&mut text).is_ok_and(|bytes| bytes > 0) {
+            return None;
+        }
+        // The framework writes `test name ... ` without ending the line.
+        if let Some((_, fact)) = text.trim_end().split_once(FACT) {
+            return Some(fact.to_owned());
+        }
+    }
 }
 
 fn noted(event: &Event) -> Noted {
@@ -394,9 +425,17 @@ pub(crate) fn who(address: SocketAddr) -> (u32, i64) {
     who_answers(connect(address)).unwrap()
 }
 
+/// As [`who`], for a worker that keeps the connection open: who, and the connection.
+pub(crate) fn who_holds(address: SocketAddr) -> (u32, TcpStream) {
+    let mut stream = BufReader::new(connect(address));
+    let mut answer = String::new();
+    stream.read_line(&mut answer).unwrap();
+    (answer.split(' ').next().unwrap().parse().unwrap(), stream.into_inner())
+}
+
 /// As [`who`], on a connection made before.
 pub(crate) fn who_answers(stream: TcpStream) -> std::io::Result<(u32, i64)> {
     let answer = hear(stream)?;
-    let (id, slot) = answer.split_once(' ').unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let (id, slot) = answer.trim_end().split_once(' ').unwrap_or_else(|| panic!("no answer: {answer:?}"));
     Ok((id.parse().unwrap(), slot.parse().unwrap()))
 }

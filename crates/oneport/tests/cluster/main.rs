@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test says so by failing")]
 
+mod apart;
 mod harness;
 mod life;
 mod puppet;
