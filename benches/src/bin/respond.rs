@@ -88,7 +88,12 @@ async fn serve(listener: impl Listen) -> io::Result<()> {
     )
     .leak();
     loop {
-        let (stream, _peer) = listener.next().await?;
+        let stream = match listener.next().await {
+            Ok((stream, _peer)) => stream,
+            // The primary told this worker to leave.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(error),
+        };
         tokio::spawn(respond(stream, answer.as_bytes()));
     }
 }
