@@ -95,8 +95,10 @@ impl Link {
         self.close_channel(&mut self.state());
     }
 
-    /// From here on nobody gets anything new. `why` changes the state in the same moment.
+    /// From here on nobody gets anything new. `why` changes the state first, so that who is woken by the new stage finds
+    /// the reason.
     fn leave_all(&self, why: impl FnOnce(&mut State)) {
+        why(&mut self.state());
         // Set before the queries are taken, or one asked in between would wait for ever: a primary answers nobody it
         // has told to leave (Node's neither).
         self.stage.send_if_modified(|stage| {
@@ -106,7 +108,6 @@ impl Link {
         });
         let queries = {
             let mut state = self.state();
-            why(&mut state);
             self.close_members(&mut state);
             std::mem::take(&mut state.queries)
         };

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use oneport_sys::listen::{V6, bind_tcp, set_nonblocking, start_listening};
@@ -13,7 +14,7 @@ use tokio::net::{TcpListener as TokioListener, TcpStream, ToSocketAddrs, lookup_
 
 use super::ask::{Granted, Wish, ask, check_socket};
 use super::incoming::Incoming;
-use super::link::primary;
+use super::link::{Link, primary};
 use super::options::ListenOptions;
 use super::source::{Flavor, Source, runtime};
 
@@ -89,12 +90,13 @@ impl TcpListener {
 
     pub(super) async fn listen(options: &ListenOptions, addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
         runtime("bind listener")?;
+        let link = asked(options)?;
         if options.fd.is_some() {
-            return TcpListener::one(options, Wish::Any(0)).await;
+            return TcpListener::one(link, options, Wish::Any(0)).await;
         }
         let mut last = None;
         for addr in lookup_host(addr).await? {
-            match TcpListener::one(options, Wish::Tcp(addr)).await {
+            match TcpListener::one(link.clone(), options, Wish::Tcp(addr)).await {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(error),
             }
@@ -104,11 +106,15 @@ impl TcpListener {
 
     pub(super) async fn listen_any(options: &ListenOptions, port: u16) -> io::Result<TcpListener> {
         runtime("bind listener")?;
-        TcpListener::one(options, Wish::Any(port)).await
+        TcpListener::one(asked(options)?, options, Wish::Any(port)).await
     }
 
-    async fn one(options: &ListenOptions, wish: Wish<'_>) -> io::Result<TcpListener> {
-        let link = if options.exclusive { None } else { primary()? };
+    /// Asks over the link, or binds for itself where there is none.
+    pub(super) async fn one(
+        link: Option<Arc<Link>>,
+        options: &ListenOptions,
+        wish: Wish<'_>,
+    ) -> io::Result<TcpListener> {
         let Some(link) = link else {
             return TcpListener::from_std(alone(options, wish)?.into());
         };
@@ -195,6 +201,11 @@ impl From<TokioListener> for TcpListener {
     fn from(socket: TokioListener) -> TcpListener {
         TcpListener { source: Source::Alone(socket), local: None }
     }
+}
+
+/// Who is asked.
+pub(super) fn asked(options: &ListenOptions) -> io::Result<Option<Arc<Link>>> {
+    if options.exclusive { Ok(None) } else { primary() }
 }
 
 /// A listening socket of this process's own.

@@ -4,16 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use oneport_sys::listen::{Reuse, V6, bind_udp};
 use tokio::net::{ToSocketAddrs, UdpSocket as TokioSocket, lookup_host};
 
 use super::ask::{Granted, Wish, ask};
-use super::link::primary;
+use super::link::Link;
 use super::member::Membership;
 use super::options::ListenOptions;
 use super::source::runtime;
-use super::tcp::inherited;
+use super::tcp::{asked, inherited};
 
 /// A UDP socket (Node's `dgram.Socket`), used as the [`tokio::net::UdpSocket`] it dereferences to.
 ///
@@ -46,9 +47,10 @@ impl UdpSocket {
         addr: impl ToSocketAddrs,
     ) -> io::Result<UdpSocket> {
         runtime("bind socket")?;
+        let link = asked(options)?;
         let mut last = None;
         for addr in lookup_host(addr).await? {
-            match UdpSocket::one(options, addr).await {
+            match UdpSocket::one(link.clone(), options, addr).await {
                 Ok(socket) => return Ok(socket),
                 Err(error) => last = Some(error),
             }
@@ -56,8 +58,12 @@ impl UdpSocket {
         Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "cannot bind: no address")))
     }
 
-    async fn one(options: &ListenOptions, addr: SocketAddr) -> io::Result<UdpSocket> {
-        let link = if options.exclusive { None } else { primary()? };
+    /// Asks over the link, or binds for itself where there is none.
+    pub(super) async fn one(
+        link: Option<Arc<Link>>,
+        options: &ListenOptions,
+        addr: SocketAddr,
+    ) -> io::Result<UdpSocket> {
         let Some(link) = link else {
             let socket = TokioSocket::from_std(alone(options, addr)?.into())?;
             return Ok(UdpSocket { socket, _membership: None });

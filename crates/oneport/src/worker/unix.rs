@@ -7,18 +7,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use oneport_sys::listen::{UnixIdentity, UnixMode, bind_unix, start_listening, unlink_if_ours};
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener as TokioListener, UnixStream};
 
-use super::ask::{Granted, Wish, ask};
+use super::ask::{Wish, ask};
 use super::incoming::UnixIncoming;
-use super::link::primary;
+use super::link::Link;
 use super::options::ListenOptions;
 use super::source::{Flavor, Source, runtime};
-use super::tcp::inherited;
+use super::tcp::{asked, inherited};
 
 /// A listener on a Unix stream socket (Node's `server.listen(path)`). As [`TcpListener`](crate::TcpListener) in
 /// everything else.
@@ -86,9 +87,17 @@ impl UnixListener {
 
     pub(super) async fn listen(options: &ListenOptions, path: &Path) -> io::Result<UnixListener> {
         runtime("bind listener")?;
-        let link = if options.exclusive { None } else { primary()? };
+        UnixListener::one(asked(options)?, options, path).await
+    }
+
+    /// Asks over the link, or binds for itself where there is none.
+    pub(super) async fn one(
+        link: Option<Arc<Link>>,
+        options: &ListenOptions,
+        path: &Path,
+    ) -> io::Result<UnixListener> {
         let Some(link) = link else { return UnixListener::alone(options, path) };
-        let granted: Granted = ask(&link, Wish::Unix(path), options).await?;
+        let granted = ask(&link, Wish::Unix(path), options).await?;
         let source = Source::granted(granted, |socket| TokioListener::from_std(socket.into()))?;
         Ok(UnixListener { source, path: path.to_owned(), _made: None })
     }
