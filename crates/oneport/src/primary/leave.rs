@@ -20,6 +20,7 @@ use oneport_sys::{diag, proc, tree};
 use tracing::warn;
 
 use super::{Command, Primary};
+use crate::event::AddressKind;
 
 /// The kernel tells nobody when a connection becomes idle; this is how often it is asked, while a worker leaves.
 const LOOK: Duration = Duration::from_millis(25);
@@ -105,7 +106,11 @@ impl Primary {
     fn watched(&self, worker: WorkerId) -> Option<Watched> {
         let w = self.workers.get(&worker)?;
         let (root, _) = w.process.as_ref()?;
-        let ports = self.ports.values().filter_map(super::port::PortSocket::tcp_port).collect();
+        let open = self.ports.values().filter_map(super::port::PortSocket::tcp_port);
+        // Where it was the only one the port may be closed already, and its connections go on.
+        let left = w.owner.addresses().into_iter().filter(|address| address.kind == AddressKind::Tcp);
+        let left = left.filter_map(|address| Some(address.socket?.port()));
+        let ports = open.chain(left).collect();
         Some(Watched {
             root: *root,
             mark: w.mark.clone(),

@@ -299,6 +299,11 @@ impl Test {
         self.lines.get_mut(&id).unwrap()
     }
 
+    /// Waits for something of the API's.
+    pub(crate) fn finish<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
+        finish(&self.runtime, what, future)
+    }
+
     /// Ends everything in order.
     pub(crate) fn stop(mut self) {
         self.cluster.stop().unwrap();
@@ -402,6 +407,38 @@ impl Drop for Test {
             }
         }
         assert!(std::thread::panicking(), "the primary did not end its workers in time");
+    }
+}
+
+/// Waits for a future, with the usual deadline.
+pub(crate) fn finish<T>(runtime: &Runtime, what: &str, future: impl Future<Output = T>) -> T {
+    let finished = runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await });
+    finished.unwrap_or_else(|_| panic!("{what} did not happen in time"))
+}
+
+/// Waits for what nothing announces, by looking again and again.
+pub(crate) fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < deadline, "{what} did not come true in time");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// A process, watched from when it lived.
+pub(crate) struct Watched(OwnedFd);
+
+impl Watched {
+    pub(crate) fn new(pid: i32) -> Watched {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        Watched(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap())
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn ended(&self) {
+        let mut wanted = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::IN)];
+        let patience = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut wanted, Some(&patience)).unwrap(), 1, "the process lives on");
     }
 }
 

@@ -6,7 +6,9 @@
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test says so by failing")]
 
+mod all_leaving;
 mod apart;
+mod disconnecting;
 mod harness;
 mod life;
 mod puppet;
@@ -15,7 +17,12 @@ mod supervised;
 use harness::Program;
 
 /// Every worker program there is; names are unique.
-const PROGRAMS: &[&[Program]] = &[puppet::PROGRAMS, supervised::PROGRAMS];
+const PROGRAMS: &[&[Program]] = &[
+    all_leaving::PROGRAMS, //
+    life::PROGRAMS,
+    puppet::PROGRAMS,
+    supervised::PROGRAMS,
+];
 
 /// Runs in workers, and in primaries apart from the test's own process.
 #[test]

@@ -2,13 +2,12 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use oneport::{EndCause, Event, Exit, Policy, Slot, WorkerId};
 use oneport_sys::process::{Pid, Signal, signal_group};
 
-use crate::harness::{PATIENCE, Test, programs, runtime, who};
+use crate::harness::{PATIENCE, Test, Watched, programs, runtime, who};
 use crate::puppet::answer;
 
 programs! { bind_twice }
@@ -144,16 +143,9 @@ fn a_worker_that_talks_to_an_owner_who_does_not_listen_is_held_back() {
 fn dropping_every_handle_ends_the_workers() {
     let mut test = Test::supervised(1, "serve", |_| {});
     test.listening(1);
-    let pid = Pid::new(test.worker(1).pid()).unwrap();
-    let pidfd = rustix::process::pidfd_open(
-        rustix::process::Pid::from_raw(pid.get()).unwrap(),
-        rustix::process::PidfdFlags::empty(),
-    )
-    .unwrap();
+    let worker = Watched::new(test.worker(1).pid());
     drop(test);
-    let mut wanted = [rustix::event::PollFd::from_borrowed_fd(pidfd.as_fd(), rustix::event::PollFlags::IN)];
-    let patience = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
-    assert_eq!(rustix::event::poll(&mut wanted, Some(&patience)).unwrap(), 1, "the worker lives on");
+    worker.ended();
 }
 
 #[test]
