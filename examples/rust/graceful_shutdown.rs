@@ -49,6 +49,7 @@ async fn server() -> io::Result<()> {
 }
 
 async fn slow(Path(ms): Path<u32>) -> String {
+    println!("{} begins something slow", process::id());
     tokio::time::sleep(Duration::from_millis(ms.min(60_000).into())).await;
     format!("slow hello from {}\n", process::id())
 }

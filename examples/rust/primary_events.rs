@@ -7,8 +7,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::io;
-use std::pin::pin;
+use std::io::{self, ErrorKind};
 
 use oneport::{Cluster, Event, Settings, Worker};
 
@@ -68,14 +67,15 @@ fn say(worker: &Worker, what: impl Display) {
 
 #[tokio::main(flavor = "current_thread")]
 async fn worker(this: oneport::ThisWorker) -> io::Result<()> {
-    let mut leaving = pin!(this.disconnected());
     let listener = oneport::TcpListener::bind("127.0.0.1:0").await?;
     this.send(&std::env::var("GREETING").unwrap_or_default())?;
     loop {
-        tokio::select! {
-            // Not a server anybody could use: connections are closed at once.
-            accepted = listener.accept() => drop(accepted?),
-            () = &mut leaving => return Ok(()),
+        match listener.accept().await {
+            // Not a server anybody could use.
+            Ok((connection, _)) => drop(connection),
+            // Asked to leave.
+            Err(end) if end.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
 }
