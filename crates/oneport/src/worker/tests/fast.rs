@@ -162,6 +162,38 @@ fn of_several_tasks_that_accept_none_is_forgotten() {
 }
 
 #[test]
+fn over_several_threads_every_connection_is_given_out_and_answered_once() {
+    const TASKS: usize = 8;
+    const ROUNDS: usize = 200;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let (mut primary, link) = Primary::with_worker();
+    let (listener, stream) = runtime.block_on(primary.fast_listener(&link, "k"));
+    let listener = Arc::new(listener);
+    let (sender, mut served) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..TASKS {
+        let (listener, sender) = (listener.clone(), sender.clone());
+        runtime.spawn(async move {
+            while let Ok((_, peer)) = listener.accept().await {
+                let _ = sender.send(peer);
+            }
+        });
+    }
+    let connections = Connection::several::<4>();
+    for round in 0..ROUNDS {
+        // One message of one to four, as many as there are credits.
+        let handed = &connections[..1 + round % 4];
+        stream.hand_over(handed);
+        assert_eq!(stream.answers(handed.len()), "t".repeat(handed.len()));
+        for _ in handed {
+            let next = runtime.block_on(async { tokio::time::timeout(super::PATIENCE, served.recv()).await });
+            assert!(next.expect("in time").is_some());
+        }
+        assert!(served.try_recv().is_err() && stream.is_unanswered());
+    }
+}
+
+#[test]
 fn an_accept_that_is_dropped_loses_nothing() {
     run(async {
         let (mut primary, link) = Primary::with_worker();
