@@ -28,6 +28,7 @@ mod fork;
 mod handle;
 mod inspect;
 mod message;
+mod passed_on;
 mod primary;
 mod settings;
 mod worker;

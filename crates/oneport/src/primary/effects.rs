@@ -15,6 +15,7 @@ use tracing::{info, trace, warn};
 use super::Primary;
 use super::channel::Carried;
 use super::heard::trace_message;
+use super::notes::Note;
 use super::port::{key, open, wished};
 use super::spawn::{Way, Wish};
 use super::token::Token;
@@ -193,6 +194,7 @@ impl Primary {
     fn forget(&mut self, worker: WorkerId) {
         let Some(w) = self.workers.remove(&worker) else { return };
         self.drop_streams(worker);
+        self.take_note(Note::Forget { worker });
         w.ending.hurry.store(true, std::sync::atomic::Ordering::Relaxed);
         if let Some(channel) = &w.channel {
             // Removed when its end was read, or closed now.

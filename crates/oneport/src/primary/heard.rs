@@ -10,7 +10,7 @@ use oneport_core::{
 };
 use oneport_sys::poll::{Interest, Ready};
 use oneport_wire::handoff;
-use oneport_wire::node::message::{AddressType, FromPrimary, FromWorker, HandleEnvelope, Query};
+use oneport_wire::node::message::{AddressType, FromPrimary, FromWorker, HandleEnvelope, Query, SocketNote};
 use tracing::{debug, trace, warn};
 
 use super::channel::{Carried, Channel, Read, Receipt, Trust};
@@ -55,11 +55,12 @@ enum Heard {
     NotReceived(ConnId),
     /// A handle of the owner's arrived, or never will.
     HandleSettled(Option<std::io::Error>),
-    /// A user's message with a handle: acknowledged so that the worker's channel goes on. Without the handle, if that
-    /// was not what its envelope said.
-    Handle(Message),
+    /// A user's message with a handle.
+    Handle(HandleEnvelope<'static>, OwnedFd),
     /// A user's descriptor that did not arrive.
     HandleMissing,
+    /// About connections that were passed on.
+    Note(SocketNote<'static>),
     User(String),
     Violation(String),
 }
@@ -146,10 +147,8 @@ impl Primary {
                     }
                 }
                 Heard::Leaves(seq) => self.happen(Core::LeavesByItself { worker, seq }, effects),
-                Heard::Handle(message) => {
-                    self.answer_handle(worker, FromPrimary::HandleAck);
-                    self.tell_counted(worker, Event::Message { worker: self.handle(worker), message });
-                }
+                Heard::Handle(envelope, fd) => self.hear_handle(worker, &envelope, fd),
+                Heard::Note(note) => self.asked(worker, note),
                 Heard::HandleSettled(lost) => self.handle_settled(worker, lost),
                 Heard::HandleMissing => self.answer_handle(worker, FromPrimary::HandleNack),
                 Heard::User(json) => self.hear_user(worker, json, effects),
@@ -217,13 +216,10 @@ impl Primary {
             FromWorker::Close { key, .. } => Heard::Close(key.into_owned()),
             FromWorker::ExitedAfterDisconnect { seq } => Heard::Leaves(QuerySeq(seq)),
             FromWorker::Handle(envelope) => match handle.take() {
-                Some(fd) => Heard::Handle(receive_handle(worker, &envelope, fd)),
+                Some(fd) => Heard::Handle(envelope.into_owned(), fd),
                 None => Heard::HandleMissing,
             },
-            FromWorker::Sockets(note) => {
-                debug!(worker = worker.0, ?note, "note about passed sockets");
-                Heard::Nothing
-            }
+            FromWorker::Sockets(note) => Heard::Note(note.into_owned()),
             FromWorker::Internal { cmd } => {
                 debug!(worker = worker.0, %cmd, "internal message");
                 Heard::Nothing
@@ -285,6 +281,23 @@ impl Primary {
         let errno = oneport_core::Errno(rustix::io::Errno::INVAL.raw_os_error());
         let outcome = ReplyOutcome::Failed(errno);
         self.carry_out(oneport_core::Effect::Reply { worker, seq, outcome, data: None });
+    }
+
+    /// Acknowledged so that the worker's channel goes on. The kernel decides what a descriptor is: what is not what it was
+    /// announced as is closed, and its message comes alone.
+    fn hear_handle(&mut self, worker: WorkerId, envelope: &HandleEnvelope<'_>, fd: OwnedFd) {
+        self.answer_handle(worker, FromPrimary::HandleAck);
+        let handle = Handle::received(&envelope.kind, fd);
+        let handle = handle.inspect_err(|cause| warn!(worker = worker.0, %cause, "a handle is dropped")).ok();
+        if let Some(handle) = &handle {
+            self.note_passed(worker, envelope, handle);
+        }
+        let message = Message::received(envelope.message.get().to_owned(), handle);
+        self.tell_counted(worker, Event::Message { worker: self.handle(worker), message });
+    }
+
+    pub(super) fn tell_note(&mut self, worker: WorkerId, note: SocketNote<'static>) {
+        self.answer_handle(worker, FromPrimary::Sockets(note));
     }
 
     /// A handle that this process sent is confirmed or lost.
@@ -354,13 +367,6 @@ pub(super) fn trace_message(direction: &str, worker: WorkerId, encode: impl FnOn
         let line = String::from_utf8_lossy(&line);
         trace!(target: "oneport::wire", "{direction} worker {worker}: {}", line.trim_end());
     }
-}
-
-/// The kernel decides what a descriptor is. What is not what it was announced as is closed, and its message comes alone.
-fn receive_handle(worker: WorkerId, envelope: &HandleEnvelope<'_>, fd: OwnedFd) -> Message {
-    let handle = Handle::received(&envelope.kind, fd);
-    let handle = handle.inspect_err(|cause| warn!(worker = worker.0, %cause, "a handle is dropped")).ok();
-    Message::received(envelope.message.get().to_owned(), handle)
 }
 
 /// Which port a worker means that says it listens. The port's own address is told, never the worker's words.

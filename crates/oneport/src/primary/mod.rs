@@ -8,6 +8,7 @@ mod effects;
 mod handoff;
 mod heard;
 mod leave;
+mod notes;
 mod orders;
 mod port;
 mod reap;
@@ -28,6 +29,7 @@ use oneport_sys::clock::boot_time;
 use oneport_sys::poll::{Interest, Poller, Readiness, Ready};
 use oneport_sys::process::Signal;
 use oneport_sys::waker::Waker;
+use oneport_wire::node::message::SocketNote;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tracing::error;
@@ -40,6 +42,7 @@ use crate::settings::Settings;
 
 use accept::Lingering;
 use handoff::{Stream, StreamId};
+use notes::Note;
 use orders::Forking;
 use port::PortSocket;
 use spawn::WorkerProcess;
@@ -67,6 +70,8 @@ pub(crate) enum Command {
     Unthrottle,
     /// A worker has begun with what it was handed: tell it to leave.
     Disconnect { worker: WorkerId },
+    /// An answer about connections that a worker passed on.
+    Note { worker: WorkerId, note: SocketNote<'static> },
     /// A worker's tree is ended.
     TreeEnded { worker: WorkerId },
     /// Nobody listens to events any more.
@@ -100,6 +105,8 @@ pub(crate) struct Primary {
     /// Workers started with an inspector so far.
     inspected: u32,
     forking: Option<Forking>,
+    /// Who counts connections that workers passed on, once there are any.
+    notes: Option<SyncSender<Note>>,
     /// Who waits for the last worker to go.
     disconnecting: Vec<oneshot::Sender<()>>,
     /// Channels and streams whose sending has to be tried again after a pause.
@@ -145,6 +152,7 @@ impl Primary {
             chosen: Vec::new(),
             inspected: 0,
             forking: None,
+            notes: None,
             disconnecting: Vec::new(),
             stalled: HashSet::new(),
             stalled_streams: HashSet::new(),
@@ -206,6 +214,7 @@ impl Primary {
                 Command::Signal { worker, signal } => self.signal(worker, signal),
                 Command::Unthrottle => self.unthrottle(effects),
                 Command::Disconnect { worker } => self.tell_disconnect(worker),
+                Command::Note { worker, note } => self.tell_note(worker, note),
                 Command::TreeEnded { worker } => self.tree_ended(worker, effects),
                 Command::OwnerLeft => self.happen(oneport_core::Event::StopNow, effects),
             }

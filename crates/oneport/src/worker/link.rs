@@ -22,7 +22,7 @@ use super::leave::{End, Stage};
 use super::mailbox::Mailbox;
 use super::member::{Asked, Member};
 use super::outbox::{Outbox, Room};
-use super::sockets::PassedOn;
+use crate::passed_on::PassedOn;
 
 /// What this process is to whoever started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

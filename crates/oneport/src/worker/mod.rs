@@ -17,7 +17,6 @@ mod outbox;
 mod reader;
 #[cfg(feature = "axum")]
 mod serve;
-mod sockets;
 mod source;
 mod tcp;
 #[cfg(test)]

@@ -84,6 +84,22 @@ impl<'a> HandleEnvelope<'a> {
         Ok(Self { kind, message: Json::scanned(message.get()), key })
     }
 
+    /// The same, without the line it was read from.
+    #[must_use]
+    pub fn into_owned(self) -> HandleEnvelope<'static> {
+        let kind = match self.kind {
+            HandleKind::NetNative => HandleKind::NetNative,
+            HandleKind::DgramNative => HandleKind::DgramNative,
+            HandleKind::NetServer => HandleKind::NetServer,
+            HandleKind::NetSocket => HandleKind::NetSocket,
+            HandleKind::DgramSocket(family) => HandleKind::DgramSocket(family),
+            HandleKind::NetBoundSocket => HandleKind::NetBoundSocket,
+            HandleKind::Other(name) => HandleKind::Other(Cow::Owned(name.into_owned())),
+        };
+        let key = self.key.map(|key| Cow::Owned(key.into_owned()));
+        HandleEnvelope { kind, message: self.message.into_owned(), key }
+    }
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let mut object = Object::begin(out);
         object.text("cmd", HANDLE).text("type", self.kind.name()).json("msg", &self.message);
@@ -141,6 +157,18 @@ impl<'a> SocketNote<'a> {
             NOTIFY_CLOSE => Self::NotifyClose { key },
             _ => Self::AllClosed { key },
         })
+    }
+
+    /// The same, without the line it was read from.
+    #[must_use]
+    pub fn into_owned(self) -> SocketNote<'static> {
+        let owned = |key: Cow<'a, str>| Cow::Owned(key.into_owned());
+        match self {
+            Self::GetCount { key } => SocketNote::GetCount { key: owned(key) },
+            Self::Count { key, count } => SocketNote::Count { key: owned(key), count },
+            Self::NotifyClose { key } => SocketNote::NotifyClose { key: owned(key) },
+            Self::AllClosed { key } => SocketNote::AllClosed { key: owned(key) },
+        }
     }
 
     /// The constant for `cmd`, if it is one of these notes.

@@ -12,7 +12,7 @@ const MOST: usize = 65_536;
 const MOST_AWAITED: usize = 1024;
 
 #[derive(Debug, Default)]
-pub(super) struct PassedOn {
+pub(crate) struct PassedOn {
     by_key: HashMap<String, Vec<u64>>,
     total: usize,
     awaited: Vec<String>,
@@ -20,7 +20,7 @@ pub(super) struct PassedOn {
 
 impl PassedOn {
     /// Remembers a socket; `open` tells the inodes of all sockets that are open now, in rising order.
-    pub(super) fn remember(&mut self, key: String, inode: u64, open: impl FnOnce() -> Vec<u64>) {
+    pub(crate) fn remember(&mut self, key: String, inode: u64, open: impl FnOnce() -> Vec<u64>) {
         if self.total >= MOST {
             self.forget_closed(&open());
         }
@@ -31,24 +31,24 @@ impl PassedOn {
     }
 
     /// How many of that server's are open.
-    pub(super) fn count(&mut self, key: &str, open: &[u64]) -> i64 {
+    pub(crate) fn count(&mut self, key: &str, open: &[u64]) -> i64 {
         self.forget_closed(open);
         self.by_key.get(key).map_or(0, |inodes| i64::try_from(inodes.len()).unwrap_or(i64::MAX))
     }
 
     /// From now on [`all_closed`](Self::all_closed) looks for the end of that server's.
-    pub(super) fn await_end(&mut self, key: String) {
+    pub(crate) fn await_end(&mut self, key: String) {
         if self.awaited.len() < MOST_AWAITED && !self.awaited.contains(&key) {
             self.awaited.push(key);
         }
     }
 
-    pub(super) fn awaits(&self) -> bool {
+    pub(crate) fn awaits(&self) -> bool {
         !self.awaited.is_empty()
     }
 
     /// The awaited servers of which none is open any more; each is told once.
-    pub(super) fn all_closed(&mut self, open: &[u64]) -> Vec<String> {
+    pub(crate) fn all_closed(&mut self, open: &[u64]) -> Vec<String> {
         self.forget_closed(open);
         let by_key = &self.by_key;
         self.awaited.extract_if(.., |key| !by_key.contains_key(key)).collect()
