@@ -168,10 +168,11 @@ impl Link {
         Ok(())
     }
 
-    /// Writes what waits, once there is room or an answer.
+    /// Writes what waits, once there is room or an answer. A primary that reads no more may have said something before:
+    /// that is no error here, and the end is left to reading.
     pub(super) fn flush(&self) -> io::Result<()> {
         let mut state = self.state();
-        state.outbox.flush(self.sock.as_fd())?;
+        let _ = state.outbox.flush(self.sock.as_fd());
         let interest = if state.outbox.is_written() { Interest::READ } else { Interest::BOTH };
         self.poller.modify(self.sock.as_fd(), 0, interest)?;
         self.shut_if_done(&state);

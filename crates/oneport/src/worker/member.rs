@@ -218,11 +218,12 @@ impl Link {
             | None => None,
         };
         let accepted = Some(permit.is_some());
-        self.say(Room::Answers, |seq| FromWorker::Answer { ack, accepted, seq: Some(seq) })?;
+        let said = self.say(Room::Answers, |seq| FromWorker::Answer { ack, accepted, seq: Some(seq) });
+        // Also if that primary has gone meanwhile: nobody else has this connection then.
         if let (Some(permit), Some(connection)) = (permit, handle) {
             permit.send(connection);
         }
-        Ok(())
+        said
     }
 
     /// Ends a membership: tells the primary, unless it knows.

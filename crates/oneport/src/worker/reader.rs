@@ -74,7 +74,7 @@ impl Link {
         while let Some((message, handle)) = inbox.next_from_primary()? {
             if message.carries_handle() {
                 let arrived = handle.is_some();
-                self.answer(if arrived { &FromWorker::HandleAck } else { &FromWorker::HandleNack })?;
+                said(self.answer(if arrived { &FromWorker::HandleAck } else { &FromWorker::HandleNack }))?;
             }
             self.take(message, handle)?;
         }
@@ -89,7 +89,7 @@ impl Link {
         match message {
             // Answered with NACK: the primary gives the connection to somebody else.
             FromPrimary::NewConn { .. } if handle.is_none() => (),
-            FromPrimary::NewConn { key, seq } => self.take_connection(&key, seq, handle)?,
+            FromPrimary::NewConn { key, seq } => said(self.take_connection(&key, seq, handle))?,
             FromPrimary::Reply { ack, key, outcome, .. } => self.replied(ack, &key, outcome, handle),
             FromPrimary::Disconnect { .. } => self.told_to_leave(),
             FromPrimary::Acknowledge { ack, .. } => self.acknowledged(ack),
@@ -108,7 +108,7 @@ impl Link {
                     self.take_handle(&envelope, fd);
                 }
             }
-            FromPrimary::Sockets(note) => self.take_note(note)?,
+            FromPrimary::Sockets(note) => said(self.take_note(note))?,
             FromPrimary::User(json) => self.deliver(Ok(Message::received(json.get().to_owned(), None))),
             FromPrimary::Internal { .. } | FromPrimary::UnknownAct { .. } => (),
         }
@@ -160,8 +160,17 @@ impl Link {
         let open = open_sockets(own_pid());
         let closed = self.state().passed_on.all_closed(&open);
         for key in closed {
-            self.answer(&FromWorker::Sockets(SocketNote::AllClosed { key: key.into() }))?;
+            let note = FromWorker::Sockets(SocketNote::AllClosed { key: key.into() });
+            said(self.answer(&note))?;
         }
         Ok(self.state().passed_on.awaits().then_some(now + LOOK))
+    }
+}
+
+/// What was said to a primary that has gone may be lost; what it said before is still to be heard.
+fn said(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Ok(()) | Err(_) => outcome,
     }
 }

@@ -19,7 +19,8 @@ use super::tcp::{asked, inherited};
 /// A UDP socket (Node's `dgram.Socket`), used as the [`tokio::net::UdpSocket`] it dereferences to.
 ///
 /// Under a primary all workers that bind one address have the same socket: a datagram reaches whoever reads first.
-/// Nothing wakes a reader when this worker is to leave: wait for [`disconnected()`](crate::disconnected) beside it.
+/// Nothing wakes a reader when this worker is to leave, and the socket counts as closed from then on: wait for
+/// [`disconnected()`](crate::disconnected) beside it.
 /// Dropping it tells the primary, which is why the socket cannot be taken out.
 ///
 /// Needs a tokio runtime with I/O enabled.

@@ -59,6 +59,31 @@ fn what_was_said_before_the_end_is_received_before_it() {
 }
 
 #[test]
+fn a_primary_that_speaks_and_ends_at_once_is_heard_out() {
+    run(async {
+        let (mut primary, link) = Primary::with_worker();
+        let listener = primary.channel_listener(&link, "k").await;
+        let channel = Channel(link.clone());
+        let passed = OwnedFd::from(self::listener());
+        let connection = Connection::new();
+        // Held up until the primary has gone, so that nothing can be answered any more.
+        let held = link.state();
+        say_user(&primary, "1");
+        pass(&primary, HandleKind::NetServer, "2", None, Some(&passed));
+        primary.hand_over("k", 5, &connection.accepted);
+        say_user(&primary, "3");
+        drop(primary);
+        drop(held);
+        for expected in ["1", "2", "3"] {
+            assert_eq!(channel.recv().await.expect("a message").json(), expected);
+        }
+        assert_eq!(channel.recv().await.expect_err("the end").kind(), ErrorKind::BrokenPipe);
+        assert_eq!(listener.accept().await.expect("a connection").1, connection.client_addr());
+        assert_eq!(listener.accept().await.expect_err("the end").kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
 fn every_waiting_receiver_gets_a_message_and_a_dropped_one_loses_none() {
     run(async {
         let (primary, link) = Primary::with_worker();
