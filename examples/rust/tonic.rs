@@ -20,13 +20,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("{} listens on {}", process::id(), listener.local_addr()?);
 
     let (reporter, health) = tonic_health::server::health_reporter();
-    let leaving = async move {
+    tokio::spawn(async move {
         oneport::disconnected().await;
-        // Those who watch learn it before their connection ends.
+        // Those who watch learn it, and go elsewhere.
         reporter.set_service_status("", ServingStatus::NotServing).await;
-    };
-    // The stream alone would do to end the server, but tonic waits for running calls only where it is given a
-    // signal; without one it returns at once and they are cut off.
+    });
+    // The end of the stream would do to end the server, but tonic waits for running calls only where it is given a
+    // signal, too; without one they would be cut off.
     let server = Server::builder().add_service(health);
-    Ok(server.serve_with_incoming_shutdown(listener.into_incoming(), leaving).await?)
+    Ok(server.serve_with_incoming_shutdown(listener.into_incoming(), oneport::disconnected()).await?)
 }

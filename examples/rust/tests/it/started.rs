@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use oneport_e2e::wait::{LONG, eventually, within};
@@ -17,6 +18,7 @@ use rustix::process::{Pid, kill_process_group};
 pub(crate) struct Started {
     child: Child,
     said: Arc<Said>,
+    readers: Vec<Reader>,
     ended: bool,
 }
 
@@ -25,6 +27,9 @@ struct Said {
     text: Mutex<String>,
     changed: Condvar,
 }
+
+/// Ends when everybody who can say something has ended.
+type Reader = JoinHandle<()>;
 
 /// Starts a program with `PORT=0`.
 pub(crate) fn start(program: &str) -> Started {
@@ -38,12 +43,12 @@ pub(crate) fn start_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> 
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let said = Arc::new(Said::default());
-    follow(child.stdout.take().unwrap(), &said);
-    follow(child.stderr.take().unwrap(), &said);
-    Started { child, said, ended: false }
+    let out = follow(child.stdout.take().unwrap(), &said);
+    let errors = follow(child.stderr.take().unwrap(), &said);
+    Started { child, said, readers: vec![out, errors], ended: false }
 }
 
-fn follow(mut from: impl std::io::Read + Send + 'static, said: &Arc<Said>) {
+fn follow(mut from: impl std::io::Read + Send + 'static, said: &Arc<Said>) -> Reader {
     let said = Arc::clone(said);
     std::thread::spawn(move || {
         let mut piece = [0; 4096];
@@ -52,7 +57,7 @@ fn follow(mut from: impl std::io::Read + Send + 'static, said: &Arc<Said>) {
             said.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
             said.changed.notify_all();
         }
-    });
+    })
 }
 
 impl Started {
@@ -115,6 +120,10 @@ impl Started {
         let status = eventually("the example to end", || self.child.try_wait().unwrap());
         self.ended = true;
         eventually("its workers to end", || children.iter().all(|child| !procfs::runs(*child)).then_some(()));
+        // With the last of them its output ends.
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
         (self.said(), status)
     }
 
