@@ -156,6 +156,11 @@ impl Cluster {
                     self.became_ready(now, worker, fx);
                 }
             }
+            Event::CreditsLimited { worker, most } => {
+                if let Some(w) = self.workers.get_mut(&worker) {
+                    w.most_credits = most.max(1);
+                }
+            }
             Event::Query { worker, seq, query } => self.query(now, worker, seq, *query, fx),
             Event::Listening { worker } => self.listening(now, worker, fx),
             Event::Closed { worker, port } => self.closed(now, worker, port, fx),

@@ -129,6 +129,14 @@ pub enum Event {
         /// Its number of the announcement, to be acknowledged.
         seq: QuerySeq,
     },
+    /// However many credits the app allows, this worker may hold no more hand-offs than this: those that it is given on a
+    /// stream of its own wait in its process for its program, and each more is one more that a blocked program delays.
+    CreditsLimited {
+        /// Which.
+        worker: WorkerId,
+        /// At least 1.
+        most: u32,
+    },
     /// It took a connection, or refused it.
     Answered {
         /// Who.

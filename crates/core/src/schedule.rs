@@ -20,7 +20,7 @@ const FIRST_REST: Duration = Duration::from_millis(10);
 const LONGEST_REST: Duration = Duration::from_millis(250);
 
 /// The position in the rotation of the worker to serve next.
-fn choose(port: &Port, workers: &BTreeMap<WorkerId, Worker>, credits: usize, now: Time) -> Option<usize> {
+fn choose(port: &Port, workers: &BTreeMap<WorkerId, Worker>, credits: u32, now: Time) -> Option<usize> {
     let mut fallback = None;
     let mut trusted_serves = false;
     for (position, holder) in port.holders.iter().enumerate() {
@@ -29,7 +29,8 @@ fn choose(port: &Port, workers: &BTreeMap<WorkerId, Worker>, credits: usize, now
             continue;
         }
         trusted_serves |= worker.is_trusted();
-        let may = worker.in_flight.len() < credits && holder.rests_until.is_none_or(|until| until <= now);
+        let free = worker.in_flight.len() < credits.min(worker.most_credits) as usize;
+        let may = free && holder.rests_until.is_none_or(|until| until <= now);
         if may && worker.is_trusted() {
             return Some(position);
         }
@@ -60,7 +61,7 @@ impl Cluster {
 
     /// Hands off what waits on a port while some worker may take it.
     pub(crate) fn serve(&mut self, now: Time, port: PortId, fx: &mut Effects) {
-        let credits = self.settings.credits as usize;
+        let credits = self.settings.credits;
         let Some(p) = self.ports.get_mut(&port) else { return };
         while !p.queue.is_empty() {
             let Some(position) = choose(p, &self.workers, credits, now) else {

@@ -73,6 +73,8 @@ pub(crate) struct Worker {
     /// Born when nobody was proven: it serves beside those of its siblings that are proven a moment earlier, or
     /// these would get everything meanwhile.
     pub(crate) founding: bool,
+    /// Hand-offs it may hold, if the app allows more.
+    pub(crate) most_credits: u32,
     /// Oldest first.
     pub(crate) in_flight: VecDeque<InFlight>,
     /// Ports it holds, in the order in which they may use its credits: the one served last is at the end.
@@ -94,6 +96,7 @@ impl Worker {
             standing: Standing::Unready,
             spawned: now,
             founding,
+            most_credits: u32::MAX,
             in_flight: VecDeque::new(),
             ports: VecDeque::new(),
             channel_open: attach == Attach::Channel,

@@ -46,6 +46,15 @@ fn a_worker_holds_no_more_than_its_credits() {
 }
 
 #[test]
+fn a_worker_with_a_limit_of_its_own_holds_no_more_than_that() {
+    let mut sim = Sim::serving(with_credits(8), 2);
+    sim.event(Event::CreditsLimited { worker: worker(1), most: 4 });
+    sim.connect_many(80, 20);
+    assert_eq!((sim.cluster.in_flight(worker(1)), sim.cluster.in_flight(worker(2))), (4, 8));
+    assert_eq!(sim.cluster.queued(), 8);
+}
+
+#[test]
 fn credits_count_over_all_ports() {
     let mut sim = Sim::serving(with_credits(2), 1);
     sim.listen(worker(1), 81);

@@ -22,6 +22,7 @@ struct SeenWorker {
     /// Born when nobody was proven.
     founding: bool,
     proven: bool,
+    most: u32,
     flights: VecDeque<ConnId>,
 }
 
@@ -177,6 +178,9 @@ impl Check {
                 _ => {}
             },
             Event::AcceptExhausted { .. } => self.exhausted = true,
+            Event::CreditsLimited { worker, most } => {
+                self.workers.entry(worker).and_modify(|w| w.most = most.max(1));
+            }
             Event::Disconnect => self.disconnecting |= !self.stopping,
             Event::Stop | Event::StopNow => self.stopping = true,
             _ => {}
@@ -243,6 +247,7 @@ impl Check {
                     ready: false,
                     founding,
                     proven: false,
+                    most: u32::MAX,
                     flights: VecDeque::new(),
                 };
                 assert!(self.workers.insert(*worker, seen).is_none(), "{worker} is spawned twice");
@@ -327,7 +332,10 @@ impl Check {
         let seen = &self.workers[&worker];
         assert_eq!(seen.phase, Phase::Listening, "a hand-off to {worker}, by {event:?}");
         assert!(seen.ready, "a hand-off to the unready {worker}, by {event:?}");
-        assert!(seen.flights.len() < self.settings.credits as usize, "{worker} has no credit, {event:?}");
+        assert!(
+            seen.flights.len() < self.settings.credits.min(seen.most) as usize,
+            "{worker} has no credit, {event:?}"
+        );
         let p = self.ports.get(&port).expect("the port of a hand-off exists");
         let holder = p.holders.get(&worker).expect("who is served holds the port");
         assert!(holder.scheduled, "{worker} is not scheduled on {port:?}");
@@ -356,7 +364,7 @@ impl Check {
     /// Whether this worker could certainly be chosen now.
     fn may_take(&self, p: &SeenPort, worker: WorkerId) -> bool {
         let (Some(h), Some(w)) = (p.holders.get(&worker), self.workers.get(&worker)) else { return false };
-        let credit = w.flights.len() < self.settings.credits as usize;
+        let credit = w.flights.len() < self.settings.credits.min(w.most) as usize;
         let trusted = w.ready && (w.proven || w.founding || !self.proven_serves(p));
         h.scheduled && !h.refused && credit && trusted
     }

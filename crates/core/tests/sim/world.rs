@@ -24,6 +24,7 @@ pub(crate) enum Action {
     Ready(usize),
     Query(usize, u16),
     Listening(usize),
+    Limit(usize, u32),
     Close(usize, usize),
     LeaveByItself(usize),
     CloseChannel(usize),
@@ -174,6 +175,9 @@ impl World {
                 if let Some(worker) = pick(&running, i) {
                     self.query(worker, port);
                 }
+            }
+            Action::Limit(i, most) => {
+                self.to(pick(&running, i), |worker| Event::CreditsLimited { worker, most })
             }
             Action::Listening(i) => self.to(pick(&running, i), |worker| Event::Listening { worker }),
             Action::Close(i, j) => {

@@ -60,6 +60,7 @@ impl Primary {
             w.streams_ended.retain(|of| *of != port);
             w.streams.push((port, id));
         }
+        self.pending.push_back(Core::CreditsLimited { worker, most: MOST as u32 });
         Some(theirs)
     }
 
@@ -72,7 +73,7 @@ impl Primary {
         }
         stream.outgoing.push_back(conn);
         // Everything this worker may hold is together: nothing is gained by waiting for the end of the turn.
-        if stream.outgoing.len() + stream.awaiting.len() >= self.credits {
+        if stream.outgoing.len() + stream.awaiting.len() >= self.credits.min(MOST) {
             self.send_on_stream(id);
         }
     }
@@ -142,7 +143,7 @@ impl Primary {
             // ECONNRESET: it went while connections lay unread.
             Err(_) => return Heard::End,
         };
-        let mut answers = Vec::with_capacity(received.bytes.min(MOST));
+        let mut answers = std::mem::take(&mut self.answers);
         for &byte in &bytes[..received.bytes] {
             match (Answer::decode(byte), stream.awaiting.pop_front()) {
                 (Ok(answer), Some(conn)) => answers.push((conn, answer == Answer::Taken)),
@@ -158,9 +159,10 @@ impl Primary {
                 }
             }
         }
-        for (conn, accepted) in answers {
+        for (conn, accepted) in answers.drain(..) {
             self.happen(Core::Answered { worker, conn, accepted }, effects);
         }
+        self.answers = answers;
         if received.bytes < ANSWERS { Heard::Nothing } else { Heard::Answers }
     }
 

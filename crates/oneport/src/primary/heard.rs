@@ -1,7 +1,6 @@
 //! What workers say, turned into events of the core. A worker is a stranger: what breaks the protocol condemns it,
 //! and it alone.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
@@ -14,6 +13,7 @@ use oneport_wire::node::message::{AddressType, FromPrimary, FromWorker, HandleEn
 use tracing::{debug, trace, warn};
 
 use super::channel::{Carried, Channel, Read, Receipt, Trust};
+use super::ids::IdMap;
 use super::port::{PortSocket, understand, wished};
 use super::spawn::Wish;
 use super::token::Token;
@@ -370,7 +370,7 @@ pub(super) fn trace_message(direction: &str, worker: WorkerId, encode: impl FnOn
 }
 
 /// Which port a worker means that says it listens. The port's own address is told, never the worker's words.
-fn address_of(ports: &HashMap<PortId, PortSocket>, query: &Query<'_>) -> Option<Address> {
+fn address_of(ports: &IdMap<PortId, PortSocket>, query: &Query<'_>) -> Option<Address> {
     let meant = ports.values().find(|socket| match (query.address_type, query.port) {
         (AddressType::Pipe, _) => query.address.as_deref() == Some(socket.address.text.as_str()),
         (_, Some(port)) => socket.number().is_some_and(|number| i32::from(number) == port),

@@ -7,6 +7,7 @@ mod channel;
 mod effects;
 mod handoff;
 mod heard;
+mod ids;
 mod leave;
 mod notes;
 mod orders;
@@ -15,7 +16,7 @@ mod reap;
 mod spawn;
 mod token;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,6 +43,7 @@ use crate::settings::Settings;
 
 use accept::Lingering;
 use handoff::{Stream, StreamId};
+use ids::IdMap;
 use notes::Note;
 use orders::Forking;
 use port::PortSocket;
@@ -89,15 +91,17 @@ pub(crate) struct Primary {
     backlog: Arc<Backlog>,
     roster: Roster,
     shared: Shared,
-    workers: HashMap<WorkerId, WorkerProcess>,
-    ports: HashMap<PortId, PortSocket>,
+    workers: IdMap<WorkerId, WorkerProcess>,
+    ports: IdMap<PortId, PortSocket>,
     /// Accepted and not settled.
-    conns: HashMap<ConnId, OwnedFd>,
+    conns: IdMap<ConnId, OwnedFd>,
     next_conn: u64,
     /// How many this process may have open.
     descriptors: usize,
-    streams: HashMap<StreamId, Stream>,
+    streams: IdMap<StreamId, Stream>,
     next_stream: u32,
+    /// Answers of one stream being heard; kept for its memory.
+    answers: Vec<(ConnId, bool)>,
     /// Streams with connections that were chosen in this turn.
     chosen: Vec<StreamId>,
     /// Hand-offs that one worker may hold.
@@ -142,13 +146,14 @@ impl Primary {
             backlog,
             roster,
             shared,
-            workers: HashMap::new(),
-            ports: HashMap::new(),
-            conns: HashMap::new(),
+            workers: IdMap::default(),
+            ports: IdMap::default(),
+            conns: IdMap::default(),
             next_conn: 0,
             descriptors: descriptor_limit(),
-            streams: HashMap::new(),
+            streams: IdMap::default(),
             next_stream: 0,
+            answers: Vec::new(),
             chosen: Vec::new(),
             inspected: 0,
             forking: None,
