@@ -3,11 +3,15 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use oneport_core::{Slot, WorkerId};
+use oneport_sys::listen::set_nonblocking;
 use oneport_sys::process::Signal;
+use oneport_wire::node::MAX_LINE;
+use oneport_wire::node::message::Json;
 use serde::Serialize;
 
 use crate::cluster::Commands;
@@ -19,6 +23,8 @@ use crate::primary::Command;
 
 /// Bytes of messages that may wait for a worker that does not read them.
 pub(crate) const OUTBOX_FULL: usize = 16 * 1024 * 1024;
+/// What the words around a message may take of a line.
+const ENVELOPE: usize = 1024;
 /// Handles that may be on their way to a worker, not yet acknowledged.
 pub(crate) const HANDLES_FULL: usize = 256;
 
@@ -146,10 +152,10 @@ impl Worker {
     /// does not take yet waits in the primary.
     ///
     /// # Errors
-    /// When the value cannot be spelled as JSON, the channel is closed, or 16 MiB wait already for a worker that
-    /// does not read. A failure after that is told as [`crate::Event::Error`].
+    /// When the value cannot be spelled as JSON or is longer than 16 MiB, the channel is closed, or 16 MiB wait already
+    /// for a worker that does not read. A failure after that is told as [`crate::Event::Error`].
     pub fn send(&self, message: &impl Serialize) -> Result<()> {
-        self.send_text(spell(message).map_err(Kind::SpellMessage)?, None)
+        self.post(self.text(spell(message).map_err(Kind::SpellMessage)?)?, None)
     }
 
     /// As [`send`](Self::send), with a handle: the worker's program gets the same open socket. It is closed here
@@ -158,31 +164,44 @@ impl Worker {
     /// # Errors
     /// As [`send`](Self::send), and when 256 handles are on their way already.
     pub fn send_handle(&self, message: &impl Serialize, handle: impl Into<Handle>) -> Result<()> {
-        self.send_text(spell(message).map_err(Kind::SpellMessage)?, Some(handle.into()))
+        let (text, handle) = (spell(message).map_err(Kind::SpellMessage)?, handle.into());
+        // Node never sets it on what it receives, and a blocking one would stop its event loop.
+        set_nonblocking(handle.as_fd()).map_err(|cause| Kind::Send(self.id(), cause))?;
+        self.post(self.text(text)?, Some(handle))
     }
 
     /// As [`send`](Self::send), for a text that is JSON already.
     ///
     /// # Errors
-    /// As [`send`](Self::send); what is not JSON is told as [`crate::Event::Error`].
+    /// As [`send`](Self::send), and when the text is not JSON.
     pub fn send_json(&self, json: impl Into<String>) -> Result<()> {
-        self.send_text(json.into(), None)
+        self.post(self.text(json.into())?, None)
     }
 
-    fn send_text(&self, json: String, handle: Option<Handle>) -> Result<()> {
-        let refused = |why| Error::from(Kind::Send(self.id(), io::Error::other(why)));
+    fn text(&self, json: String) -> Result<Json<'static>> {
+        if json.len() > MAX_LINE - ENVELOPE {
+            return Err(self.refused("it is longer than 16 MiB"));
+        }
+        Json::parse(json).map_err(|_| self.refused("it is not JSON"))
+    }
+
+    fn refused(&self, why: &str) -> Error {
+        Error::from(Kind::Send(self.id(), io::Error::other(why)))
+    }
+
+    fn post(&self, message: Json<'static>, handle: Option<Handle>) -> Result<()> {
         if !self.is_connected() {
-            return Err(refused("its channel is closed"));
+            return Err(self.refused("its channel is closed"));
         }
         if self.waiting() >= OUTBOX_FULL {
-            return Err(refused("16 MiB wait already, and it does not read"));
+            return Err(self.refused("16 MiB wait already, and it does not read"));
         }
         if handle.is_some() && self.0.handles.fetch_add(1, Ordering::AcqRel) >= HANDLES_FULL {
             self.handles_settled(1);
-            return Err(refused("256 handles wait for its confirmation already"));
+            return Err(self.refused("256 handles wait for its confirmation already"));
         }
-        self.0.waiting.fetch_add(json.len(), Ordering::AcqRel);
-        self.order(Command::Send { worker: self.id(), json, handle })
+        self.0.waiting.fetch_add(message.get().len(), Ordering::AcqRel);
+        self.order(Command::Send { worker: self.id(), message, handle })
     }
 
     /// Bytes of messages that wait for it to read (Node's `send()` returns `false` above 131,072).

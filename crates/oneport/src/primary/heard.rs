@@ -373,7 +373,10 @@ pub(super) fn trace_message(direction: &str, worker: WorkerId, encode: impl FnOn
 fn address_of(ports: &IdMap<PortId, PortSocket>, query: &Query<'_>) -> Option<Address> {
     let meant = ports.values().find(|socket| match (query.address_type, query.port) {
         (AddressType::Pipe, _) => query.address.as_deref() == Some(socket.address.text.as_str()),
-        (_, Some(port)) => socket.number().is_some_and(|number| i32::from(number) == port),
+        (kind, Some(port)) => {
+            socket.is_datagram() == kind.is_udp()
+                && socket.number().is_some_and(|number| i32::from(number) == port)
+        }
         (_, None) => false,
     });
     meant.map(|socket| socket.address.clone())

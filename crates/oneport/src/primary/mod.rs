@@ -30,7 +30,7 @@ use oneport_sys::clock::boot_time;
 use oneport_sys::poll::{Interest, Poller, Readiness, Ready};
 use oneport_sys::process::Signal;
 use oneport_sys::waker::Waker;
-use oneport_wire::node::message::SocketNote;
+use oneport_wire::node::message::{Json, SocketNote};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tracing::error;
@@ -65,7 +65,7 @@ pub(crate) enum Command {
     /// The owner wants every worker gone, and to be told of the last.
     DisconnectAll { done: oneshot::Sender<()> },
     /// The owner's message to a worker.
-    Send { worker: WorkerId, json: String, handle: Option<Handle> },
+    Send { worker: WorkerId, message: Json<'static>, handle: Option<Handle> },
     /// The owner's signal to a worker.
     Signal { worker: WorkerId, signal: Signal },
     /// The owner took messages: read on.
@@ -215,7 +215,7 @@ impl Primary {
                 Command::Setup(settings) => self.set_up(*settings),
                 Command::Fork { env, reply } => self.fork(env, &reply, effects),
                 Command::DisconnectAll { done } => self.disconnect_all(done, effects),
-                Command::Send { worker, json, handle } => self.send_user(worker, json, handle),
+                Command::Send { worker, message, handle } => self.send_user(worker, message, handle),
                 Command::Signal { worker, signal } => self.signal(worker, signal),
                 Command::Unthrottle => self.unthrottle(effects),
                 Command::Disconnect { worker } => self.tell_disconnect(worker),

@@ -64,22 +64,14 @@ impl Primary {
         }
     }
 
-    pub(super) fn send_user(&mut self, worker: WorkerId, json: String, handle: Option<Handle>) {
-        let owned = json.len();
-        let Some(w) = self.workers.get_mut(&worker) else { return };
-        let Some(channel) = w.channel.as_mut() else { return };
-        match (Json::parse(json), handle) {
-            (Ok(message), None) => channel.send_user(&FromPrimary::User(message), owned),
-            (Ok(message), Some(handle)) => {
+    pub(super) fn send_user(&mut self, worker: WorkerId, message: Json<'static>, handle: Option<Handle>) {
+        let owned = message.get().len();
+        let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
+        match handle {
+            None => channel.send_user(&FromPrimary::User(message), owned),
+            Some(handle) => {
                 let envelope = HandleEnvelope { kind: handle.kind(), message, key: None };
                 channel.send_handle(envelope, OwnedFd::from(handle), owned);
-            }
-            (Err(violation), handle) => {
-                w.owner.written(owned);
-                w.owner.handles_settled(usize::from(handle.is_some()));
-                let text = format!("cannot send message: {violation}");
-                let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, text);
-                self.tell(Event::Error { worker: self.handle(worker), error });
             }
         }
         self.update_interest(worker);

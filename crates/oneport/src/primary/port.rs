@@ -69,6 +69,11 @@ impl PortSocket {
         self.local.map(SockName::from)
     }
 
+    /// Whether it is UDP, whose ports are not TCP's.
+    pub(super) fn is_datagram(&self) -> bool {
+        self.kind == AddressKind::Udp
+    }
+
     /// The port's number, for TCP and UDP.
     pub(super) fn number(&self) -> Option<u16> {
         self.local.map(|local| local.port())
