@@ -8,6 +8,11 @@
 
 mod all_leaving;
 mod apart;
+mod channel_child;
+mod channel_handles;
+mod channel_kit;
+mod channel_messages;
+mod channel_talker;
 mod disconnecting;
 mod harness;
 mod life;
@@ -19,6 +24,10 @@ use harness::Program;
 /// Every worker program there is; names are unique.
 const PROGRAMS: &[&[Program]] = &[
     all_leaving::PROGRAMS, //
+    channel_child::PROGRAMS,
+    channel_handles::PROGRAMS,
+    channel_messages::PROGRAMS,
+    channel_talker::PROGRAMS,
     life::PROGRAMS,
     puppet::PROGRAMS,
     supervised::PROGRAMS,
