@@ -145,9 +145,9 @@
 //! | | how |
 //! |---|---|
 //! | axum | feature `axum`: `axum::serve(listener, app)` |
-//! | tonic | `serve_with_incoming` with [`TcpListener::into_incoming`], a stream that ends when the worker is to leave |
+//! | tonic | `serve_with_incoming_shutdown(listener.into_incoming(), oneport::disconnected())` |
 //! | hyper | its accept loop, over [`TcpListener::accept`] |
-//! | what wants a socket of its own (actix-web) | [`TcpListener::into_std`], under the policy [`Shared`](Policy::Shared); or a listener with [`exclusive`](ListenOptions::exclusive) |
+//! | what wants a socket of its own (actix-web's `HttpServer`) | [`TcpListener::into_std`], under the policy [`Shared`](Policy::Shared) |
 //!
 //! Under [`RoundRobin`](Policy::RoundRobin), the default, a listener has no descriptor: the primary has it, and
 //! connections come one by one. `into_std` says [`Unsupported`](std::io::ErrorKind::Unsupported) there.
@@ -268,7 +268,8 @@
 //! * Under [`Shared`](Policy::Shared) and for UDP the kernel chooses the worker.
 //! * The channel speaks JSON. A primary that insists on Node's `advanced` serialization gets an error that names it.
 //!
-//! What each name of Node's API is called here, and where the two differ, is in the repository's `docs/cluster-api.md`.
+//! The repository has more: `docs/library.md` goes through all this with the examples, `docs/cluster-api.md` says what each
+//! name of Node's API is called here and where the two differ.
 
 #[cfg(feature = "axum")]
 mod axum;
