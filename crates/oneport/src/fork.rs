@@ -154,7 +154,7 @@ impl Worker {
     /// # Errors
     /// When the value cannot be spelled as JSON or is longer than 16 MiB, the channel is closed, or 16 MiB wait already
     /// for a worker that does not read. A failure after that is told as [`crate::Event::Error`].
-    pub fn send(&self, message: &impl Serialize) -> Result<()> {
+    pub fn send(&self, message: &(impl Serialize + ?Sized)) -> Result<()> {
         self.post(self.text(spell(message).map_err(Kind::SpellMessage)?)?, None)
     }
 
@@ -163,7 +163,7 @@ impl Worker {
     ///
     /// # Errors
     /// As [`send`](Self::send), and when 256 handles are on their way already.
-    pub fn send_handle(&self, message: &impl Serialize, handle: impl Into<Handle>) -> Result<()> {
+    pub fn send_handle(&self, message: &(impl Serialize + ?Sized), handle: impl Into<Handle>) -> Result<()> {
         let (text, handle) = (spell(message).map_err(Kind::SpellMessage)?, handle.into());
         // Node never sets it on what it receives, and a blocking one would stop its event loop.
         set_nonblocking(handle.as_fd()).map_err(|cause| Kind::Send(self.id(), cause))?;

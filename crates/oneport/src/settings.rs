@@ -1,6 +1,7 @@
 //! What one app is: the program, its surroundings, and how its workers are treated.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use oneport_core::Policy;
@@ -25,7 +26,7 @@ pub enum Stdio {
 ///
 /// What is executed is `exec_path exec_args... exec args...`, or `exec exec_args... args...` without an
 /// `exec_path`. The channel always speaks JSON (Node's `serialization: 'json'`).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// The script or program (Node's `exec`). A program is looked up in `PATH` when it has no slash. Default: the
     /// program that runs now.
@@ -134,6 +135,28 @@ impl Settings {
     }
 }
 
+/// The variables' names without their values: logs are no place for secrets.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&OsString> = self.env.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Settings")
+            .field("exec", &self.exec)
+            .field("exec_path", &self.exec_path)
+            .field("exec_args", &self.exec_args)
+            .field("args", &self.args)
+            .field("env", &names)
+            .field("cwd", &self.cwd)
+            .field("stdio", &[self.stdin, self.stdout, self.stderr])
+            .field("extra_pipes", &self.extra_pipes)
+            .field("user", &(self.uid, self.gid))
+            .field("inspect_port", &self.inspect_port)
+            .field("stop_signal", &self.stop_signal)
+            .field("worker_nofile", &self.worker_nofile)
+            .field("conduct", &self.conduct)
+            .finish()
+    }
+}
+
 /// What Node's `NODE_CLUSTER_SCHED_POLICY` asks for: `none` is one shared socket, `rr` round robin, anything
 /// else nothing.
 pub fn scheduling_policy_of(value: &str) -> Option<Policy> {
@@ -157,6 +180,14 @@ mod tests {
         assert_eq!(program, "node");
         assert_eq!(args, ["--inspect", "--inspect-port=9230", "server.js", "--port"]);
         assert!(settings.inspects());
+    }
+
+    #[test]
+    fn values_of_variables_are_not_shown() {
+        let mut settings = Settings::new("server");
+        settings.env = vec![("TOKEN".into(), "hunter2".into())];
+        let shown = format!("{settings:?}");
+        assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]

@@ -147,6 +147,8 @@ impl ThisWorker {
 pub fn worker() -> Option<ThisWorker> {
     let env = worker_env().filter(|_| link::is_worker())?;
     let id = env.unique_id.as_deref()?.parse().unwrap_or(0);
+    // Says `online`, also for a program that never listens. Why it could not is told by the call that needs it.
+    let _ = link::link();
     Some(ThisWorker { id: WorkerId(id), slot: env.slot.map(Slot) })
 }
 
