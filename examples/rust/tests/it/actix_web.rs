@@ -3,7 +3,7 @@
 use oneport_e2e::Run;
 use oneport_e2e::load::Style;
 
-use crate::servers::{both_serve, reload_loses_nothing, serves_alone};
+use crate::servers::{both_serve, finishes_what_it_has_begun, reload_loses_nothing, serves_alone};
 
 const SOCKET: &str = env!("CARGO_BIN_EXE_actix_web");
 const SERVICE: &str = env!("CARGO_BIN_EXE_actix_web_rr");
@@ -52,4 +52,9 @@ fn workers_of_actixs_service_are_replaced_under_load_without_a_loss() {
 #[test]
 fn workers_of_actixs_service_are_replaced_under_load_on_kept_connections_without_a_loss() {
     reload_loses_nothing(SERVICE, "rr", Style::KeepAlive);
+}
+
+#[test]
+fn actixs_service_finishes_a_request_that_has_begun() {
+    finishes_what_it_has_begun(SERVICE);
 }

@@ -1,12 +1,15 @@
 //! `axum` and `hyper`: alone, several behind one port, and replaced under load.
 
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::time::Duration;
 
+use oneport_e2e::http::Client;
 use oneport_e2e::load::{Load, Style};
-use oneport_e2e::wait::eventually;
-use oneport_e2e::{Run, Signal, http};
+use oneport_e2e::wait::{eventually, throughout};
+use oneport_e2e::{Run, Signal, http, tcp};
 
-use crate::started::{refused, start};
+use crate::started::{connections, refused, start};
 
 const AXUM: &str = env!("CARGO_BIN_EXE_axum");
 const HYPER: &str = env!("CARGO_BIN_EXE_hyper");
@@ -59,6 +62,27 @@ pub(crate) fn reload_loses_nothing(program: &str, policy: &str, style: Style) {
     app.stop();
 }
 
+/// A request of which the worker has the first half when it is told to leave is answered, and by that worker.
+pub(crate) fn finishes_what_it_has_begun(program: &str) {
+    let app = Run::target([program]).instances(1).start();
+    let address = app.serving(1);
+    let old = app.worker(0);
+    let mut wire = tcp::connect(address).unwrap();
+    let (first, second) = ("GET / HTTP/1.1\r\nHo", "st: test\r\n\r\n");
+    wire.write_all(first.as_bytes()).unwrap();
+    eventually("the first half to be read", || (connections(old, address.port()) == [0]).then_some(()));
+    app.signal(Signal::HUP);
+    app.wait_for("the old one to be told", |event| event.is("leaving") && event.of(old));
+    assert_ne!(http::get(address, "/").pid(), old);
+    // One that leaves in haste would not have it for so long.
+    let holds = || connections(old, address.port()) == [0];
+    throughout(Duration::from_millis(200), "the old one holds the connection", holds);
+    wire.write_all(second.as_bytes()).unwrap();
+    assert_eq!(Client::over(wire).receive().unwrap().pid(), old);
+    app.wait_for("the old one to leave", |event| event.is("died") && event.of(old));
+    app.stop();
+}
+
 #[test]
 fn axum_serves_alone() {
     serves_alone(AXUM);
@@ -107,4 +131,14 @@ fn hyper_workers_are_replaced_under_load_without_a_loss() {
 #[test]
 fn hyper_workers_are_replaced_under_load_on_kept_connections_without_a_loss() {
     reload_loses_nothing(HYPER, "rr", Style::KeepAlive);
+}
+
+#[test]
+fn axum_finishes_a_request_that_has_begun() {
+    finishes_what_it_has_begun(AXUM);
+}
+
+#[test]
+fn hyper_finishes_a_request_that_has_begun() {
+    finishes_what_it_has_begun(HYPER);
 }

@@ -164,17 +164,19 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> String {
     oneport_e2e::http::get(address, path).text()
 }
 
-/// Connections of a process that are established with this port as their own.
-pub(crate) fn connections(pid: u32, port: u16) -> usize {
+/// Established connections of a process with this port as their own: for each the bytes that it has not read yet.
+pub(crate) fn connections(pid: u32, port: u16) -> Vec<u64> {
     let sockets = procfs::sockets(pid);
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-    let mine = table.lines().skip(1).filter(|line| {
+    let mine = table.lines().skip(1).filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        // Field 1 is the local address in hex, 3 the state (01: established), 9 the inode.
-        let [_, local, _, "01", _, _, _, _, _, inode, ..] = fields[..] else { return false };
-        local.ends_with(&format!(":{port:04X}")) && inode.parse().is_ok_and(|inode| sockets.contains(&inode))
+        // Field 1 is the local address in hex, 3 the state (01: established), 4 the two queues, 9 the inode.
+        let [_, local, _, "01", queues, _, _, _, _, inode, ..] = fields[..] else { return None };
+        let is_mine = local.ends_with(&format!(":{port:04X}")) && sockets.contains(&inode.parse().ok()?);
+        let (_, received) = queues.split_once(':')?;
+        is_mine.then(|| u64::from_str_radix(received, 16).unwrap())
     });
-    mine.count()
+    mine.collect()
 }
 
 /// Whether nobody accepts there any more.
