@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::link::Link;
-use super::member::{Answer, Membership};
+use super::member::{Answer, Handed, Membership};
 use super::options::ListenOptions;
 
 /// What a program wants to listen on.
@@ -37,7 +37,7 @@ pub(super) enum Wish<'a> {
 #[derive(Debug)]
 pub(super) enum Granted {
     /// Connections come over the channel.
-    HandedOver { membership: Membership, sockname: Option<SocketAddr>, connections: mpsc::Receiver<OwnedFd> },
+    HandedOver { membership: Membership, sockname: Option<SocketAddr>, connections: mpsc::Receiver<Handed> },
     /// Connections come over a stream of their own.
     Stream { membership: Membership, sockname: Option<SocketAddr>, pair: Arc<OwnedFd> },
     /// A socket of its own, listening where that applies, non-blocking.

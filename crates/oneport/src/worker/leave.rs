@@ -127,6 +127,7 @@ impl Link {
     }
 
     fn close_channel(&self, state: &mut State) {
+        self.claim_waiting(state);
         state.closing = true;
         self.shut_if_done(state);
     }

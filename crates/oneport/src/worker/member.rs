@@ -5,6 +5,7 @@
 //! closed once.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,13 +29,21 @@ const WAITING: usize = 64;
 #[derive(Debug)]
 pub(super) enum Answer {
     /// Connections come over the channel; some may be in there already.
-    HandedOver { membership: Membership, sockname: Option<SocketAddr>, connections: mpsc::Receiver<OwnedFd> },
+    HandedOver { membership: Membership, sockname: Option<SocketAddr>, connections: mpsc::Receiver<Handed> },
     /// Connections come over a stream of their own.
     Stream { membership: Membership, sockname: Option<SocketAddr>, pair: Arc<OwnedFd> },
     /// The socket itself.
     Socket { membership: Membership, socket: OwnedFd },
     /// No.
     Failed(io::Error),
+}
+
+/// A connection that came over the channel.
+#[derive(Debug)]
+pub(super) struct Handed {
+    /// Under which number it is answered.
+    pub(super) ack: i64,
+    pub(super) connection: OwnedFd,
 }
 
 /// A query on its way.
@@ -56,13 +65,16 @@ pub(super) struct Member {
     /// `None` for what nobody asked for.
     index: Option<Index>,
     gate: Gate,
+    /// Connections over the channel that wait for `accept`: the primary may give them to a sibling until they are
+    /// answered.
+    unanswered: VecDeque<i64>,
 }
 
 /// Where its connections come in.
 #[derive(Debug)]
 enum Gate {
     /// Over the channel.
-    Channel(mpsc::Sender<OwnedFd>),
+    Channel(mpsc::Sender<Handed>),
     /// Over a stream of its own.
     Stream(Arc<OwnedFd>),
     /// It accepts for itself.
@@ -81,6 +93,15 @@ pub(super) struct Membership {
 }
 
 impl Membership {
+    /// The program gets this connection now, or cannot. Nothing to say where it was claimed before.
+    pub(super) fn answer(&self, ack: i64, accepted: bool) {
+        let mut state = self.link.state();
+        let Some(member) = state.members.get_mut(&self.key) else { return };
+        let Some(at) = member.unanswered.iter().position(|waiting| *waiting == ack) else { return };
+        member.unanswered.remove(at);
+        self.link.say_answer(&mut state, ack, accepted);
+    }
+
     /// Everything that was received is given out, and nothing more will come.
     pub(super) fn drained(&self) {
         self.link.close(&self.key);
@@ -156,7 +177,7 @@ impl Link {
                     (Answer::Failed(error), asker)
                 }
                 Ok((gate, answer)) => {
-                    state.members.insert(key.to_owned(), Member { index, gate });
+                    state.members.insert(key.to_owned(), Member { index, gate, unanswered: VecDeque::new() });
                     (answer, asker)
                 }
             }
@@ -210,27 +231,56 @@ impl Link {
         Err(io::Error::new(io::ErrorKind::InvalidData, format!("cannot listen: {why}")))
     }
 
-    /// Accepts a connection for its listener, or refuses it: the listener is closed or has too much waiting.
-    pub(super) fn take_connection(&self, key: &str, ack: i64, handle: Option<OwnedFd>) -> io::Result<()> {
-        let permit = match self.state().members.get(key) {
-            Some(Member { gate: Gate::Channel(sender), .. }) => sender.clone().try_reserve_owned().ok(),
-            Some(Member { gate: Gate::Stream(_) | Gate::Own | Gate::Released | Gate::Draining, .. })
-            | None => None,
+    /// Lets a connection wait for its listener, or refuses it: the listener is closed or has too much waiting. It is
+    /// answered when `accept` gives it to the program, so that the primary's credits bound what a blocked worker holds.
+    pub(super) fn take_connection(&self, key: &str, ack: i64, connection: OwnedFd) -> io::Result<()> {
+        let refused = {
+            let mut state = self.state();
+            match state.members.get_mut(key) {
+                Some(Member { gate: Gate::Channel(sender), unanswered, .. }) => {
+                    let refused = sender.try_send(Handed { ack, connection }).err();
+                    if refused.is_none() {
+                        unanswered.push_back(ack);
+                        return Ok(());
+                    }
+                    refused.map(|refused| refused.into_inner().connection)
+                }
+                Some(Member {
+                    gate: Gate::Stream(_) | Gate::Own | Gate::Released | Gate::Draining, ..
+                })
+                | None => Some(connection),
+            }
         };
-        let accepted = Some(permit.is_some());
-        let said = self.say(Room::Answers, |seq| FromWorker::Answer { ack, accepted, seq: Some(seq) });
-        // Also if that primary has gone meanwhile: nobody else has this connection then.
-        if let (Some(permit), Some(connection)) = (permit, handle) {
-            permit.send(connection);
+        // Ours is closed before the primary gives it to somebody else.
+        drop(refused);
+        self.say(Room::Answers, |seq| FromWorker::Answer { ack, accepted: Some(false), seq: Some(seq) })
+    }
+
+    /// The channel is to be closed: what waits can be answered now or never, and stays with the program.
+    pub(super) fn claim_waiting(&self, state: &mut State) {
+        let members = state.members.values_mut();
+        let waiting: Vec<i64> = members.flat_map(|member| std::mem::take(&mut member.unanswered)).collect();
+        for ack in waiting {
+            self.say_answer(state, ack, true);
         }
-        said
+    }
+
+    fn say_answer(&self, state: &mut State, ack: i64, accepted: bool) {
+        // A primary that is gone gives it to nobody else. One that reads nothing does so once this process is gone.
+        let _ = self.say_in(state, Room::Answers, |seq| {
+            let accepted = Some(accepted);
+            FromWorker::Answer { ack, accepted, seq: Some(seq) }
+        });
     }
 
     /// Ends a membership: tells the primary, unless it knows.
     fn close(&self, key: &str) {
         let member = {
             let mut state = self.state();
-            let Some(member) = state.members.remove(key) else { return };
+            let Some(mut member) = state.members.remove(key) else { return };
+            for ack in std::mem::take(&mut member.unanswered) {
+                self.say_answer(&mut state, ack, false);
+            }
             match member.gate {
                 Gate::Released => {
                     state.members.insert(key.to_owned(), member);

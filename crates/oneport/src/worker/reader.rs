@@ -87,9 +87,12 @@ impl Link {
 
     fn take(self: &Arc<Self>, message: FromPrimary<'_>, handle: Option<OwnedFd>) -> Result<(), End> {
         match message {
-            // Answered with NACK: the primary gives the connection to somebody else.
-            FromPrimary::NewConn { .. } if handle.is_none() => (),
-            FromPrimary::NewConn { key, seq } => said(self.take_connection(&key, seq, handle))?,
+            FromPrimary::NewConn { key, seq } => {
+                // Without its handle it was answered with NACK: the primary gives it to somebody else.
+                if let Some(connection) = handle {
+                    said(self.take_connection(&key, seq, connection))?;
+                }
+            }
             FromPrimary::Reply { ack, key, outcome, .. } => self.replied(ack, &key, outcome, handle),
             FromPrimary::Disconnect { .. } => self.told_to_leave(),
             FromPrimary::Acknowledge { ack, .. } => self.acknowledged(ack),

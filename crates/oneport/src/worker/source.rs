@@ -6,17 +6,18 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use oneport_sys::listen::set_nonblocking;
 use tokio::sync::{Mutex, mpsc};
 
 use super::ask::Granted;
 use super::fast::Fast;
 use super::link::Link;
-use super::member::Membership;
+use super::member::{Handed, Membership};
 
 /// A kind of listener.
 pub(super) trait Flavor: 'static {
@@ -45,7 +46,7 @@ pub(super) enum Source<F: Flavor> {
     /// A socket shared with siblings.
     Shared { socket: F::Listener, membership: Membership },
     /// Connections come over the channel.
-    Channel { connections: Mutex<mpsc::Receiver<OwnedFd>>, membership: Membership },
+    Channel { connections: Mutex<mpsc::Receiver<Handed>>, membership: Membership },
     /// Connections come over a stream of their own. It is emptied before the membership ends.
     Stream { fast: Fast, membership: Membership },
 }
@@ -80,7 +81,7 @@ impl<F: Flavor> Source<F> {
             Source::Channel { connections, membership } => loop {
                 let connection = connections.lock().await.recv().await;
                 let Some(connection) = connection else { return Err(none_left(membership)) };
-                if let Some(accepted) = adopt_stranger::<F>(connection)? {
+                if let Some(accepted) = adopt_stranger::<F>(membership, connection)? {
                     return Ok(accepted);
                 }
             },
@@ -115,7 +116,7 @@ impl<F: Flavor> Source<F> {
                 let Some(connection) = ready!(connections.get_mut().poll_recv(cx)) else {
                     return Poll::Ready(Err(none_left(membership)));
                 };
-                if let Some(accepted) = adopt_stranger::<F>(connection)? {
+                if let Some(accepted) = adopt_stranger::<F>(membership, connection)? {
                     return Poll::Ready(Ok(accepted));
                 }
             },
@@ -173,9 +174,15 @@ fn none_left(membership: &Membership) -> io::Error {
 }
 
 /// What came over the channel may be from Node's primary, which promises nothing about its mode.
-fn adopt_stranger<F: Flavor>(fd: OwnedFd) -> io::Result<Option<(F::Stream, F::Addr)>> {
-    oneport_sys::listen::set_nonblocking(std::os::fd::AsFd::as_fd(&fd))?;
-    F::adopt(fd)
+fn adopt_stranger<F: Flavor>(
+    membership: &Membership,
+    Handed { ack, connection }: Handed,
+) -> io::Result<Option<(F::Stream, F::Addr)>> {
+    let adopted = set_nonblocking(connection.as_fd()).and_then(|()| F::adopt(connection));
+    // One whose client has gone, or that is none at all, is of no use to anybody else either. An error is this process's
+    // own, and it has read nothing.
+    membership.answer(ack, adopted.is_ok());
+    adopted
 }
 
 /// tokio panics where it is called outside of a runtime; here that is an error of the call.

@@ -173,6 +173,13 @@ impl Primary {
         assert!(line.contains(r#""act":"close""#) && line.contains(&format!("{key:?}")), "{line}");
     }
 
+    fn hear_answer(&mut self, ack: i64, accepted: bool) {
+        let line = self.hear();
+        let said = FromWorker::decode(line.as_bytes()).expect("a message");
+        let FromWorker::Answer { ack: to, accepted: answer, .. } = said else { panic!("{said:?}") };
+        assert_eq!((to, answer), (ack, Some(accepted)));
+    }
+
     fn hear_listening(&mut self) -> Query<'static> {
         let line = self.hear();
         let said = FromWorker::decode(line.as_bytes()).expect("a message");

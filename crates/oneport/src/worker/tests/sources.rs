@@ -36,10 +36,47 @@ fn a_connection_right_behind_the_reply_is_accepted_before_the_asker_runs() {
         primary.reply(seq, "k", super::handed_over(4242), None);
         primary.hand_over("k", 5, &connection.accepted);
         assert!(primary.hear().contains("NODE_HANDLE_ACK"));
-        let answer = primary.hear();
-        assert!(answer.contains(r#""ack":5"#) && answer.contains(r#""accepted":true"#), "{answer}");
         let listener = binding.await.expect("a listener");
+        primary.hear_listening();
         assert_eq!(listener.accept().await.expect("a connection").1, connection.client_addr());
+        primary.hear_answer(5, true);
+    });
+}
+
+#[test]
+fn over_the_channel_a_connection_is_answered_when_the_program_gets_it() {
+    run(async {
+        let (mut primary, link) = Primary::with_worker();
+        let listener = primary.channel_listener(&link, "k").await;
+        let connections = Connection::several::<3>();
+        for (ack, connection) in (5..).zip(&connections) {
+            primary.hand_over("k", ack, &connection.accepted);
+            assert!(primary.hear().contains("NODE_HANDLE_ACK"));
+        }
+        listener.accept().await.expect("a connection");
+        primary.hear_answer(5, true);
+        // What the program never got is the primary's again.
+        drop(listener);
+        primary.hear_answer(6, false);
+        primary.hear_answer(7, false);
+        primary.hear_close("k");
+    });
+}
+
+#[test]
+fn over_the_channel_what_waits_when_it_is_closed_stays_with_the_program() {
+    run(async {
+        let (mut primary, link) = Primary::with_worker();
+        let listener = primary.channel_listener(&link, "k").await;
+        let connection = Connection::new();
+        primary.hand_over("k", 5, &connection.accepted);
+        assert!(primary.hear().contains("NODE_HANDLE_ACK"));
+        link.disconnect();
+        primary.hear_close("k");
+        primary.hear_answer(5, true);
+        assert!(primary.hear_out().is_empty());
+        assert_eq!(listener.accept().await.expect("a connection").1, connection.client_addr());
+        assert_eq!(listener.accept().await.expect_err("the end").kind(), ErrorKind::BrokenPipe);
     });
 }
 
