@@ -16,6 +16,10 @@ mod channel_talker;
 mod disconnecting;
 mod harness;
 mod life;
+mod listening_accept;
+mod listening_ports;
+mod listening_ways;
+mod listening_worker;
 mod puppet;
 mod supervised;
 
@@ -29,6 +33,8 @@ const PROGRAMS: &[&[Program]] = &[
     channel_messages::PROGRAMS,
     channel_talker::PROGRAMS,
     life::PROGRAMS,
+    listening_ways::PROGRAMS,
+    listening_worker::PROGRAMS,
     puppet::PROGRAMS,
     supervised::PROGRAMS,
 ];

@@ -1,0 +1,130 @@
+//! Who gets a connection, and what becomes of one that its worker does not take, in every way in which they come.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use oneport::Signal;
+
+use crate::harness::{Test, connect, who};
+use crate::listening_ways::{Crowd, Way, greet, in_every_way, in_ways, open_port};
+
+/// Connections that one worker may have and not have taken (`Conduct::credits`).
+const CREDITS: usize = 2;
+
+in_ways! { Stream, Channel;
+    fn workers_are_served_in_strict_rotation(way: Way) {
+        let mut test = way.cluster(3);
+        let address = [1, 2, 3].map(|worker| open_port(&mut test, worker, "tcp a 127.0.0.1:0"))[0];
+        let round = [(); 3].map(|()| who(address).0);
+        assert_eq!(BTreeSet::from(round), BTreeSet::from([1, 2, 3]));
+        for _ in 0..10 {
+            assert_eq!([(); 3].map(|()| who(address).0), round);
+        }
+        test.stop();
+    }
+}
+
+in_every_way! {
+    fn several_tasks_accept_on_one_listener_and_none_is_forgotten(way: Way) {
+        let mut test = way.cluster(1);
+        let address = open_port(&mut test, 1, "tcp a 127.0.0.1:0 tasks=4 hold");
+        let mut held: VecDeque<_> = (0..4).map(|_| greet(connect(address))).collect();
+        let tasks: BTreeSet<i64> = held.iter().map(|((_, task), _)| *task).collect();
+        assert_eq!(tasks, BTreeSet::from([0, 1, 2, 3]));
+        // All are busy; the one that is free first takes the next, which waits for it already.
+        for _ in 0..20 {
+            let next = connect(address);
+            let ((_, free), client) = held.pop_front().unwrap();
+            drop(client);
+            let next = greet(next);
+            assert_eq!(next.0, (1, free));
+            held.push_back(next);
+        }
+        drop(held);
+        test.stop();
+    }
+}
+
+in_ways! { Stream, Channel;
+    fn a_burst_is_spread_over_free_workers(way: Way) {
+        let mut test = way.cluster(2);
+        let address = [1, 2].map(|worker| open_port(&mut test, worker, "tcp a 127.0.0.1:0"))[0];
+        for worker in 1..=2 {
+            test.worker(worker).kill(Signal::STOP).unwrap();
+        }
+        let mut crowd = Crowd::connect(address, 2 * CREDITS);
+        for worker in 1..=2 {
+            test.worker(worker).kill(Signal::CONT).unwrap();
+        }
+        crowd.until_answered(2 * CREDITS);
+        assert_eq!((crowd.by(1), crowd.by(2)), (CREDITS, CREDITS));
+        test.stop();
+    }
+}
+
+/// A worker that takes no connection, one that does, and a crowd of which the first holds what it may hold.
+fn deaf_and_hearing(way: Way) -> (Test, Crowd) {
+    let mut test = way.cluster(2);
+    let address = open_port(&mut test, 1, "tcp a 127.0.0.1:0 deaf");
+    assert_eq!(open_port(&mut test, 2, "tcp a 127.0.0.1:0"), address);
+    let mut crowd = Crowd::connect(address, CROWD);
+    crowd.until_answered(CROWD - held(way));
+    assert_eq!(crowd.by(1), 0);
+    (test, crowd)
+}
+
+const CROWD: usize = 40;
+
+/// How many of a crowd lie with a worker that does not take them.
+fn held(way: Way) -> usize {
+    match way {
+        Way::Stream | Way::Channel => CREDITS,
+        Way::Shared => 0,
+    }
+}
+
+in_every_way! {
+    fn a_worker_that_does_not_accept_leaves_connections_to_its_sibling(way: Way) {
+        let (mut test, mut crowd) = deaf_and_hearing(way);
+        // What it was given meanwhile is still there when it does.
+        assert_eq!(test.ask(1, "hear a 1"), "hearing");
+        crowd.until_answered(CROWD);
+        assert_eq!(crowd.by(1), held(way));
+        test.stop();
+    }
+}
+
+in_every_way! {
+    fn a_listener_that_is_dropped_leaves_what_was_on_its_way_to_its_sibling(way: Way) {
+        let (mut test, mut crowd) = deaf_and_hearing(way);
+        assert_eq!(test.ask(1, "close a"), "closed");
+        crowd.until_answered(CROWD);
+        assert_eq!(crowd.by(2), CROWD);
+        test.stop();
+    }
+}
+
+in_every_way! {
+    fn a_worker_that_dies_leaves_what_it_did_not_take_to_its_sibling(way: Way) {
+        let (test, mut crowd) = deaf_and_hearing(way);
+        test.worker(1).kill(Signal::KILL).unwrap();
+        crowd.until_answered(CROWD);
+        assert_eq!(crowd.by(2), CROWD);
+        test.stop();
+    }
+}
+
+in_every_way! {
+    fn listeners_that_come_and_go_under_load_lose_nobody(way: Way) {
+        let mut test = way.cluster(2);
+        let address = open_port(&mut test, 2, "tcp a 127.0.0.1:0");
+        let mut crowd = Crowd::connect(address, 0);
+        for turn in 1..=20 {
+            assert_eq!(open_port(&mut test, 1, "tcp a 127.0.0.1:0"), address);
+            crowd.join(address, 10);
+            assert_eq!(test.ask(1, "close a"), "closed");
+            crowd.until_answered(10 * turn);
+        }
+        assert!(crowd.by(2) > 0);
+        test.stop();
+    }
+}
