@@ -39,7 +39,7 @@ impl Channel {
     /// As in Node, an object whose `cmd` begins with `NODE_` and goes on is the channel's own and reaches no program.
     ///
     /// # Errors
-    /// `WouldBlock` when 1 MiB waits already: try again later. `InvalidInput` when it cannot be JSON or is longer than
+    /// `WouldBlock` when 16 MiB wait already: try again later. `InvalidInput` when it cannot be JSON or is longer than
     /// 16 MiB; `BrokenPipe` when the channel is closed; `InvalidData` when it was closed because the other side broke
     /// its rules.
     pub fn send(&self, message: &(impl Serialize + ?Sized)) -> io::Result<()> {
@@ -53,7 +53,7 @@ impl Channel {
     /// `tracing` warning. To keep it, send a [`Handle::try_clone`].
     ///
     /// # Errors
-    /// As [`send`](Self::send), and `WouldBlock` too when 64 messages wait behind an unanswered handle; the handle is
+    /// As [`send`](Self::send), and `WouldBlock` too when 256 handles wait behind an unanswered one; the handle is
     /// closed then.
     pub fn send_handle(
         &self,

@@ -19,7 +19,9 @@ const KEPT: usize = 64 * 1024;
 /// How often a handle is sent again after a NACK (Node's number).
 const AGAIN: u8 = 3;
 /// Handles that may wait behind one that is not answered yet.
-const HANDLES: usize = 64;
+const HANDLES: usize = 256;
+/// Bytes that may wait when the program sends another message.
+const TEXTS: usize = 16 * 1024 * 1024;
 /// What the envelope of a message takes at most, beside the message.
 const ENVELOPE: usize = 256;
 /// The kernel's `ETOOMANYREFS`: more descriptors of this user are in flight than it may have open.
@@ -84,11 +86,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Puts a message of the program behind those that wait. `WouldBlock` when 1 MiB or 64 handles wait already,
+    /// Puts a message of the program behind those that wait. `WouldBlock` when 16 MiB or 256 handles wait already,
     /// `InvalidInput` when the message is too long for the channel; a handle is closed then.
     pub(super) fn push_text(&mut self, json: &str, handle: Option<Handle>) -> io::Result<()> {
         let waiting = self.bytes.len() + self.held_bytes;
-        if waiting > Room::Calls.bytes() || (handle.is_some() && self.held.len() >= HANDLES) {
+        let handles = self.held.iter().filter(|held| held.handle.is_some()).count();
+        if waiting > TEXTS || (handle.is_some() && handles >= HANDLES) {
             return Err(full(waiting));
         }
         if json.len() > MAX_LINE - ENVELOPE {
