@@ -109,6 +109,11 @@ pub(super) fn check_socket(wish: Wish<'_>, socket: &OwnedFd) -> io::Result<()> {
         | (Wish::Udp(_), Passed::Udp4 | Passed::Udp6)
         | (Wish::Unix(_), Passed::UnixListener) => Ok(()),
         (Wish::Unix(_), Passed::Other) if socket_kind(socket.as_fd()) == SocketKind::UnixStream => Ok(()),
+        // libuv keeps the EADDRINUSE of a `bind` for `listen`, which is the worker's: under SCHED_NONE Node's primary
+        // shares a socket that is bound to nothing (Node 16 to 26).
+        (Wish::Tcp(_) | Wish::Any(1..), Passed::Other) if socket_kind(socket.as_fd()) == SocketKind::Tcp => {
+            Err(Errno::ADDRINUSE.into())
+        }
         (Wish::Tcp(_) | Wish::Any(_) | Wish::Udp(_) | Wish::Unix(_), passed) => {
             nonsense(&format!("not a socket of that kind but {passed:?}"))
         }

@@ -208,6 +208,23 @@ fn a_shared_socket_of_the_wrong_kind_is_refused_and_closed() {
 }
 
 #[test]
+fn a_shared_socket_that_nobody_could_bind_is_in_use() {
+    run(async {
+        let (mut primary, link) = Primary::with_worker();
+        let (inet, stream) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM);
+        let unbound = rustix::net::socket(inet, stream, None).expect("a socket");
+        let addr = SocketAddr::from(([127, 0, 0, 1], 4242));
+        for (key, wish) in [("a", Wish::Tcp(addr)), ("b", Wish::Any(4242))] {
+            let options = ListenOptions::new();
+            let mut binding = pin!(TcpListener::one(Some(link.clone()), &options, wish));
+            primary.answer_bind(binding.as_mut(), key, shared(), Some(unbound.as_fd()));
+            assert_eq!(binding.await.expect_err("no listener").kind(), ErrorKind::AddrInUse);
+            primary.hear_close(key);
+        }
+    });
+}
+
+#[test]
 fn a_shared_socket_that_did_not_arrive_is_refused_and_closed() {
     run(async {
         let (mut primary, link) = Primary::with_worker();
