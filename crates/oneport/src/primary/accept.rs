@@ -108,7 +108,7 @@ impl Primary {
     pub(super) fn set_arrivals(&mut self, port: PortId, change: impl FnOnce(&mut PortSocket)) {
         let Some(socket) = self.ports.get_mut(&port) else { return };
         change(socket);
-        let Some(listener) = socket.listener().filter(|_| socket.is_polled()) else { return };
+        let Some(listener) = socket.listener() else { return };
         let interest = if socket.accepting && socket.watched { Interest::READ } else { Interest::NONE };
         if let Err(cause) = self.poller.modify(listener, Token::Port(port).pack(), interest) {
             warn!(%cause, address = %socket.address, "cannot change interest");

@@ -151,7 +151,7 @@ impl Primary {
         terms: oneport_core::Terms,
     ) {
         let opened = open(endpoint, mode, terms, self.unused_key(endpoint)).and_then(|socket| {
-            if let Some(listener) = socket.listener().filter(|_| socket.is_polled()) {
+            if let Some(listener) = socket.listener() {
                 self.poller.add(listener, Token::Port(port).pack(), Interest::READ)?;
             }
             Ok(socket)

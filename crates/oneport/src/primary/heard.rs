@@ -9,7 +9,7 @@ use oneport_core::{
 };
 use oneport_sys::poll::{Interest, Ready};
 use oneport_wire::handoff;
-use oneport_wire::node::message::{AddressType, FromPrimary, FromWorker, HandleEnvelope, Query, SocketNote};
+use oneport_wire::node::message::{FromPrimary, FromWorker, HandleEnvelope, Query, SocketNote};
 use tracing::{debug, trace, warn};
 
 use super::channel::{Carried, Channel, Read, Receipt, Trust};
@@ -371,14 +371,7 @@ pub(super) fn trace_message(direction: &str, worker: WorkerId, encode: impl FnOn
 
 /// Which port a worker means that says it listens. The port's own address is told, never the worker's words.
 fn address_of(ports: &IdMap<PortId, PortSocket>, query: &Query<'_>) -> Option<Address> {
-    let meant = ports.values().find(|socket| match (query.address_type, query.port) {
-        (AddressType::Pipe, _) => query.address.as_deref() == Some(socket.address.text.as_str()),
-        (kind, Some(port)) => {
-            socket.is_datagram() == kind.is_udp()
-                && socket.number().is_some_and(|number| i32::from(number) == port)
-        }
-        (_, None) => false,
-    });
+    let meant = ports.values().find(|socket| socket.is_meant(query));
     meant.map(|socket| socket.address.clone())
 }
 

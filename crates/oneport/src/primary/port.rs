@@ -32,6 +32,8 @@ pub(super) struct PortSocket {
     /// Its name for people.
     pub(super) address: Address,
     local: Option<SocketAddr>,
+    /// The number that it was inherited under.
+    inherited: Option<i32>,
     pub(super) accepting: bool,
     pub(super) watched: bool,
 }
@@ -43,11 +45,6 @@ impl PortSocket {
             Mode::RoundRobin => self.socket.as_ref().map(AsFd::as_fd),
             Mode::Shared => None,
         }
-    }
-
-    /// Whether arrivals are waited for: an inherited descriptor may turn out to be UDP, which has none.
-    pub(super) fn is_polled(&self) -> bool {
-        self.kind != AddressKind::Udp
     }
 
     /// A copy of the socket for a worker.
@@ -70,7 +67,7 @@ impl PortSocket {
     }
 
     /// Whether it is UDP, whose ports are not TCP's.
-    pub(super) fn is_datagram(&self) -> bool {
+    fn is_datagram(&self) -> bool {
         self.kind == AddressKind::Udp
     }
 
@@ -84,6 +81,19 @@ impl PortSocket {
         match self.kind {
             AddressKind::Tcp => self.local.map(|local| local.port()),
             AddressKind::Unix | AddressKind::Udp => None,
+        }
+    }
+
+    /// Whether a worker that listens, as it says, listens here.
+    pub(super) fn is_meant(&self, query: &Query<'_>) -> bool {
+        match (query.address_type, query.fd, query.port) {
+            (AddressType::Pipe, None, _) => query.address.as_deref() == Some(self.address.text.as_str()),
+            (AddressType::Fd | AddressType::Pipe, Some(fd), _) => self.inherited == Some(fd),
+            (kind, _, Some(port)) => {
+                self.is_datagram() == kind.is_udp()
+                    && self.number().is_some_and(|number| i32::from(number) == port)
+            }
+            (_, _, None) => false,
         }
     }
 
@@ -194,13 +204,17 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
         SocketKind::Udp => AddressKind::Udp,
         SocketKind::UnixDatagram | SocketKind::Other => return Err(invalid()),
     };
+    // Nobody accepts datagrams. A worker that wants them says so, and gets the socket itself.
+    if mode == Mode::RoundRobin && kind == AddressKind::Udp {
+        return Err(invalid());
+    }
     let local = match listen::local_address(socket.as_fd())? {
         LocalAddress::Ip(address) => Some(address),
         LocalAddress::Unix(_) | LocalAddress::Other => None,
     };
     // A copy of a socket shares its blocking mode; Node never sets it on what it receives.
     listen::set_nonblocking(socket.as_fd())?;
-    if mode == Mode::RoundRobin && kind != AddressKind::Udp {
+    if mode == Mode::RoundRobin {
         listen::start_listening(socket.as_fd(), backlog(terms))?;
     }
     let address = Address {
@@ -221,6 +235,10 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
         key,
         address,
         local,
+        inherited: match endpoint.place {
+            Place::Fd(fd) => Some(fd),
+            Place::Anywhere | Place::Host(_) | Place::Path(_) => None,
+        },
         accepting: true,
         watched: true,
     })
