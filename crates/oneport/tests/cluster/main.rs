@@ -17,7 +17,12 @@ mod disconnecting;
 mod harness;
 mod life;
 mod listening_accept;
+mod listening_apart;
+mod listening_fd;
 mod listening_ports;
+mod listening_refused;
+mod listening_udp;
+mod listening_unix;
 mod listening_ways;
 mod listening_worker;
 mod puppet;
@@ -33,6 +38,9 @@ const PROGRAMS: &[&[Program]] = &[
     channel_messages::PROGRAMS,
     channel_talker::PROGRAMS,
     life::PROGRAMS,
+    listening_fd::PROGRAMS,
+    listening_refused::PROGRAMS,
+    listening_unix::PROGRAMS,
     listening_ways::PROGRAMS,
     listening_worker::PROGRAMS,
     puppet::PROGRAMS,
