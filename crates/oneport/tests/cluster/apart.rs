@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use oneport_sys::process::{Pid, Signal, signal_group};
 
-use crate::harness::{ARGS, PATIENCE, PROGRAM, read_fact};
+use crate::harness::{ARGS, PATIENCE, PROGRAM, THIS_BINARY, read_fact};
 
 /// Such a process, in a process group of its own; ended at the latest when this is dropped.
 pub(crate) struct Apart {
@@ -19,7 +19,7 @@ pub(crate) struct Apart {
 
 impl Apart {
     pub(crate) fn start(program: &str, env: &[(&str, &str)]) -> Apart {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new(THIS_BINARY);
         command.args(ARGS).env(PROGRAM, program).envs(env.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut child = command.spawn().unwrap();

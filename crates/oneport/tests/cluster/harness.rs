@@ -23,6 +23,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const LIFETIME: Duration = Duration::from_secs(120);
 /// Names the program that a worker runs.
 pub(crate) const PROGRAM: &str = "TEST_PROGRAM";
+/// This binary as its children find it, even where it was built anew meanwhile.
+pub(crate) const THIS_BINARY: &str = "/proc/self/exe";
 /// Arguments that make this binary a worker.
 pub(crate) const ARGS: [&str; 3] = ["entry_of_the_worker", "--exact", "--nocapture"];
 /// Begins each line that tells a fact.
@@ -75,15 +77,14 @@ pub(crate) struct TestLine {
 pub(crate) struct Facts(Arc<OwnedFd>);
 
 impl TestLine {
-    /// Within a worker's program, or that of a process [`Apart`], once.
+    /// Within a worker's program, or that of a process [`Apart`](crate::apart::Apart), once.
     pub(crate) fn open() -> TestLine {
+        let facts = Facts::open();
         let Ok(line) = oneport_sys::startup::dup_inherited(LINE) else {
-            let facts = Facts(Arc::new(std::io::stdout().as_fd().try_clone_to_owned().unwrap()));
             let orders = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
             let orders = tokio::net::unix::pipe::Receiver::from_owned_fd(orders).unwrap();
             return TestLine { orders: Box::new(tokio::io::BufReader::new(orders)), facts };
         };
-        let facts = Facts(Arc::new(line.try_clone().unwrap()));
         let line = UnixStream::from(line);
         line.set_nonblocking(true).unwrap();
         let line = tokio::net::UnixStream::from_std(line).unwrap();
@@ -103,11 +104,29 @@ impl TestLine {
 }
 
 impl Facts {
-    /// Tells the test something, in one line.
+    /// Where there is no line they go to standard output, which a process apart and its workers share.
+    pub(crate) fn open() -> Facts {
+        let line = oneport_sys::startup::dup_inherited(LINE);
+        let line = line.or_else(|_| std::io::stdout().as_fd().try_clone_to_owned());
+        Facts(Arc::new(line.unwrap()))
+    }
+
+    /// Tells the test something, in one line. Blocks until that is written.
     pub(crate) fn tell(&self, fact: impl std::fmt::Display) {
-        // Marked, because a process apart shares its standard output with the test framework. A test that is over
-        // needs no facts.
-        let _ = rustix::io::write(&self.0, format!("{FACT}{fact}\n").as_bytes());
+        // Marked, because the test framework writes to standard output, too.
+        let text = format!("{FACT}{fact}\n");
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match rustix::io::write(&self.0, rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(rustix::io::Errno::AGAIN) => {
+                    let mut room = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::OUT)];
+                    rustix::event::poll(&mut room, None).unwrap();
+                }
+                // The test is over and needs no facts.
+                Err(_) => return,
+            }
+        }
     }
 }
 
@@ -143,7 +162,7 @@ pub(crate) struct Test {
 /// Settings whose workers are this binary and run the named program. Their standard output is thrown away: the test
 /// framework writes there.
 pub(crate) fn settings(program: &str) -> Settings {
-    let mut settings = Settings::new(std::env::current_exe().unwrap());
+    let mut settings = Settings::new(THIS_BINARY);
     settings.args = ARGS.map(Into::into).to_vec();
     settings.env.retain(|(name, _)| name != PROGRAM);
     settings.env.push((PROGRAM.into(), program.into()));
@@ -307,6 +326,8 @@ impl Test {
     /// Ends everything in order.
     pub(crate) fn stop(mut self) {
         self.cluster.stop().unwrap();
+        // Puppets that wait for an order come to their end.
+        self.lines.clear();
         self.until("the stop", |test| (test.count("stopped") == 1).then_some(()));
     }
 

@@ -14,6 +14,9 @@ mod channel_kit;
 mod channel_messages;
 mod channel_talker;
 mod disconnecting;
+mod errors;
+mod events;
+mod giving_back;
 mod harness;
 mod life;
 mod listening_accept;
@@ -25,7 +28,9 @@ mod listening_udp;
 mod listening_unix;
 mod listening_ways;
 mod listening_worker;
+mod primaries;
 mod puppet;
+mod settings;
 mod supervised;
 
 use harness::Program;
@@ -37,13 +42,16 @@ const PROGRAMS: &[&[Program]] = &[
     channel_handles::PROGRAMS,
     channel_messages::PROGRAMS,
     channel_talker::PROGRAMS,
+    events::PROGRAMS,
     life::PROGRAMS,
-    listening_fd::PROGRAMS,
-    listening_refused::PROGRAMS,
     listening_unix::PROGRAMS,
+    listening_refused::PROGRAMS,
+    listening_fd::PROGRAMS,
     listening_ways::PROGRAMS,
     listening_worker::PROGRAMS,
+    primaries::PROGRAMS,
     puppet::PROGRAMS,
+    settings::PROGRAMS,
     supervised::PROGRAMS,
 ];
 
