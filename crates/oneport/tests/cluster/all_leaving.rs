@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use oneport::{EndCause, Event, Exit, Policy, Signal};
 
-use crate::harness::{Test, programs, who};
+use crate::harness::{Test, eventually, programs, who};
 
 programs! { serve_two }
 
@@ -48,7 +48,7 @@ fn eight_workers_with_two_ports_each_all_leave() {
     }
     assert!(test.cluster.workers().is_empty());
     for address in ports {
-        drop(std::net::TcpListener::bind(address).unwrap());
+        eventually("the port is free", || std::net::TcpListener::bind(address).is_ok());
     }
     test.stop();
 }
@@ -80,7 +80,7 @@ fn a_disconnect_is_done_when_the_last_worker_is_gone() {
 #[test]
 fn nobody_is_forked_while_everybody_leaves_and_afterwards_all_begins_anew() {
     let mut test = Test::forked(1, "puppet", |_| {});
-    let address = test.ask(1, "listen 127.0.0.1:0");
+    test.ask(1, "listen 127.0.0.1:0");
     test.ask(1, "mind");
     let done = test.cluster.disconnect().unwrap();
     assert_eq!(test.fact(1), "to leave");
@@ -93,8 +93,8 @@ fn nobody_is_forked_while_everybody_leaves_and_afterwards_all_begins_anew() {
 
     let worker = test.fork();
     assert_eq!(worker.id().0, 2);
-    assert_eq!(test.ask(2, &format!("listen {address}")), address);
-    assert_eq!(who(address.parse().unwrap()), (2, -1));
+    let address = test.ask(2, "listen 127.0.0.1:0").parse().unwrap();
+    assert_eq!(who(address), (2, -1));
     assert_eq!(test.count("fork"), 2);
     test.stop();
 }
@@ -185,6 +185,23 @@ fn many_workers_leave_and_are_ended_all_at_once() {
         assert_eq!(life.last(), Some(&"exit"), "{life:?}");
     }
     test.stop();
+}
+
+#[test]
+fn workers_that_are_replaced_scaled_away_or_stopped_have_left_after_a_disconnect() {
+    let mut test = Test::supervised(2, "serve", |_| {});
+    test.listening(2);
+    test.cluster.reload().unwrap();
+    test.until("the reload", |test| (test.count("reload-done") == 1).then_some(()));
+    test.cluster.scale(1).unwrap();
+    for worker in [1, 2, 4] {
+        assert_eq!(test.exit(worker), (Exit::Code(0), EndCause::Asked));
+    }
+    test.cluster.stop().unwrap();
+    assert_eq!(test.exit(3), (Exit::Code(0), EndCause::Asked));
+    for worker in test.workers.values() {
+        assert_eq!(worker.exited_after_disconnect(), Some(true), "{worker:?}");
+    }
 }
 
 #[test]

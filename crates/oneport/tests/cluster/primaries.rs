@@ -33,7 +33,7 @@ async fn primary_of_two() {
         };
     }
     facts.tell(address.unwrap());
-    while let Some(order) = line.order().await {
+    if let Some(order) = line.order().await {
         match order.split_once(' ').unwrap_or((&order, "")) {
             ("exit", code) => std::process::exit(code.parse().unwrap()),
             ("panic", _) => panic!("as ordered"),
