@@ -12,7 +12,7 @@ use crate::{npm, shell};
 const MAJORS: [u32; 5] = [18, 20, 22, 24, 26];
 
 /// The test files in which the runtime makes a difference.
-const FILES: [&str; 10] = [
+const FILES: [&str; 13] = [
     "hello",
     "listen_forms",
     "port_in_use",
@@ -23,6 +23,9 @@ const FILES: [&str; 10] = [
     "reload",
     "stop",
     "regress",
+    "interop_cluster",
+    "interop_fork",
+    "interop_primary",
 ];
 
 struct Wishes {
@@ -70,7 +73,7 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     }
     if wishes.deno {
         rows.push(row("Deno".to_owned(), npm::provide_deno(), |binary| {
-            runner::e2e(&["deno"], &["deno"], &[("ONEPORT_DENO", binary)])
+            runner::e2e(&["deno", "interop_deno"], &["deno"], &[("ONEPORT_DENO", binary)])
         }));
     }
     Ok(show(&rows))

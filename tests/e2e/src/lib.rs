@@ -5,9 +5,11 @@
 //! (a life line, a byte, an entry in `/proc`) with a deadline; nothing waits for time to pass. Whatever a
 //! test started is ended when its [`App`] is dropped.
 
+pub mod cluster;
 pub mod http;
 pub mod life;
 pub mod load;
+pub mod peer;
 pub mod place;
 pub mod procfs;
 pub mod run;
