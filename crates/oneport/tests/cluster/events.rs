@@ -10,7 +10,7 @@ use crate::harness::{Facts, PATIENCE, Test, Watched, eventually, finish, program
 
 programs! { chatter, chatter_without_line }
 
-const CHATTER: u32 = 20_000;
+const CHATTER: u32 = 6_000;
 
 /// Sends numbers, and tells when that cannot go on, and when it is done.
 async fn chatter() {
@@ -28,7 +28,7 @@ async fn talk(full: impl FnOnce()) {
     let channel = oneport::channel().unwrap().unwrap();
     let mut full = Some(full);
     // All in all more than may wait in this process and on the way.
-    let padding = "x".repeat(2000);
+    let padding = "x".repeat(4000);
     for number in 0..CHATTER {
         while let Err(error) = channel.send(&(number, &padding)) {
             assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
@@ -47,7 +47,7 @@ async fn talk(full: impl FnOnce()) {
 fn events_not_taken_slow_the_worker_that_causes_them_and_none_is_lost() {
     let mut test = Test::forked(1, "chatter", |_| {});
     assert_eq!(test.fact(1), "full");
-    // Not one more than is kept for the owner is in this process; the rest waits where it came from.
+    // What is not kept for the owner waits where it came from.
     let deadline = Instant::now() + PATIENCE;
     let mut next = 0;
     while next < CHATTER {
