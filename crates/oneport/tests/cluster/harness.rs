@@ -3,19 +3,28 @@
 //!
 //! Invariant: every wait has a deadline, and nothing that a test started outlives it, failed or not.
 
+mod clients;
+mod line;
+mod noted;
+
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{BufReader, Write};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oneport::{Address, Cluster, Conduct, EndCause, Event, Events, Exit, Settings, Worker, WorkerId};
+use oneport::{Cluster, Conduct, EndCause, Event, Events, Exit, Settings, Worker, WorkerId};
 use oneport_sys::process::{Pid, Signal, signal_group};
 use tokio::runtime::Runtime;
+
+pub(crate) use clients::{connect, hear, who, who_answers, who_holds};
+use line::line;
+pub(crate) use line::{Facts, TestLine, read_fact};
+pub(crate) use noted::Noted;
+use noted::{OF_A_LIFE, noted};
 
 /// How long a test waits for what must happen; far more than it takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,11 +36,6 @@ pub(crate) const PROGRAM: &str = "TEST_PROGRAM";
 pub(crate) const THIS_BINARY: &str = "/proc/self/exe";
 /// Arguments that make this binary a worker.
 pub(crate) const ARGS: [&str; 3] = ["entry_of_the_worker", "--exact", "--nocapture"];
-/// Begins each line that tells a fact.
-const FACT: &str = "fact: ";
-/// The descriptor on which workers get orders and tell facts: their first extra pipe.
-const LINE: i32 = 4;
-
 /// A program that workers can run: its name, and what makes its future. It exits with 0 when that is done, and with
 /// 101 when it panics.
 pub(crate) type Program = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
@@ -65,85 +69,6 @@ pub(crate) fn run_program(tables: &[&[Program]]) {
 pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
-
-/// A program's end of the line to its test: orders come in, facts go out.
-pub(crate) struct TestLine {
-    orders: Box<dyn tokio::io::AsyncBufRead + Unpin>,
-    facts: Facts,
-}
-
-/// Where facts go; clones lead to the same test.
-#[derive(Clone)]
-pub(crate) struct Facts(Arc<OwnedFd>);
-
-impl TestLine {
-    /// Within a worker's program, or that of a process [`Apart`](crate::apart::Apart), once.
-    pub(crate) fn open() -> TestLine {
-        let facts = Facts::open();
-        let Ok(line) = oneport_sys::startup::dup_inherited(LINE) else {
-            let orders = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-            let orders = tokio::net::unix::pipe::Receiver::from_owned_fd(orders).unwrap();
-            return TestLine { orders: Box::new(tokio::io::BufReader::new(orders)), facts };
-        };
-        let line = UnixStream::from(line);
-        line.set_nonblocking(true).unwrap();
-        let line = tokio::net::UnixStream::from_std(line).unwrap();
-        TestLine { orders: Box::new(tokio::io::BufReader::new(line)), facts }
-    }
-
-    /// The next order; `None` once the test is over.
-    pub(crate) async fn order(&mut self) -> Option<String> {
-        let mut line = String::new();
-        let read = tokio::io::AsyncBufReadExt::read_line(&mut self.orders, &mut line).await;
-        read.is_ok_and(|bytes| bytes > 0).then(|| line.trim_end().to_owned())
-    }
-
-    pub(crate) fn facts(&self) -> Facts {
-        self.facts.clone()
-    }
-}
-
-impl Facts {
-    /// Where there is no line they go to standard output, which a process apart and its workers share.
-    pub(crate) fn open() -> Facts {
-        let line = oneport_sys::startup::dup_inherited(LINE);
-        let line = line.or_else(|_| std::io::stdout().as_fd().try_clone_to_owned());
-        Facts(Arc::new(line.unwrap()))
-    }
-
-    /// Tells the test something, in one line. Blocks until that is written.
-    pub(crate) fn tell(&self, fact: impl std::fmt::Display) {
-        // Marked, because the test framework writes to standard output, too.
-        let text = format!("{FACT}{fact}\n");
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            match rustix::io::write(&self.0, rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(rustix::io::Errno::AGAIN) => {
-                    let mut room = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::OUT)];
-                    rustix::event::poll(&mut room, None).unwrap();
-                }
-                // The test is over and needs no facts.
-                Err(_) => return,
-            }
-        }
-    }
-}
-
-/// Something that happened in a cluster, as the test noted it.
-#[derive(Clone, Debug)]
-pub(crate) struct Noted {
-    /// Node's name of the event; ours, in Node's manner, where it has none.
-    pub(crate) name: &'static str,
-    pub(crate) worker: Option<WorkerId>,
-    pub(crate) address: Option<Address>,
-    pub(crate) exit: Option<(Exit, EndCause)>,
-    /// A message's JSON; an error's words.
-    pub(crate) text: Option<String>,
-}
-
-/// Node's events of a worker.
-const OF_A_LIFE: [&str; 7] = ["fork", "error", "online", "listening", "message", "disconnect", "exit"];
 
 /// A cluster under test.
 pub(crate) struct Test {
@@ -344,69 +269,6 @@ impl Test {
     }
 }
 
-/// Our end of a worker's line; blocking, with a deadline.
-fn line(end: OwnedFd) -> BufReader<UnixStream> {
-    let end = UnixStream::from(end);
-    end.set_nonblocking(false).unwrap();
-    end.set_read_timeout(Some(PATIENCE)).unwrap();
-    end.set_write_timeout(Some(PATIENCE)).unwrap();
-    BufReader::new(end)
-}
-
-/// The next fact; `None` at the end, and when none comes in time.
-pub(crate) fn read_fact(line: &mut impl BufRead) -> Option<String> {
-    loop {
-        let mut text = String::new();
-        if !line.read_line(&mut text).is_ok_and(|bytes| bytes > 0) {
-            return None;
-        }
-        // The framework writes `test name ... ` without ending the line.
-        if let Some((_, fact)) = text.trim_end().split_once(FACT) {
-            return Some(fact.to_owned());
-        }
-    }
-}
-
-fn noted(event: &Event) -> Noted {
-    let plain = |name| Noted { name, worker: None, address: None, exit: None, text: None };
-    let of = |name, worker: &Worker| Noted { worker: Some(worker.id()), ..plain(name) };
-    match event {
-        Event::Setup { .. } => plain("setup"),
-        Event::Fork { worker, .. } => of("fork", worker),
-        Event::Error { worker, error } => Noted { text: Some(error.to_string()), ..of("error", worker) },
-        Event::Online { worker } => of("online", worker),
-        Event::Moved { worker, to, .. } => Noted { text: Some(to.name().into()), ..of("moved", worker) },
-        Event::Listening { worker, address } => {
-            Noted { address: Some(address.clone()), ..of("listening", worker) }
-        }
-        Event::ListenFailed { worker, error, .. } => {
-            Noted { text: Some(error.to_string()), ..of("listen-failed", worker) }
-        }
-        Event::Ready { worker } => of("ready", worker),
-        Event::NotReadyYet { worker, .. } => of("not-ready-yet", worker),
-        Event::Proven { worker } => of("proven", worker),
-        Event::Message { worker, message } => {
-            Noted { text: Some(message.json().to_owned()), ..of("message", worker) }
-        }
-        Event::Disconnect { worker } => of("disconnect", worker),
-        Event::Condemned { worker, reason } => {
-            Noted { text: Some(reason.clone()), ..of("condemned", worker) }
-        }
-        Event::Exit { worker, exit, cause } => Noted { exit: Some((*exit, *cause)), ..of("exit", worker) },
-        Event::Restarting { .. } => plain("restarting"),
-        Event::Errored { .. } => plain("errored"),
-        Event::AllErrored => plain("all-errored"),
-        Event::ReloadStarted { .. } => plain("reload-started"),
-        Event::ReloadQueued => plain("reload-queued"),
-        Event::Replaced { worker, .. } => of("replaced", worker),
-        Event::ReloadDone { .. } => plain("reload-done"),
-        Event::ReloadAborted { worker, .. } => of("reload-aborted", worker),
-        Event::AcceptExhausted { .. } => plain("accept-exhausted"),
-        Event::Disconnected => plain("disconnected"),
-        Event::Stopped => plain("stopped"),
-    }
-}
-
 impl Drop for Test {
     /// Ends everything now. Where the primary does not, every process group it named is ended here.
     fn drop(&mut self) {
@@ -461,39 +323,4 @@ impl Watched {
         let patience = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
         assert_eq!(rustix::event::poll(&mut wanted, Some(&patience)).unwrap(), 1, "the process lives on");
     }
-}
-
-/// A connection with deadlines.
-pub(crate) fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-/// Everything a server says until it closes.
-pub(crate) fn hear(mut stream: TcpStream) -> std::io::Result<String> {
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-/// Which worker answers there, and its slot, -1 without one: for programs that answer as `puppet` does.
-pub(crate) fn who(address: SocketAddr) -> (u32, i64) {
-    who_answers(connect(address)).unwrap()
-}
-
-/// As [`who`], for a worker that keeps the connection open: who, and the connection.
-pub(crate) fn who_holds(address: SocketAddr) -> (u32, TcpStream) {
-    let mut stream = BufReader::new(connect(address));
-    let mut answer = String::new();
-    stream.read_line(&mut answer).unwrap();
-    (answer.split(' ').next().unwrap().parse().unwrap(), stream.into_inner())
-}
-
-/// As [`who`], on a connection made before.
-pub(crate) fn who_answers(stream: TcpStream) -> std::io::Result<(u32, i64)> {
-    let answer = hear(stream)?;
-    let (id, slot) = answer.trim_end().split_once(' ').unwrap_or_else(|| panic!("no answer: {answer:?}"));
-    Ok((id.parse().unwrap(), slot.parse().unwrap()))
 }
