@@ -195,6 +195,17 @@ fn handles_between_a_rust_primary_and_a_node_worker_cross_without_waiting_for_ea
     }
 }
 
+/// The port on which the debugger of a new worker listens, and nobody else's.
+fn debugger_port(rust: &mut Rust) -> u16 {
+    let worker = rust.fork();
+    let told = rust.ask(&worker, json!(["debugger"]));
+    let url = told[1].as_str().unwrap_or_else(|| panic!("no debugger: {told}"));
+    let port = url.strip_prefix("ws://127.0.0.1:").and_then(|rest| rest.split('/').next()).unwrap();
+    let port = port.parse().unwrap();
+    assert_eq!(procfs::listens_on(u32::try_from(worker.pid()).unwrap()), BTreeSet::from([port]));
+    port
+}
+
 #[test]
 fn node_workers_get_debugger_ports_of_their_own() {
     // Three ports in a row that are free now.
@@ -203,7 +214,7 @@ fn node_workers_get_debugger_ports_of_their_own() {
         let all = (base..base + 3).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
         all.then_some(base)
     });
-    let rust = Rust::primary(Policy::RoundRobin);
+    let mut rust = Rust::primary(Policy::RoundRobin);
     let change = |rust: &Rust, arg: String, port: InspectPort| {
         let mut settings = rust.node_settings();
         (settings.exec_args, settings.inspect_port) = (vec![arg.into()], port);
@@ -212,17 +223,9 @@ fn node_workers_get_debugger_ports_of_their_own() {
     };
     change(&rust, format!("--inspect=127.0.0.1:{base}"), InspectPort::Increment);
     for n in 0..3 {
-        let worker = rust.fork();
-        let pid = u32::try_from(worker.pid()).unwrap();
-        eventually("its debugger", || procfs::listens_on(pid).contains(&(base + n)).then_some(()));
-        assert_eq!(procfs::listens_on(pid).len(), 1);
+        assert_eq!(debugger_port(&mut rust), base + n);
     }
     change(&rust, "--inspect=127.0.0.1:0".into(), InspectPort::Fixed(0));
-    let random: BTreeSet<u16> = (0..3)
-        .map(|_| {
-            let pid = u32::try_from(rust.fork().pid()).unwrap();
-            eventually("its debugger", || procfs::listens_on(pid).first().copied())
-        })
-        .collect();
+    let random: BTreeSet<u16> = (0..3).map(|_| debugger_port(&mut rust)).collect();
     assert_eq!(random.len(), 3, "{random:?}");
 }
