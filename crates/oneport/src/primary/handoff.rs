@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use oneport_core::{ConnId, Effects, Event as Core, PortId, WorkerId};
 use oneport_sys::fdpass::{self, MOST_AT_ONCE};
 use oneport_sys::poll::Interest;
+use oneport_sys::untouched::is_untouched;
 use oneport_wire::handoff::{Answer, CONNECTION, MOST};
 use tracing::trace;
 
@@ -144,25 +145,33 @@ impl Primary {
             Err(_) => return Heard::End,
         };
         let mut answers = std::mem::take(&mut self.answers);
+        let mut breach = None;
         for &byte in &bytes[..received.bytes] {
-            match (Answer::decode(byte), stream.awaiting.pop_front()) {
-                (Ok(answer), Some(conn)) => answers.push((conn, answer == Answer::Taken)),
-                (Err(_), _) => {
-                    let reason = "cannot understand the answer to a hand-off".to_owned();
-                    self.condemn_on_stream(id, worker, reason, effects);
-                    return Heard::Nothing;
+            match (Answer::decode(byte), stream.awaiting.front()) {
+                (Ok(answer), Some(&conn)) => {
+                    answers.push((conn, answer == Answer::Taken));
+                    stream.awaiting.pop_front();
                 }
+                (Err(_), _) => breach = Some("cannot understand the answer to a hand-off"),
                 (Ok(_), None) => {
-                    let reason = "cannot match the answer to a hand-off: nothing was handed over".to_owned();
-                    self.condemn_on_stream(id, worker, reason, effects);
-                    return Heard::Nothing;
+                    breach = Some("cannot match the answer to a hand-off: nothing was handed over");
                 }
             }
+            if breach.is_some() {
+                break;
+            }
+        }
+        // First, so that it gets nothing more for its answers; what it said before it broke the rules counts.
+        if let Some(reason) = breach {
+            self.condemn_on_stream(id, worker, reason.to_owned(), effects);
         }
         for (conn, accepted) in answers.drain(..) {
             self.happen(Core::Answered { worker, conn, accepted }, effects);
         }
         self.answers = answers;
+        if breach.is_some() {
+            return Heard::Nothing;
+        }
         if received.bytes < ANSWERS { Heard::Nothing } else { Heard::Answers }
     }
 
@@ -186,7 +195,16 @@ impl Primary {
             }
         }
         for conn in stream.awaiting.into_iter().chain(stream.outgoing) {
-            self.happen(Core::NotReceived { worker, conn }, effects);
+            // Only a stranger uses what it has not answered for; nobody else can serve that then.
+            let used = self.conns.get(&conn).is_some_and(|fd| !is_untouched(fd.as_fd()));
+            self.happen(
+                if used {
+                    Core::Answered { worker, conn, accepted: true }
+                } else {
+                    Core::NotReceived { worker, conn }
+                },
+                effects,
+            );
         }
     }
 

@@ -59,7 +59,7 @@ impl ListenOptions {
     }
 
     /// Length of the accept queue in connections, cut by the kernel at `net.core.somaxconn`. Default 511; 0 means the
-    /// default. Under `rr` that of the first worker of an address counts. UDP has none.
+    /// default. Under `rr` the largest that a worker of an address asked for counts. UDP has none.
     pub fn backlog(mut self, backlog: u32) -> ListenOptions {
         self.backlog = if backlog == 0 { BACKLOG } else { backlog };
         self
