@@ -8,7 +8,7 @@ use crate::harness::{Test, connect, who};
 use crate::listening_ways::{Crowd, Way, greet, in_every_way, in_ways, open_port};
 
 /// Connections that one worker may have and not have taken (`Conduct::credits`).
-const CREDITS: usize = 2;
+pub(crate) const CREDITS: usize = 2;
 
 in_ways! { Stream, Channel;
     fn workers_are_served_in_strict_rotation(way: Way) {
@@ -120,7 +120,7 @@ in_every_way! {
         let mut crowd = Crowd::connect(address, 0);
         for turn in 1..=20 {
             assert_eq!(open_port(&mut test, 1, "tcp a 127.0.0.1:0"), address);
-            crowd.join(address, 10);
+            crowd.join(10);
             assert_eq!(test.ask(1, "close a"), "closed");
             crowd.until_answered(10 * turn);
         }

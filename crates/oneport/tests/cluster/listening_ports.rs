@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use oneport_sys::diag::listen_queue;
 
 use crate::harness::who;
-use crate::listening_ways::{Way, heard_of, in_every_way, open, open_port};
+use crate::listening_ways::{Way, heard_of, in_every_way, open, open_port, own_address};
 
 in_every_way! {
     fn connections_come_the_way_that_is_meant(way: Way) {
@@ -66,8 +66,7 @@ in_every_way! {
 in_every_way! {
     fn a_port_goes_from_worker_to_worker_and_back(way: Way) {
         let mut test = way.cluster(2);
-        let address = open_port(&mut test, 1, "tcp a 127.0.0.1:0");
-        assert_eq!(test.ask(1, "close a"), "closed");
+        let address = SocketAddr::from((own_address(), 4242));
         for turn in 0..6 {
             let worker = 1 + turn % 2;
             assert_eq!(open_port(&mut test, worker, &format!("tcp a {address}")), address);
@@ -81,7 +80,8 @@ in_every_way! {
 in_every_way! {
     fn a_second_listener_on_one_address_in_one_worker_is_refused(way: Way) {
         let mut test = way.cluster(2);
-        let address = open_port(&mut test, 1, "tcp a 127.0.0.1:0");
+        let address = SocketAddr::from((own_address(), 4242));
+        assert_eq!(open_port(&mut test, 1, &format!("tcp a {address}")), address);
         assert_eq!(test.ask(1, &format!("tcp b {address}")), "AddrInUse");
         assert_eq!(who(address), (1, 0));
         // Not even by another name of the address.
@@ -123,9 +123,10 @@ in_every_way! {
         who(SocketAddr::new("::1".parse().unwrap(), only[0]));
         assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, only[0])).is_err());
         // The same port of IPv4 is left to others, and to ourselves.
-        let others = TcpListener::bind((Ipv4Addr::UNSPECIFIED, only[0])).unwrap();
-        drop(others);
-        open(&mut test, 1, &format!("tcp four 0.0.0.0:{}", only[0]));
+        let four = format!("0.0.0.0:{}", only[0]);
+        assert_eq!(test.ask(2, &format!("tcp four {four} exclusive")), four);
+        assert_eq!(test.ask(2, "close four"), "closed");
+        open(&mut test, 1, &format!("tcp four {four}"));
         assert_eq!(who((Ipv4Addr::LOCALHOST, only[0]).into()), (1, 0));
         test.stop();
     }

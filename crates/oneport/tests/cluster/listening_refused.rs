@@ -1,57 +1,65 @@
 //! Addresses that cannot be had: what the worker learns, what the owner is told, and that it goes on from there.
 
-use std::net::{TcpListener, UdpSocket};
-use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
+
+use oneport::Signal;
 
 use crate::harness::{Test, programs, who};
 use crate::listening_apart::{Directory, run_apart, test_apart};
-use crate::listening_ways::{Way, in_every_way, open, open_port};
+use crate::listening_ways::{Way, in_every_way, open, open_port, own_address};
 
 programs! { unprivileged }
 
-/// Has both workers ask for what somebody else holds; after that they get it.
-fn refused_until_released(test: &mut Test, order: &str, holder: impl Sized) -> String {
+/// Has both workers ask for what a process of somebody else's holds; when that has let go they get it.
+fn refused_until_released(way: Way, kind: &str, address: &str, release: impl FnOnce(&mut Test)) {
+    let (mut test, mut other) = (way.cluster(2), Way::Stream.cluster(1));
+    let address = other.ask(1, &format!("{kind} held {address} exclusive"));
+    let order = format!("{kind} a {address}");
     for worker in 1..=2 {
-        assert_eq!(test.ask(worker, order), "AddrInUse");
+        assert_eq!(test.ask(worker, &order), "AddrInUse");
         let failure = test.event(worker, "listen-failed").text.unwrap();
         assert!(failure.contains("in use"), "{failure}");
     }
-    drop(holder);
-    let address = open(test, 1, order);
-    assert_eq!(open(test, 2, order), address);
-    address
+    release(&mut other);
+    for worker in 1..=2 {
+        assert_eq!(open(&mut test, worker, &order), address);
+    }
+    other.stop();
+    test.stop();
+}
+
+fn lets_go(other: &mut Test) {
+    assert_eq!(other.ask(1, "close held"), "closed");
 }
 
 in_every_way! {
     fn a_port_that_another_process_holds_is_refused_until_it_lets_go(way: Way) {
-        let mut test = way.cluster(2);
-        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = holder.local_addr().unwrap();
-        assert_eq!(refused_until_released(&mut test, &format!("tcp a {address}"), holder), address.to_string());
-        who(address);
-        test.stop();
+        refused_until_released(way, "tcp", &format!("{}:0", own_address()), lets_go);
     }
 }
 
 in_every_way! {
     fn a_udp_port_that_another_process_holds_is_refused_until_it_lets_go(way: Way) {
-        let mut test = way.cluster(2);
-        let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let order = format!("udp a {}", holder.local_addr().unwrap());
-        refused_until_released(&mut test, &order, holder);
-        test.stop();
+        refused_until_released(way, "udp", &format!("{}:0", own_address()), lets_go);
     }
 }
 
 in_every_way! {
     fn a_path_that_another_process_serves_is_refused_until_it_lets_go(way: Way) {
-        let (mut test, directory) = (way.cluster(2), Directory::new());
+        let directory = Directory::new();
+        refused_until_released(way, "unix", &directory.join("socket"), lets_go);
+    }
+}
+
+in_every_way! {
+    fn a_path_that_a_dead_process_left_behind_is_nobodys(way: Way) {
+        let directory = Directory::new();
         let path = directory.join("socket");
-        // A path that a dead server left behind is nobody's.
-        let holder = UnixListener::bind(&path).unwrap();
-        assert_eq!(refused_until_released(&mut test, &format!("unix a {path}"), holder), path);
-        test.stop();
+        refused_until_released(way, "unix", &path, |other| {
+            other.worker(1).kill(Signal::KILL).unwrap();
+            other.exit(1);
+            assert!(std::fs::exists(&path).unwrap());
+        });
     }
 }
 

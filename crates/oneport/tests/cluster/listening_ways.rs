@@ -5,11 +5,12 @@
 //! says, so that its primary speaks to it as to a worker of Node's.
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use oneport::{Policy, Settings};
@@ -89,6 +90,13 @@ pub(crate) fn open_port(test: &mut Test, worker: u32, order: &str) -> SocketAddr
     open(test, worker, order).parse().unwrap()
 }
 
+/// A loopback address that no other test uses, and no client either: a port that was let go there is nobody else's in the
+/// next moment.
+pub(crate) fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    Ipv4Addr::new(127, 43, (std::process::id() % 256) as u8, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// How often a worker said that it listens.
 pub(crate) fn heard_of(test: &Test, worker: u32) -> usize {
     test.life(worker).iter().filter(|event| **event == "listening").count()
@@ -105,6 +113,7 @@ pub(crate) fn greet(stream: TcpStream) -> ((u32, i64), TcpStream) {
 
 /// Clients that connected at about the same time and wait for their answers.
 pub(crate) struct Crowd {
+    pub(crate) address: SocketAddr,
     waiting: Vec<TcpStream>,
     /// The workers that answered, in the order in which that was seen.
     pub(crate) answers: Vec<u32>,
@@ -112,12 +121,14 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     pub(crate) fn connect(address: SocketAddr, clients: usize) -> Crowd {
-        Crowd { waiting: (0..clients).map(|_| connect(address)).collect(), answers: Vec::new() }
+        let mut crowd = Crowd { address, waiting: Vec::new(), answers: Vec::new() };
+        crowd.join(clients);
+        crowd
     }
 
     /// So many more.
-    pub(crate) fn join(&mut self, address: SocketAddr, clients: usize) {
-        self.waiting.extend((0..clients).map(|_| connect(address)));
+    pub(crate) fn join(&mut self, clients: usize) {
+        self.waiting.extend((0..clients).map(|_| connect(self.address)));
     }
 
     /// Waits until so many have been answered in all. None may be lost.

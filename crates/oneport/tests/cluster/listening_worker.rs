@@ -48,6 +48,7 @@ struct Wishes {
 /// | `unix NAME PATH OPTION...` | the same on a path |
 /// | `udp NAME ADDRESS OPTION...` | binds and answers datagrams |
 /// | `hear NAME N` | N more tasks answer there: `hearing` |
+/// | `deafen NAME` | they answer no more, and nothing is taken: `deaf` |
 /// | `send NAME TO` | sends its number in a datagram: `sent` |
 /// | `close NAME` | closes it: `closed` |
 /// | `way NAME` | how its connections come: `Alone`, `Shared`, `Channel`, `Stream` |
@@ -80,14 +81,14 @@ async fn obey(ears: &mut BTreeMap<String, Ear>, words: &[&str]) -> String {
             socket.send_to(number().to_string().as_bytes(), to).await.unwrap();
             "sent".into()
         }
+        ["deafen", name] => {
+            deafen(ears.get_mut(*name).unwrap()).await;
+            "deaf".into()
+        }
         ["close", name] => {
-            let Ear { socket, tasks, closing } = ears.remove(*name).unwrap();
-            // Whoever has taken a connection answers it first.
-            closing.send_replace(true);
-            for task in tasks {
-                task.await.unwrap();
-            }
-            drop(socket);
+            let mut ear = ears.remove(*name).unwrap();
+            deafen(&mut ear).await;
+            drop(ear);
             "closed".into()
         }
         ["way", name] => {
@@ -208,6 +209,15 @@ fn hear(ear: &mut Ear, wishes: &Wishes) {
         // The last task to end closes it then.
         ear.socket = None;
     }
+}
+
+/// Ends the tasks. Whoever has taken a connection answers it first.
+async fn deafen(ear: &mut Ear) {
+    ear.closing.send_replace(true);
+    for task in ear.tasks.drain(..) {
+        task.await.unwrap();
+    }
+    ear.closing.send_replace(false);
 }
 
 /// What comes of `work`; `None` where the end comes first. Both are cancellation safe.

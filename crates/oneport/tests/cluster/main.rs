@@ -22,8 +22,10 @@ mod life;
 mod listening_accept;
 mod listening_apart;
 mod listening_fd;
+mod listening_loss;
 mod listening_ports;
 mod listening_refused;
+mod listening_strangers;
 mod listening_udp;
 mod listening_unix;
 mod listening_ways;
@@ -44,9 +46,11 @@ const PROGRAMS: &[&[Program]] = &[
     channel_talker::PROGRAMS,
     events::PROGRAMS,
     life::PROGRAMS,
-    listening_unix::PROGRAMS,
-    listening_refused::PROGRAMS,
     listening_fd::PROGRAMS,
+    listening_loss::PROGRAMS,
+    listening_refused::PROGRAMS,
+    listening_strangers::PROGRAMS,
+    listening_unix::PROGRAMS,
     listening_ways::PROGRAMS,
     listening_worker::PROGRAMS,
     primaries::PROGRAMS,
