@@ -29,6 +29,11 @@ impl Placement {
         Ok(Self { channel, extra, end })
     }
 
+    /// One above the last number the child shall have.
+    pub(crate) fn end(&self) -> RawFd {
+        self.end
+    }
+
     /// Holds those of the child's numbers that are free. What has one of the others keeps it: closing it in another
     /// thread just now is the one race left, and then only the report of a failed exec is lost.
     pub(crate) fn occupy(&self) -> io::Result<Vec<OwnedFd>> {
@@ -64,7 +69,7 @@ impl Placement {
 }
 
 /// The same descriptor under a number from `end` on.
-fn lift(fd: OwnedFd, end: RawFd) -> io::Result<OwnedFd> {
+pub(crate) fn lift(fd: OwnedFd, end: RawFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() >= end {
         return Ok(fd);
     }

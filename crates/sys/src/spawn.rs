@@ -2,7 +2,8 @@
 //!
 //! What lives here: one builder, one `spawn`, one child. What does not: which variables and arguments a worker gets.
 //! Invariant: the child has descriptors 0, 1, 2, if given the channel as 3, if asked for the pipes from 4 on, and no
-//! other; its own process group; default signal dispositions, nothing blocked; no ambient capabilities.
+//! other (but for a notify descriptor it shall keep); its own process group; default signal dispositions, nothing blocked;
+//! no ambient capabilities.
 #![expect(unsafe_code, reason = "pre_exec and the raw calls allowed between fork and exec")]
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use crate::fdpass::channel_pair;
 use crate::listen::set_nonblocking;
 use crate::placement::Placement;
 use crate::process::{Pid, Signal};
+use crate::seccomp::{self, Receipt};
 use crate::signals;
 
 /// The number under which a worker finds its channel.
@@ -76,6 +78,9 @@ pub struct Command {
     pub gid: Option<u32>,
     /// Soft limit of open descriptors for the child, capped at the hard one; `None`: ours.
     pub nofile_soft: Option<u64>,
+    /// Which calls of it and its descendants to be asked about; the answers go through [`Child::notify`]. It also gets
+    /// `no_new_privs`. Where that is impossible `spawn` fails, and [`Unavailable::of`](seccomp::Unavailable::of) says why.
+    pub trap: Option<seccomp::Traps>,
 }
 
 /// A started process. Dropping it neither ends nor reaps it.
@@ -93,6 +98,9 @@ pub struct Child {
     pub stderr: Option<OwnedFd>,
     /// Our ends of its extra pipes, in the order of their numbers there; non-blocking, close-on-exec.
     pub extra: Vec<OwnedFd>,
+    /// Where its trapped calls arrive, if [`Command::trap`] asked for any. They wait for an answer from now on: whoever
+    /// drops this lets them fail with `ENOSYS`.
+    pub notify: Option<seccomp::Listener>,
 }
 
 impl Command {
@@ -111,11 +119,12 @@ impl Command {
             uid: None,
             gid: None,
             nofile_soft: None,
+            trap: None,
         }
     }
 
     /// Starts it. Every failure up to and including exec is the error: `ENOENT` (program or `cwd`), `EACCES`,
-    /// `ENOEXEC`, `EAGAIN` (process limit), `EPERM` (user), `EMFILE` (our own limit of descriptors).
+    /// `ENOEXEC`, `EAGAIN` (process limit), `EPERM` (user), `EMFILE` (our own limit of descriptors), and what stands in the way of [`trap`](Self::trap).
     pub fn spawn(self) -> io::Result<Child> {
         make_children_waitable();
         let mut command = process::Command::new(&self.program);
@@ -135,6 +144,8 @@ impl Command {
         // The standard library reports a failed exec through a pipe of its own. Were that pipe's number one of those
         // the child shall have, moving a descriptor there would silence it; so they are occupied while it is made.
         let _occupied = placement.occupy()?;
+        let (install, receipt) =
+            self.trap.map(|traps| seccomp::prepare(traps, placement.end())).transpose()?.unzip();
         let nofile_soft = self.nofile_soft;
         // SAFETY: the closure makes only async-signal-safe system calls on the stack: no allocation, no lock, no
         // panic. Another thread may have held the allocator's lock at fork, and here it would never be released.
@@ -150,14 +161,21 @@ impl Command {
                     signals::restore_default(number);
                 }
                 signals::clear_mask();
-                Ok(())
+                match &install {
+                    Some(install) => install.install(),
+                    None => Ok(()),
+                }
             });
         }
-        let mut child = command.spawn()?;
-        match adopt(&mut child) {
-            Ok(adopted) => Ok(Child { extra, ..adopted }),
+        let mut child = command.spawn().map_err(|error| match &receipt {
+            Some(receipt) => receipt.explain(error),
+            None => error,
+        })?;
+        let notify = receipt.as_ref().map(Receipt::collect).transpose();
+        match notify.and_then(|notify| Ok(Child { extra, notify, ..adopt(&mut child)? })) {
+            Ok(adopted) => Ok(adopted),
             Err(error) => {
-                // Without a pidfd nobody could end or reap it.
+                // Without a pidfd nobody could end or reap it; without a listener its first `bind` would wait or fail.
                 let _ = child.kill();
                 let _ = child.wait();
                 Err(error)
@@ -177,7 +195,7 @@ fn adopt(child: &mut process::Child) -> io::Result<Child> {
     for end in [&stdout, &stderr].into_iter().flatten() {
         set_nonblocking(end.as_fd())?;
     }
-    Ok(Child { pid, pidfd, stdin, stdout, stderr, extra: Vec::new() })
+    Ok(Child { pid, pidfd, stdin, stdout, stderr, extra: Vec::new(), notify: None })
 }
 
 /// An ignored SIGCHLD (some supervisors leave it so) makes the kernel reap children by itself, and their exit is lost.

@@ -199,6 +199,6 @@ fn dropping_a_child_neither_ends_nor_waits_for_it() {
     assert!(start.elapsed() < common::PATIENCE);
     assert_eq!(oneport_sys::process::reap(pidfd.as_fd()).unwrap(), None);
     assert_eq!(oneport_sys::process::reap(duplicate.as_fd()).unwrap(), None);
-    let (stdin, stdout, stderr, extra) = (None, None, None, Vec::new());
-    let _ended = Running(oneport_sys::spawn::Child { pid, pidfd, stdin, stdout, stderr, extra });
+    let (stdin, stdout, stderr, extra, notify) = (None, None, None, Vec::new(), None);
+    let _ended = Running(oneport_sys::spawn::Child { pid, pidfd, stdin, stdout, stderr, extra, notify });
 }

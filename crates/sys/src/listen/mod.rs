@@ -1,9 +1,12 @@
-//! Making sockets that others listen on: TCP and UDP here, Unix paths in `unix`, questions in `inspect`.
+//! Making sockets that others listen on: TCP and UDP here, Unix paths in `unix`, questions in `inspect`; several
+//! sockets of one address in `group`, and the choice among them in `selector`.
 //!
 //! What does not live here: who may have which port. Invariant: every socket is non-blocking and close-on-exec, and
 //! binding is separate from listening, because a shared handle is bound by the primary and listened on by the worker.
 
+mod group;
 mod inspect;
+mod selector;
 mod unix;
 
 use std::io;
@@ -12,10 +15,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
+pub use group::{bind_here, bound_to, rehome, set_reuse_port};
 pub use inspect::{
     LocalAddress, Passed, SocketKind, interface_index, is_listening, local_address, passed_kind,
     set_nonblocking, socket_kind,
 };
+pub use selector::{attach_selector, detach_selector};
 pub use unix::{UnixIdentity, UnixMode, bind_unix, chmod_unix, unlink_if_ours};
 
 /// Whether an IPv6 socket also serves IPv4. No meaning for IPv4 addresses.

@@ -71,7 +71,7 @@ pub(crate) fn read_bounded(path: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unreadable() -> io::Error {
+pub(crate) fn unreadable() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "cannot read process table: unexpected format")
 }
 

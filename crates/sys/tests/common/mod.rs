@@ -1,6 +1,9 @@
 //! Waiting with a deadline and ending what a test started.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod program;
+pub(crate) mod traps;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
