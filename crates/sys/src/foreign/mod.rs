@@ -41,7 +41,7 @@ pub enum Protocol {
     Udp4,
     /// UDP over IPv6, or over both.
     Udp6,
-    /// A Unix stream; kernels before 5.11 call every Unix socket just `UNIX`, which is [`Other`](Self::Other).
+    /// A Unix stream; kernels before 5.15 call every Unix socket just `UNIX`, which is [`Other`](Self::Other).
     UnixStream,
     /// Another, by the kernel's name for it.
     Other(String),

@@ -94,14 +94,18 @@ impl Trapped {
         next_call(&self.listener)
     }
 
-    /// Answers calls as a supervisor in own mode does, until the program has said something.
-    pub(crate) fn serve_until_said(&self) -> String {
-        let mut heard = Vec::new();
+    /// Answers calls as a supervisor in own mode does, until the program has said something. Answers that, and
+    /// to how many calls the answer came too late.
+    pub(crate) fn serve_until_said(&self) -> (String, usize) {
+        let (mut heard, mut too_late) = (Vec::new(), 0);
         loop {
             let [calls, output] = readable([&self.listener.as_fd(), &self.program.output.as_fd()]);
             if calls && let Some(call) = self.listener.receive().expect("receive") {
                 let (_, outcome) = perform(&self.listener, call);
-                self.listener.answer(call.id, outcome).expect("answer");
+                match self.listener.answer(call.id, outcome).expect("answer") {
+                    Delivery::Delivered => {}
+                    Delivery::CallerGone => too_late += 1,
+                }
             }
             if output {
                 // It may be half a line: a program under the harness waits for its answers between.
@@ -112,7 +116,7 @@ impl Trapped {
                 let complete = heard.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
                 let lines = std::str::from_utf8(&heard[..complete]).expect("utf-8");
                 if let Some(text) = lines.lines().find_map(program::said) {
-                    return text.to_owned();
+                    return (text.to_owned(), too_late);
                 }
             }
         }
