@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use oneport::{Event, Signal};
 
 use crate::harness::{PATIENCE, Test, connect, hear, programs};
 use crate::listening_accept::CREDITS;
 use crate::listening_apart::{run_apart, test_apart};
-use crate::listening_ways::{Crowd, Way, in_every_way, in_ways, open_port};
+use crate::listening_ways::{Crowd, Way, in_every_way, in_ways, open_port, until_seen};
 
 programs! { serves_ten_thousand }
 
@@ -67,15 +66,6 @@ impl Load {
         self.over.store(true, Ordering::Relaxed);
         self.clients.into_iter().for_each(|client| client.join().unwrap());
         self.tally.0.lock().unwrap().clone()
-    }
-}
-
-/// Waits for something that only the kernel knows, and that nobody tells.
-fn until_seen(what: &str, mut seen: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !seen() {
-        assert!(Instant::now() < deadline, "{what} is not to be seen");
-        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 

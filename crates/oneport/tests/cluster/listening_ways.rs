@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use oneport::{Policy, Settings};
 use oneport_sys::fdpass;
@@ -95,6 +95,15 @@ pub(crate) fn open_port(test: &mut Test, worker: u32, order: &str) -> SocketAddr
 pub(crate) fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     Ipv4Addr::new(127, 43, (std::process::id() % 256) as u8, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Waits for something that only the kernel knows, and that nobody tells.
+pub(crate) fn until_seen(what: &str, mut seen: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !seen() {
+        assert!(Instant::now() < deadline, "{what} is not to be seen");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
 }
 
 /// How often a worker said that it listens.
