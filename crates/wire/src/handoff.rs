@@ -11,6 +11,10 @@ pub const VERSION: u32 = 1;
 /// either loses descriptors (`MSG_CTRUNC`).
 pub const MOST: usize = 4;
 
+/// The `cmd` of an internal message by which a primary asks a worker to answer for everything it has given out and to refuse what it has
+/// not: it gets nothing new.
+pub const SETTLE: &str = "NODE_ONEPORT_SETTLE";
+
 /// What the primary sends for each connection, with its descriptor. Nothing else is ever sent; the end of the stream
 /// says that nothing more will come.
 pub const CONNECTION: u8 = b'c';
@@ -18,8 +22,9 @@ pub const CONNECTION: u8 = b'c';
 /// What a worker says to one connection, in the order in which they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// The program has it: said when `accept()` gives it out and not before, so that the credits bound what a worker
-    /// that is blocked holds.
+    /// The program has it: said when it asks for the next one, at the latest, and never before it has it; so the
+    /// credits bound what a worker that is blocked holds. Until it is said, whoever takes the connection back must look
+    /// whether it was begun with.
     Taken,
     /// The listener was closed before the program asked for it. The worker has not read from it and closed its copy.
     Refused,

@@ -16,6 +16,8 @@ use super::token::Token;
 
 /// Connections accepted per port and turn.
 const BATCH: usize = 64;
+/// And of these so many before those chosen for them get them.
+const TOGETHER: usize = 8;
 /// Most that a kernel queue may hold when it is emptied before a port closes (somaxconn is 4096 since Linux 5.4;
 /// administrators raise it).
 const LONGEST_QUEUE: usize = 65_536;
@@ -34,8 +36,9 @@ enum Turn {
 
 impl Primary {
     pub(super) fn accept(&mut self, port: PortId, effects: &mut Effects) {
-        for _ in 0..BATCH {
+        for n in 1..=BATCH {
             match self.accept_one(port, effects) {
+                Turn::Again if n % TOGETHER == 0 => self.flush_streams(),
                 Turn::Again => {}
                 Turn::Done => break,
             }

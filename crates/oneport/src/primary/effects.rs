@@ -86,7 +86,7 @@ impl Primary {
     }
 
     /// Sends a message that carries nothing.
-    fn say(&mut self, worker: WorkerId, message: impl FnOnce(i64) -> FromPrimary<'static>) {
+    pub(super) fn say(&mut self, worker: WorkerId, message: impl FnOnce(i64) -> FromPrimary<'static>) {
         let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
         let message = message(channel.next_seq());
         trace_message("to", worker, |out| message.encode(out));
@@ -260,9 +260,9 @@ impl Primary {
                 handle.reached(State::Online);
                 self.tell(Event::Online { worker: handle.clone() });
             }
+            Phase::Draining => self.settle_streams(worker),
             Phase::Starting
             | Phase::Listening
-            | Phase::Draining
             | Phase::Leaving
             | Phase::Stopping
             | Phase::Ending

@@ -2,8 +2,9 @@
 //! connection, one byte for each answer. Nothing here decides: the core chose the worker, and credits bound what is
 //! on the way. Connections chosen in one turn of the loop go in one message.
 //!
-//! The end of the stream says that nobody holds its other end any more, so what was not answered can be in nobody's
-//! hands: it goes back at once, before the worker's tree is ended.
+//! A worker answers for what it has given to its program when that asks for the next connection. So when it dies, what
+//! it had not answered for is either untouched, and goes to somebody else, or was begun with, and is closed. Which of
+//! both is asked once nothing of the worker is left.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,12 +13,14 @@ use oneport_core::{ConnId, Effects, Event as Core, PortId, WorkerId};
 use oneport_sys::fdpass::{self, MOST_AT_ONCE};
 use oneport_sys::poll::Interest;
 use oneport_sys::untouched::is_untouched;
-use oneport_wire::handoff::{Answer, CONNECTION, MOST};
-use tracing::trace;
+use oneport_wire::handoff::{Answer, CONNECTION, MOST, SETTLE};
+use oneport_wire::node::message::FromPrimary;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tracing::{trace, warn};
 
-use super::Primary;
 use super::channel::Obstacle;
 use super::token::Token;
+use super::{Command, Primary};
 
 const _: () = assert!(MOST == MOST_AT_ONCE);
 
@@ -38,7 +41,12 @@ pub(super) struct Stream {
     outgoing: VecDeque<ConnId>,
     /// Sent and not answered, oldest first.
     awaiting: VecDeque<ConnId>,
+    /// Its other end is closed.
+    ended: bool,
 }
+
+/// How long a worker may live on that closed a stream and left connections unanswered: it is dying, or breaks the rules.
+const DYING: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What came of reading answers.
 enum Heard {
@@ -55,7 +63,7 @@ impl Primary {
         self.next_stream += 1;
         self.poller.add(ours.as_fd(), Token::Stream(id).pack(), Interest::READ).ok()?;
         let (outgoing, awaiting) = (VecDeque::new(), VecDeque::new());
-        self.streams.insert(id, Stream { worker, port, sock: ours, outgoing, awaiting });
+        self.streams.insert(id, Stream { worker, port, sock: ours, outgoing, awaiting, ended: false });
         if let Some(w) = self.workers.get_mut(&worker) {
             w.streams.retain(|(of, _)| *of != port);
             w.streams_ended.retain(|of| *of != port);
@@ -73,24 +81,32 @@ impl Primary {
             self.chosen.push(id);
         }
         stream.outgoing.push_back(conn);
-        // Everything this worker may hold is together: nothing is gained by waiting for the end of the turn.
-        if stream.outgoing.len() + stream.awaiting.len() >= self.credits.min(MOST) {
+        if stream.outgoing.len() >= MOST {
             self.send_on_stream(id);
         }
     }
 
     /// Sends what was chosen in this turn.
-    pub(super) fn flush_streams(&mut self, effects: &mut Effects) {
-        while !self.chosen.is_empty() {
-            for id in std::mem::take(&mut self.chosen) {
-                self.send_on_stream(id);
-            }
-            self.settle(effects);
+    pub(super) fn flush_streams(&mut self) {
+        let mut chosen = std::mem::take(&mut self.chosen);
+        for id in chosen.drain(..) {
+            self.send_on_stream(id);
         }
+        self.chosen = chosen;
+    }
+
+    /// The worker gets nothing new: what it holds and has not answered for is settled now, whatever its program is doing.
+    pub(super) fn settle_streams(&mut self, worker: WorkerId) {
+        let streams = self.workers.get(&worker).map(|w| w.streams.clone()).unwrap_or_default();
+        if streams.is_empty() {
+            return;
+        }
+        streams.iter().for_each(|(_, id)| self.send_on_stream(*id));
+        self.say(worker, |_| FromPrimary::Internal { cmd: SETTLE.into() });
     }
 
     fn send_on_stream(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.ended) else { return };
         while !stream.outgoing.is_empty() {
             // A connection that is in no table any more was settled otherwise; it cannot be sent.
             stream.outgoing.retain(|conn| self.conns.contains_key(conn));
@@ -183,28 +199,56 @@ impl Primary {
         self.condemn(worker, reason, effects);
     }
 
-    /// Nobody holds the other end: what was not answered is in nobody's hands.
+    /// Nobody reads it any more. What was not sent goes to somebody else; what was sent and not answered does when nothing
+    /// is left of the worker.
     fn end_stream(&mut self, id: StreamId, effects: &mut Effects) {
-        let Some(stream) = self.streams.remove(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else { return };
         let _ = self.poller.remove(stream.sock.as_fd());
-        let worker = stream.worker;
+        let (worker, port) = (stream.worker, stream.port);
+        stream.ended = true;
+        let unsent = std::mem::take(&mut stream.outgoing);
+        if stream.awaiting.is_empty() {
+            self.streams.remove(&id);
+        } else {
+            self.expect_death(worker);
+        }
         if let Some(w) = self.workers.get_mut(&worker) {
             w.streams.retain(|(_, of)| *of != id);
-            if !w.streams_ended.contains(&stream.port) {
-                w.streams_ended.push(stream.port);
+            if !w.streams_ended.contains(&port) {
+                w.streams_ended.push(port);
             }
         }
-        for conn in stream.awaiting.into_iter().chain(stream.outgoing) {
-            // Only a stranger uses what it has not answered for; nobody else can serve that then.
-            let used = self.conns.get(&conn).is_some_and(|fd| !is_untouched(fd.as_fd()));
-            self.happen(
-                if used {
-                    Core::Answered { worker, conn, accepted: true }
-                } else {
-                    Core::NotReceived { worker, conn }
-                },
-                effects,
-            );
+        for conn in unsent {
+            self.happen(Core::NotReceived { worker, conn }, effects);
+        }
+    }
+
+    /// A process closes its descriptors a moment before it can be seen to have ended. One that does not end keeps
+    /// connections from everybody.
+    fn expect_death(&self, worker: WorkerId) {
+        let living = self.workers.get(&worker).filter(|w| w.ending.exit.is_none());
+        let Some((_, pidfd)) = living.and_then(|w| w.process.as_ref()) else { return };
+        let Ok(pidfd) = pidfd.try_clone() else { return };
+        let commands = self.own_commands.clone();
+        let work = move || {
+            let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+            if poll(&mut ended, Some(&DYING)).is_ok_and(|ended| ended == 0) {
+                let reason =
+                    "cannot take back connections: their stream was closed without an answer".to_owned();
+                commands.send(Command::Condemn { worker, reason });
+            }
+        };
+        if let Err(cause) = std::thread::Builder::new().name("oneport-dying".into()).spawn(work) {
+            warn!(%cause, worker = worker.0, "cannot see whether a worker is dying");
+        }
+    }
+
+    /// What a dead worker began with without having answered for it is its own; what it left untouched goes back.
+    pub(super) fn settle_touched(&mut self, worker: WorkerId, effects: &mut Effects) {
+        for conn in self.unanswered_on_streams(worker) {
+            if self.conns.get(&conn).is_some_and(|fd| !is_untouched(fd.as_fd())) {
+                self.happen(Core::Answered { worker, conn, accepted: true }, effects);
+            }
         }
     }
 

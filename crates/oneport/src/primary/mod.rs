@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Disconnect { worker: WorkerId },
     /// An answer about connections that a worker passed on.
     Note { worker: WorkerId, note: SocketNote<'static> },
+    /// A worker broke the rules, as somebody found out who watched it.
+    Condemn { worker: WorkerId, reason: String },
     /// A worker's tree is ended.
     TreeEnded { worker: WorkerId },
     /// Nobody listens to events any more.
@@ -104,8 +106,6 @@ pub(crate) struct Primary {
     answers: Vec<(ConnId, bool)>,
     /// Streams with connections that were chosen in this turn.
     chosen: Vec<StreamId>,
-    /// Hand-offs that one worker may hold.
-    credits: usize,
     /// Workers started with an inspector so far.
     inspected: u32,
     forking: Option<Forking>,
@@ -136,7 +136,6 @@ impl Primary {
         poller.add(waker.as_fd(), Token::Waker.pack(), Interest::READ)?;
         Ok(Primary {
             core: oneport_core::Cluster::new(settings.conduct.clone()),
-            credits: settings.conduct.credits.max(1) as usize,
             settings,
             poller,
             commands,
@@ -182,14 +181,14 @@ impl Primary {
             if self.core.next_deadline().is_some_and(|due| due <= now()) {
                 self.pending.push_back(oneport_core::Event::Tick);
                 self.settle(&mut effects);
-                self.flush_streams(&mut effects);
+                self.flush_streams();
             }
             for ready in readiness.iter() {
                 self.dispatch(ready, &mut effects);
-                self.flush_streams(&mut effects);
+                self.flush_streams();
             }
             self.try_stalled(&mut effects);
-            self.flush_streams(&mut effects);
+            self.flush_streams();
         }
         self.abandon();
     }
@@ -220,6 +219,7 @@ impl Primary {
                 Command::Unthrottle => self.unthrottle(effects),
                 Command::Disconnect { worker } => self.tell_disconnect(worker),
                 Command::Note { worker, note } => self.tell_note(worker, note),
+                Command::Condemn { worker, reason } => self.condemn(worker, reason, effects),
                 Command::TreeEnded { worker } => self.tree_ended(worker, effects),
                 Command::OwnerLeft => self.happen(oneport_core::Event::StopNow, effects),
             }

@@ -19,6 +19,7 @@ use oneport_wire::node::message::{AddressType, Query};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+use super::fast::Pair;
 use super::link::Link;
 use super::member::{Answer, Handed, Membership};
 use super::options::ListenOptions;
@@ -39,7 +40,7 @@ pub(super) enum Granted {
     /// Connections come over the channel.
     HandedOver { membership: Membership, sockname: Option<SocketAddr>, connections: mpsc::Receiver<Handed> },
     /// Connections come over a stream of their own.
-    Stream { membership: Membership, sockname: Option<SocketAddr>, pair: Arc<OwnedFd> },
+    Stream { membership: Membership, sockname: Option<SocketAddr>, pair: Arc<Pair> },
     /// A socket of its own, listening where that applies, non-blocking.
     Socket { membership: Membership, socket: OwnedFd },
 }

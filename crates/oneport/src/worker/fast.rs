@@ -1,12 +1,14 @@
 //! The fast hand-off: connections on a Unix stream of their own, read where they are accepted, without a thread or a
 //! queue in between. Generic in what a connection becomes; see `wire::handoff` for the bytes.
 //!
-//! Invariants: `Taken` is said when a connection is given to the program and never before, so that the credits bound
-//! what a blocked worker holds; answers go in the order of arrival and none is lost; the lock is held over no await.
+//! Invariants: `Taken` is said when the program, having been given everything that came, asks for more, and never before
+//! it was given, so that the credits bound what a blocked worker holds and one answer does for all that came together;
+//! answers go in the order of arrival and none is lost; the lock is held over no await.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -24,10 +26,34 @@ const UNREAD: usize = 4096;
 /// Reads that a closing listener makes at most, 4 connections each.
 const LAST_READS: usize = 256;
 
-/// The worker's end of one listener's stream.
+/// The worker's end of one listener's stream, as its program reads it.
 #[derive(Debug)]
 pub(super) struct Fast {
-    pair: AsyncFd<Arc<OwnedFd>>,
+    pair: AsyncFd<Arc<Pair>>,
+    /// Tasks that wait for a connection.
+    wanting: AtomicUsize,
+}
+
+/// One task that waits; also when it is cancelled.
+struct Wanting<'f>(&'f AtomicUsize);
+
+impl<'f> Wanting<'f> {
+    fn one_more(wanting: &'f AtomicUsize) -> Wanting<'f> {
+        wanting.fetch_add(1, Ordering::AcqRel);
+        Wanting(wanting)
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The same, as the reading thread knows it too.
+#[derive(Debug)]
+pub(super) struct Pair {
+    sock: OwnedFd,
     turn: Mutex<Turn>,
 }
 
@@ -35,6 +61,10 @@ pub(super) struct Fast {
 struct Turn {
     /// Received and not given out; `None` for one whose descriptor was lost on the way. At most [`MOST`].
     waiting: VecDeque<Option<OwnedFd>>,
+    /// Given out and not answered for.
+    given: usize,
+    /// Nothing more is wanted: each is answered for at once.
+    settled: bool,
     /// Answers that the socket did not take yet.
     owed: Vec<u8>,
     received: Vec<OwnedFd>,
@@ -87,10 +117,10 @@ pub(super) type Next<F> = Result<io::Result<(<F as Flavor>::Stream, <F as Flavor
 impl Fast {
     /// Needs the tokio runtime in which it is to be read.
     #[expect(deprecated, reason = "its successor is unsafe; what it asks for an owned descriptor grants")]
-    pub(super) fn new(pair: Arc<OwnedFd>) -> io::Result<Fast> {
+    pub(super) fn new(pair: Arc<Pair>) -> io::Result<Fast> {
         // Not for writing: every answer that the primary reads would wake this process.
         let pair = AsyncFd::with_interest(pair, Interest::READABLE)?;
-        Ok(Fast { pair, turn: Mutex::default() })
+        Ok(Fast { pair, wanting: AtomicUsize::new(0) })
     }
 
     /// The next connection. Any number of tasks may wait: every arrival wakes all of them, and each looks at what is
@@ -104,10 +134,12 @@ impl Fast {
                 Step::Over(over) => return Err(over),
                 Step::Unread | Step::Empty => (),
             }
+            let wanting = Wanting::one_more(&self.wanting);
             let mut guard = match self.pair.readable().await {
                 Ok(guard) => guard,
                 Err(error) => return Ok(Err(error)),
             };
+            drop(wanting);
             step = self.step::<F>(Socket::Ready);
             if let Step::Empty = step {
                 // Undone by any arrival since: tokio counts them.
@@ -137,14 +169,9 @@ impl Fast {
         }
     }
 
-    fn turn(&self) -> MutexGuard<'_, Turn> {
-        // A panic under this lock leaves whole entries behind.
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn step<F: Flavor>(&self, socket: Socket) -> Step<F> {
-        let pair = self.pair.get_ref();
-        let mut turn = self.turn();
+        let Pair { sock: pair, turn } = &**self.pair.get_ref();
+        let mut turn = lock(turn);
         loop {
             while let Some(next) = turn.waiting.pop_front() {
                 let Some(fd) = next else {
@@ -154,11 +181,15 @@ impl Fast {
                 };
                 match F::adopt(fd) {
                     Ok(Some((stream, addr))) => {
-                        turn.answer(pair, Answer::Taken);
+                        turn.given += 1;
+                        // Where others wait the program wants more already.
+                        if !F::SHOWS_USE || turn.settled || self.wanting.load(Ordering::Acquire) > 0 {
+                            turn.answer_given(pair);
+                        }
                         return Step::Connection(stream, addr);
                     }
                     // Its client has gone, or it is none at all: nobody else can use it either.
-                    Ok(None) => turn.answer(pair, Answer::Taken),
+                    Ok(None) => turn.given += 1,
                     Err(error) => {
                         // It was closed, and nobody has read from it.
                         turn.answer(pair, Answer::Refused);
@@ -166,6 +197,7 @@ impl Fast {
                     }
                 }
             }
+            turn.answer_given(pair);
             match (turn.over, socket) {
                 (Some(over), _) => return Step::Over(over),
                 (None, Socket::Quiet) => return Step::Unread,
@@ -207,9 +239,34 @@ impl Turn {
         Ok(())
     }
 
-    /// Says it, and what is still owed before it.
+    /// Answers for what was given out since the last time.
+    fn answer_given(&mut self, pair: &OwnedFd) {
+        if self.given > 0 || !self.owed.is_empty() {
+            self.say(pair, None);
+        }
+    }
+
+    /// Answers for the one after those given out.
     fn answer(&mut self, pair: &OwnedFd, answer: Answer) {
-        self.owed.push(answer.encode());
+        self.say(pair, Some(answer));
+    }
+
+    /// Refuses what is here and was not given out.
+    fn refuse_rest(&mut self, pair: &OwnedFd) {
+        for _ in 0..LAST_READS {
+            while self.waiting.pop_front().is_some() {
+                self.answer(pair, Answer::Refused);
+            }
+            if self.over.is_some() || self.receive(pair).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn say(&mut self, pair: &OwnedFd, answer: Option<Answer>) {
+        let given = std::mem::take(&mut self.given);
+        self.owed.extend(std::iter::repeat_n(Answer::Taken.encode(), given));
+        self.owed.extend(answer.map(Answer::encode));
         match fdpass::send(pair.as_fd(), &self.owed, None) {
             Ok(written) => drop(self.owed.drain(..written)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -223,20 +280,43 @@ impl Turn {
     }
 }
 
+impl Pair {
+    pub(super) fn new(sock: OwnedFd) -> Pair {
+        Pair { sock, turn: Mutex::default() }
+    }
+
+    /// The primary sends nothing more here: what was given out is answered for, and the rest refused.
+    pub(super) fn settle(&self) {
+        let mut turn = lock(&self.turn);
+        turn.settled = true;
+        turn.answer_given(&self.sock);
+        turn.refuse_rest(&self.sock);
+    }
+}
+
+impl AsFd for Pair {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.sock.as_fd()
+    }
+}
+
+impl AsRawFd for Pair {
+    fn as_raw_fd(&self) -> RawFd {
+        self.sock.as_raw_fd()
+    }
+}
+
+/// A panic under this lock leaves whole entries behind.
+fn lock(turn: &Mutex<Turn>) -> MutexGuard<'_, Turn> {
+    turn.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Fast {
     /// Refuses what was not given out, also what lies in the socket. Nothing can come in after the look: the stream is
     /// shut first.
     fn drop(&mut self) {
-        let pair = self.pair.get_ref().clone();
+        let pair = self.pair.get_ref();
         let _ = shutdown(pair.as_fd(), Shutdown::Read); // not connected any more: then it is empty
-        let mut turn = self.turn();
-        for _ in 0..LAST_READS {
-            while turn.waiting.pop_front().is_some() {
-                turn.answer(&pair, Answer::Refused);
-            }
-            if turn.over.is_some() || turn.receive(&pair).is_err() {
-                break;
-            }
-        }
+        pair.settle();
     }
 }

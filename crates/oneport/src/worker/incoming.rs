@@ -43,7 +43,7 @@ impl End {
         }
         Poll::Ready(match ready!(source.poll_accept(cx, &mut self.leaving)) {
             Ok((stream, _)) => Some(Ok(stream)),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && source.leaving_link().is_some() => {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && source.ended_link().is_some() => {
                 self.over = true;
                 None
             }

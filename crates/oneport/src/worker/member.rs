@@ -10,6 +10,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oneport_sys::listen::{SocketKind, socket_kind};
 use oneport_wire::handoff;
@@ -17,6 +18,7 @@ use oneport_wire::node::message::{FromWorker, Outcome, Query, SockName};
 use rustix::net::{Shutdown, shutdown};
 use tokio::sync::{mpsc, oneshot};
 
+use super::fast::Pair;
 use super::index::Index;
 use super::leave::Stage;
 use super::link::{Link, State};
@@ -31,7 +33,7 @@ pub(super) enum Answer {
     /// Connections come over the channel; some may be in there already.
     HandedOver { membership: Membership, sockname: Option<SocketAddr>, connections: mpsc::Receiver<Handed> },
     /// Connections come over a stream of their own.
-    Stream { membership: Membership, sockname: Option<SocketAddr>, pair: Arc<OwnedFd> },
+    Stream { membership: Membership, sockname: Option<SocketAddr>, pair: Arc<Pair> },
     /// The socket itself.
     Socket { membership: Membership, socket: OwnedFd },
     /// No.
@@ -76,7 +78,7 @@ enum Gate {
     /// Over the channel.
     Channel(mpsc::Sender<Handed>),
     /// Over a stream of its own.
-    Stream(Arc<OwnedFd>),
+    Stream(Arc<Pair>),
     /// It accepts for itself.
     Own,
     /// The program took the socket out: open until the process ends.
@@ -90,6 +92,8 @@ enum Gate {
 pub(super) struct Membership {
     pub(super) link: Arc<Link>,
     key: String,
+    /// Everything was given out, and nothing more will come.
+    over: AtomicBool,
 }
 
 impl Membership {
@@ -104,7 +108,14 @@ impl Membership {
 
     /// Everything that was received is given out, and nothing more will come.
     pub(super) fn drained(&self) {
+        self.over.store(true, Ordering::Release);
         self.link.close(&self.key);
+    }
+
+    /// Whether nothing more will come: its end was reached, or the worker is to leave. A primary that dies ends the
+    /// streams of its listeners before its channel, or after it.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire) || self.link.is_leaving()
     }
 
     /// The program takes the socket out: nobody can tell any more when it is closed, so the key stays held.
@@ -201,7 +212,8 @@ impl Link {
             // listen of one address). The key is the first one's and stays open.
             return Err(io::Error::from_raw_os_error(rustix::io::Errno::ADDRINUSE.raw_os_error()));
         }
-        let membership = || Membership { link: self.clone(), key: key.to_owned() };
+        let membership =
+            || Membership { link: self.clone(), key: key.to_owned(), over: AtomicBool::new(false) };
         let why = match (outcome, handle) {
             (Outcome::Failed { errno }, _) => return Err(io::Error::from_raw_os_error(errno.to_os())),
             (Outcome::RoundRobin { sockname }, _) => {
@@ -220,7 +232,7 @@ impl Link {
                 "the primary's hand-off stream is no Unix stream socket"
             }
             (Outcome::HandOff { sockname, .. }, Some(pair)) => {
-                let pair = Arc::new(pair);
+                let pair = Arc::new(Pair::new(pair));
                 let sockname = sockname.and_then(|name| address(&name));
                 let gate = Gate::Stream(pair.clone());
                 return Ok((gate, Answer::Stream { membership: membership(), sockname, pair }));
@@ -296,6 +308,17 @@ impl Link {
         };
         drop(member);
         self.close_if_unused();
+    }
+
+    /// The primary hands nothing over any more: what listeners hold is answered for.
+    pub(super) fn settle_streams(&self) {
+        let state = self.state();
+        for member in state.members.values() {
+            match &member.gate {
+                Gate::Stream(pair) => pair.settle(),
+                Gate::Channel(_) | Gate::Own | Gate::Released | Gate::Draining => (),
+            }
+        }
     }
 
     /// Closes every listener; those with connections of their own to give out go on until they have.

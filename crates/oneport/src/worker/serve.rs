@@ -20,7 +20,7 @@ pub(super) async fn accept_for_ever<F: Flavor>(source: &Source<F>) -> (F::Stream
             Ok(accepted) => return accepted,
             Err(error) => error,
         };
-        if let Some(link) = source.leaving_link() {
+        if let Some(link) = source.ended_link() {
             end_if_orphan(link).await;
             std::future::pending::<()>().await;
         }

@@ -25,6 +25,10 @@ pub(super) trait Flavor: 'static {
     type Stream;
     type Addr;
 
+    /// Whether the kernel tells others that a connection was read from or written to: then whoever takes it back can see
+    /// that it was begun with, and answering for it may wait until the program asks for the next one.
+    const SHOWS_USE: bool;
+
     fn accept(
         listener: &Self::Listener,
     ) -> impl Future<Output = io::Result<(Self::Stream, Self::Addr)>> + Send;
@@ -130,15 +134,14 @@ impl<F: Flavor> Source<F> {
         }
     }
 
-    /// The link of a worker that is to leave.
-    pub(super) fn leaving_link(&self) -> Option<&Arc<Link>> {
-        let link = match self {
-            Source::Alone(_) => return None,
+    /// The link of a listener that is over.
+    pub(super) fn ended_link(&self) -> Option<&Arc<Link>> {
+        match self {
+            Source::Alone(_) => None,
             Source::Shared { membership, .. }
             | Source::Channel { membership, .. }
-            | Source::Stream { membership, .. } => &membership.link,
-        };
-        link.is_leaving().then_some(link)
+            | Source::Stream { membership, .. } => membership.is_over().then_some(&membership.link),
+        }
     }
 
     /// The socket itself, which only some have.

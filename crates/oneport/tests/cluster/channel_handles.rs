@@ -167,7 +167,7 @@ fn a_worker_gives_its_primary_a_connection_and_a_server_of_its_own() {
     assert_eq!(test.ask(1, "lend 1 \"server\""), "sent");
     let (_, Handle::TcpListener(listener)) = handle(&mut test, 1) else { panic!("no server") };
     let client = connect(address);
-    write_line(&accept(&listener), "by the primary");
+    write_line(accept(&listener), "by the primary");
     assert_eq!(read_line(&client), "by the primary");
     test.stop();
 }

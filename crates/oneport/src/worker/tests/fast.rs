@@ -6,14 +6,19 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use oneport_sys::fdpass;
-use oneport_wire::handoff::{CONNECTION, VERSION};
-use oneport_wire::node::message::Outcome;
+use oneport_wire::handoff::{CONNECTION, SETTLE, VERSION};
+use oneport_wire::node::message::{FromPrimary, Outcome};
 use tokio::io::AsyncWriteExt;
 
-use super::{Connection, Primary, fast, poll_once, run, sockname, wait_until};
+use super::{Connection, Primary, TcpListener, fast, poll_once, run, sockname, wait_until};
+
+/// The program wants a connection and there is none.
+fn asks_in_vain(listener: &TcpListener) {
+    assert!(poll_once(pin!(listener.accept())).is_none());
+}
 
 #[test]
-fn connections_come_in_order_and_each_is_answered_when_it_is_given_out() {
+fn connections_come_in_order_and_are_answered_together_when_the_program_wants_more() {
     run(async {
         let (mut primary, link) = Primary::with_worker();
         let (listener, stream) = primary.fast_listener(&link, "k").await;
@@ -24,10 +29,12 @@ fn connections_come_in_order_and_each_is_answered_when_it_is_given_out() {
             assert!(stream.is_unanswered());
             let (mut accepted, peer) = listener.accept().await.expect("a connection");
             assert_eq!(peer, connection.client_addr());
-            assert_eq!(stream.answers(1), "t");
             accepted.write_all(b"x").await.expect("a client");
             std::io::Read::read_exact(&mut &connection.client, &mut [0]).expect("a server");
         }
+        assert!(stream.is_unanswered(), "the program may still be busy with the last one");
+        asks_in_vain(&listener);
+        assert_eq!(stream.answers(3), "ttt");
     });
 }
 
@@ -106,8 +113,8 @@ fn told_to_leave_what_was_handed_over_is_given_out_first() {
         for connection in &connections {
             assert_eq!(listener.accept().await.expect("a connection").1, connection.client_addr());
         }
-        assert_eq!(stream.answers(3), "ttt");
         assert_eq!(listener.accept().await.expect_err("the end").kind(), ErrorKind::BrokenPipe);
+        assert_eq!(stream.answers(3), "ttt");
     });
 }
 
@@ -156,6 +163,7 @@ fn of_several_tasks_that_accept_none_is_forgotten() {
             let mut clients: Vec<_> = connections.iter().map(Connection::client_addr).collect();
             clients.sort();
             assert_eq!(served, clients);
+            asks_in_vain(&listener);
             assert_eq!(stream.answers(4), "tttt");
         }
     });
@@ -204,6 +212,40 @@ fn an_accept_that_is_dropped_loses_nothing() {
             stream.hand_over(&Connection::several::<1>());
         }
         listener.accept().await.expect("the connection");
+        asks_in_vain(&listener);
+        assert_eq!(stream.answers(1), "t");
+    });
+}
+
+#[test]
+fn a_connection_is_answered_at_once_where_others_wait_for_one() {
+    run(async {
+        let (mut primary, link) = Primary::with_worker();
+        let (listener, stream) = primary.fast_listener(&link, "k").await;
+        let mut first = pin!(listener.accept());
+        let mut second = pin!(listener.accept());
+        assert!(poll_once(first.as_mut()).is_none() && poll_once(second.as_mut()).is_none());
+        stream.hand_over(&Connection::several::<1>());
+        first.await.expect("the connection");
+        assert_eq!(stream.answers(1), "t");
+    });
+}
+
+#[test]
+fn asked_to_settle_a_listener_answers_for_what_it_gave_out_and_refuses_the_rest() {
+    run(async {
+        let (mut primary, link) = Primary::with_worker();
+        let (listener, stream) = primary.fast_listener(&link, "k").await;
+        let connections = Connection::several::<3>();
+        stream.hand_over(&connections[..2]);
+        listener.accept().await.expect("a connection");
+        stream.hand_over(&connections[2..]);
+        assert!(stream.is_unanswered());
+        primary.say(&FromPrimary::Internal { cmd: SETTLE.into() }, None);
+        assert_eq!(stream.answers(3), "trr");
+        // What comes all the same is served, and answered at once.
+        stream.hand_over(&Connection::several::<1>());
+        listener.accept().await.expect("a connection");
         assert_eq!(stream.answers(1), "t");
     });
 }
@@ -222,6 +264,7 @@ fn a_descriptor_that_is_no_connection_is_passed_over() {
         let fds = fds.each_ref().map(AsFd::as_fd);
         fdpass::send_many(stream.0.as_fd(), &[CONNECTION; 4], &fds).expect("room");
         assert_eq!(listener.accept().await.expect("a connection").1, good.client_addr());
+        asks_in_vain(&listener);
         assert_eq!(stream.answers(4), "tttt");
     });
 }
@@ -240,14 +283,17 @@ fn answers_that_find_no_room_are_kept_in_order() {
         }
         stream.hand_over(&Connection::several::<2>());
         listener.accept().await.expect("a connection");
+        listener.accept().await.expect("a connection");
+        asks_in_vain(&listener);
         assert_eq!(stream.answers(filler), "x".repeat(filler));
         assert!(stream.is_unanswered(), "it waits for the next turn");
-        listener.accept().await.expect("a connection");
+        asks_in_vain(&listener);
         assert_eq!(stream.answers(2), "tt");
         // And at the end whatever is left is said.
         while fdpass::send(filling.as_fd(), b"x", None).is_ok() {}
         stream.hand_over(&Connection::several::<1>());
         listener.accept().await.expect("a connection");
+        asks_in_vain(&listener);
         wait_until("room", || {
             let _ = fdpass::receive(stream.0.as_fd(), &mut [0; 64]);
             fdpass::send(filling.as_fd(), b"y", None).is_ok()
