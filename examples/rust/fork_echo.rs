@@ -45,7 +45,7 @@ fn primary() -> Result<(), Box<dyn Error>> {
 
 /// The primary closes its own copy of the socket once the child has it.
 fn pass(cluster: &Cluster, connection: TcpStream) -> Result<(), Box<dyn Error>> {
-    let child = cluster.fork::<&str, &str>([])?;
+    let child = cluster.fork(&[])?;
     child.send_handle(&"serve", connection)?;
     Ok(())
 }

@@ -23,7 +23,7 @@ fn primary() -> Result<(), Box<dyn Error>> {
     println!("Primary {} is running", process::id());
     let (cluster, mut events) = Cluster::start(Settings::this_program()?)?;
     for _ in 0..thread::available_parallelism()?.get() {
-        cluster.fork::<&str, &str>([])?;
+        cluster.fork(&[])?;
     }
     while let Some(event) = events.blocking_recv() {
         if let Event::Exit { worker, .. } = event {

@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn primary() -> Result<(), Box<dyn Error>> {
     let (cluster, mut events) = Cluster::start(Settings::this_program()?)?;
     for _ in 0..thread::available_parallelism()?.get() {
-        cluster.fork::<&str, &str>([])?;
+        cluster.fork(&[])?;
     }
     let mut requests = 0;
     let mut every_second = interval(Duration::from_secs(1));

@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn primary() -> Result<(), Box<dyn Error>> {
     let (cluster, mut events) = Cluster::start(Settings::this_program()?)?;
     for _ in 0..WORKERS {
-        cluster.fork([("GREETING", "here I am")])?;
+        cluster.fork(&[("GREETING", "here I am")])?;
     }
     let mut heard = 0;
     loop {

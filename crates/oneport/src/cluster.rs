@@ -2,7 +2,6 @@
 //! none; commands go in through a queue, events come out through another.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsString;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -41,6 +40,20 @@ pub struct Cluster {
     roster: Roster,
     shared: Shared,
     _owner: Arc<Owner>,
+}
+
+/// Resolves when the last worker is gone after [`Cluster::disconnect`] (the callback of Node's
+/// `cluster.disconnect()`). Needs no runtime of its own. Dropping it changes nothing.
+#[derive(Debug)]
+pub struct AllGone(oneshot::Receiver<()>);
+
+impl Future for AllGone {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // The sender is dropped only when the primary has ended, and then they are gone as well.
+        Pin::new(&mut self.0).poll(cx).map(|_| ())
+    }
 }
 
 /// The processes of living workers. Held while one is born, so that nobody takes a newborn for a stranger.
@@ -176,13 +189,9 @@ impl Cluster {
     ///
     /// # Errors
     /// When the primary has ended, or everything is being ended.
-    pub fn fork<K, V>(&self, env: impl IntoIterator<Item = (K, V)>) -> Result<Worker>
-    where
-        K: Into<OsString>,
-        V: Into<OsString>,
-    {
+    pub fn fork(&self, env: &[(&str, &str)]) -> Result<Worker> {
         let (reply, forked) = mpsc::sync_channel(1);
-        let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let env = env.iter().map(|&(name, value)| (name.into(), value.into())).collect();
         self.command(Command::Fork { env, reply })?;
         match forked.recv() {
             Ok(Some(worker)) => Ok(worker),
@@ -209,11 +218,10 @@ impl Cluster {
     ///
     /// # Errors
     /// When the primary has ended.
-    pub fn disconnect(&self) -> Result<impl Future<Output = ()> + Send + 'static> {
+    pub fn disconnect(&self) -> Result<AllGone> {
         let (done, all_gone) = oneshot::channel();
         self.command(Command::DisconnectAll { done })?;
-        // The sender is dropped only when the primary has ended, and then they are gone as well.
-        Ok(async move { _ = all_gone.await })
+        Ok(AllGone(all_gone))
     }
 
     /// Keeps this many supervised workers: starts missing ones, asks surplus ones to leave.

@@ -41,7 +41,7 @@
 //! fn primary() -> Result<(), Box<dyn std::error::Error>> {
 //!     let (cluster, mut events) = Cluster::start(Settings::this_program()?)?;
 //!     for _ in 0..4 {
-//!         cluster.fork([("ROLE", "web")])?;
+//!         cluster.fork(&[("ROLE", "web")])?;
 //!     }
 //!     while let Some(event) = events.blocking_recv() {
 //!         if let Event::Exit { worker, .. } = event {
@@ -174,7 +174,7 @@
 //! settings.args = vec!["-c".into(), "exit $CODE".into()];
 //! let (cluster, mut events) = Cluster::start(settings)?;
 //!
-//! let worker = cluster.fork([("CODE", "3")])?;
+//! let worker = cluster.fork(&[("CODE", "3")])?;
 //! while let Some(event) = events.blocking_recv() {
 //!     match event {
 //!         Event::Exit { worker: who, exit, .. } => {
@@ -285,7 +285,7 @@ mod primary;
 mod settings;
 mod worker;
 
-pub use cluster::{Cluster, Events};
+pub use cluster::{AllGone, Cluster, Events};
 pub use error::{Error, Result};
 pub use event::{Address, AddressKind, Event, Output};
 pub use fork::{State, Worker, WorkerRef};

@@ -60,7 +60,7 @@ impl Rust {
     /// If the primary has ended.
     #[track_caller]
     pub fn fork(&self) -> Worker {
-        self.cluster.fork::<String, String>([]).expect("the primary lives")
+        self.cluster.fork(&[]).expect("the primary lives")
     }
 
     /// Forks one that Node runs.

@@ -77,7 +77,8 @@ impl Channel {
     /// warning. Cancellation safe; of several callers each message reaches one.
     ///
     /// # Errors
-    /// `BrokenPipe` at the end of the channel, after everything that came. `InvalidData` for one message whose socket is
+    /// `BrokenPipe` at the end of the channel, after everything that came; in a worker that was told to leave also once its
+    /// last listener is closed, so that a program that lives for messages ends as it would in Node. `InvalidData` for one message whose socket is
     /// not what it was announced as (the channel goes on), and at the end when the other side broke its rules.
     pub async fn recv(&self) -> io::Result<Message> {
         self.0.notice();
@@ -94,7 +95,7 @@ impl Channel {
                     }
                     return message;
                 }
-                if state.end.is_some() {
+                if state.end.is_some() || self.0.is_leaving() && state.members.is_empty() {
                     return Err(state.gone());
                 }
             }

@@ -117,6 +117,8 @@ impl Link {
     /// Where nobody will close the channel the library does, once every listener is closed: the primary then looks after
     /// what is left of this worker's connections and signals in time.
     pub(super) fn close_if_unused(&self) {
+        // Who waits for messages looks whether it still should.
+        self.arrived.notify_waiters();
         if *self.stage.borrow() != Stage::Leaving || self.converses.load(Ordering::Relaxed) {
             return;
         }

@@ -84,7 +84,7 @@ fn nobody_is_forked_while_everybody_leaves_and_afterwards_all_begins_anew() {
     test.ask(1, "mind");
     let done = test.cluster.disconnect().unwrap();
     assert_eq!(test.fact(1), "to leave");
-    let refused = test.cluster.fork([("A", "b")]).unwrap_err();
+    let refused = test.cluster.fork(&[("A", "b")]).unwrap_err();
     assert_eq!(refused.to_string(), "cannot start worker: everything is being ended");
     test.cluster.scale(3).unwrap();
     test.tell(1, "exit 0");
@@ -131,7 +131,7 @@ fn idle_workers_leave_too() {
 fn a_disconnect_right_after_a_fork_leaves_nothing_behind() {
     for policy in [Policy::RoundRobin, Policy::Shared] {
         let test = Test::new("serve", |settings| settings.conduct.policy = policy);
-        let worker = test.cluster.fork([("A", "b")]).unwrap();
+        let worker = test.cluster.fork(&[("A", "b")]).unwrap();
         let done = test.cluster.disconnect().unwrap();
         test.finish("the disconnect", done);
         assert!(worker.is_dead() && test.cluster.workers().is_empty());

@@ -15,7 +15,7 @@ fn a_program_that_cannot_be_started_is_a_worker_that_fails_and_exits() {
     let mut wrong = right.clone();
     wrong.exec = "/nonexistent/program".into();
     test.cluster.setup_primary(wrong).unwrap();
-    let worker = test.cluster.fork([("A", "b")]).unwrap();
+    let worker = test.cluster.fork(&[("A", "b")]).unwrap();
     assert_eq!(test.exit(1), (Exit::NotSpawned, EndCause::ByItself));
     assert_eq!(test.life(1), ["fork", "error", "exit"]);
     assert_eq!((worker.pid(), worker.state()), (0, State::Dead));
@@ -56,7 +56,7 @@ fn once_the_primary_has_ended_every_order_is_refused() {
     assert!(test.next("the end", std::time::Instant::now() + crate::harness::PATIENCE).is_none());
     let refused = [
         cluster.setup_primary(cluster.settings()).unwrap_err(),
-        cluster.fork([("A", "b")]).unwrap_err(),
+        cluster.fork(&[("A", "b")]).unwrap_err(),
         cluster.disconnect().map(drop).unwrap_err(),
         cluster.scale(1).unwrap_err(),
         cluster.reload().unwrap_err(),

@@ -83,7 +83,7 @@ fn without_its_events_a_cluster_goes_on_and_hears_nobody() {
     let (cluster, events) = Cluster::start(settings("chatter_without_line")).unwrap();
     drop(events);
     // Nobody takes its messages, and it comes to its end all the same.
-    let worker = cluster.fork([("A", "b")]).unwrap();
+    let worker = cluster.fork(&[("A", "b")]).unwrap();
     let process = Watched::new(worker.pid());
     process.ended();
     eventually("it is gone", || cluster.workers().is_empty());
@@ -92,13 +92,13 @@ fn without_its_events_a_cluster_goes_on_and_hears_nobody() {
     let mut puppets = cluster.settings();
     puppets.env.push((crate::harness::PROGRAM.into(), "serve".into()));
     cluster.setup_primary(puppets).unwrap();
-    let worker = cluster.fork([("A", "b")]).unwrap();
+    let worker = cluster.fork(&[("A", "b")]).unwrap();
     eventually("it listens", || !worker.addresses().is_empty());
     assert_eq!(who(worker.addresses()[0].socket.unwrap()), (2, -1));
     let process = Watched::new(worker.pid());
     finish(&runtime(), "the disconnect", cluster.disconnect().unwrap());
     process.ended();
-    let worker = cluster.fork([("A", "b")]).unwrap();
+    let worker = cluster.fork(&[("A", "b")]).unwrap();
     let process = Watched::new(worker.pid());
     drop(cluster);
     // A handle on a worker keeps nothing alive.
@@ -109,7 +109,7 @@ fn without_its_events_a_cluster_goes_on_and_hears_nobody() {
 #[test]
 fn events_alone_keep_a_cluster_going() {
     let (cluster, mut events) = Cluster::start(settings("serve")).unwrap();
-    let worker = cluster.fork([("A", "b")]).unwrap();
+    let worker = cluster.fork(&[("A", "b")]).unwrap();
     drop(cluster);
     let runtime = runtime();
     let mut next = |what: &str, fits: &dyn Fn(&Event) -> bool| {
@@ -126,7 +126,7 @@ fn events_alone_keep_a_cluster_going() {
 #[test]
 fn with_both_dropped_workers_end_at_once() {
     let (cluster, events) = Cluster::start(settings("puppet")).unwrap();
-    let workers: Vec<Worker> = (0..3).map(|_| cluster.fork([("A", "b")]).unwrap()).collect();
+    let workers: Vec<Worker> = (0..3).map(|_| cluster.fork(&[("A", "b")]).unwrap()).collect();
     let processes: Vec<Watched> = workers.iter().map(|worker| Watched::new(worker.pid())).collect();
     let other = cluster.clone();
     drop(cluster);
@@ -144,7 +144,7 @@ fn events_can_be_taken_as_a_stream_blocking_or_not_at_all() {
     // The first is there already.
     assert!(matches!(events.try_recv(), Some(Event::Setup { .. })));
     assert!(events.try_recv().is_none());
-    cluster.fork([("A", "b")]).unwrap();
+    cluster.fork(&[("A", "b")]).unwrap();
     assert!(matches!(events.blocking_recv(), Some(Event::Fork { .. })));
     cluster.stop().unwrap();
     let mut rest = Vec::new();

@@ -137,7 +137,7 @@ impl Test {
 
     /// As [`fork`](Self::fork), with variables of its own.
     pub(crate) fn fork_with(&mut self, env: &[(&str, &str)]) -> Worker {
-        let worker = self.cluster.fork(env.iter().copied()).unwrap();
+        let worker = self.cluster.fork(env).unwrap();
         let id = worker.id();
         self.until("the fork", |test| test.workers.contains_key(&id).then_some(()));
         worker

@@ -22,7 +22,7 @@ async fn primary_of_two() {
     (settings.stdout, settings.extra_pipes) = (Stdio::Inherit, 0);
     let (cluster, mut events) = Cluster::start(settings).unwrap();
     for _ in 0..2 {
-        cluster.fork([("A", "b")]).unwrap();
+        cluster.fork(&[("A", "b")]).unwrap();
     }
     let mut address = None;
     for _ in 0..2 {

@@ -31,7 +31,7 @@ async fn its_own_worker() {
     let settings = Settings::this_program().unwrap();
     facts.tell(format!("primary {:?} {:?}", settings.exec, settings.conduct.policy));
     let (cluster, mut events) = Cluster::start(settings).unwrap();
-    cluster.fork([("A", "b")]).unwrap();
+    cluster.fork(&[("A", "b")]).unwrap();
     while let Some(event) = events.recv().await {
         if let Event::Exit { exit, .. } = event {
             facts.tell(format!("{exit:?}"));

@@ -325,3 +325,42 @@ fn disconnecting_writes_what_was_sent_first() {
         channel.disconnected().await;
     });
 }
+
+#[test]
+fn told_to_leave_who_lives_for_messages_gets_those_that_came_and_then_the_end() {
+    run(async {
+        let (mut primary, link) = Primary::with_worker();
+        let channel = Channel(link.clone());
+        let mut waiting = pin!(channel.recv());
+        assert!(poll_once(waiting.as_mut()).is_none());
+        say_user(&primary, "1");
+        assert_eq!(waiting.await.expect("a message").json(), "1");
+        let mut waiting = pin!(channel.recv());
+        assert!(poll_once(waiting.as_mut()).is_none());
+        primary.disconnect();
+        assert_eq!(waiting.await.expect_err("the end").kind(), ErrorKind::BrokenPipe);
+        // Last words are still possible.
+        channel.send("done").expect("an open channel");
+        assert_eq!(primary.hear().trim_end(), r#""done""#);
+    });
+}
+
+#[test]
+fn told_to_leave_messages_come_for_as_long_as_a_listener_is_open() {
+    run(async {
+        let (mut primary, link) = Primary::with_worker();
+        let (listener, stream) = primary.fast_listener(&link, "k").await;
+        stream.hand_over(&Connection::several::<1>());
+        let channel = Channel(link.clone());
+        let mut waiting = pin!(channel.recv());
+        assert!(poll_once(waiting.as_mut()).is_none());
+        primary.disconnect();
+        primary.hear_close("k");
+        say_user(&primary, "1");
+        assert_eq!(waiting.await.expect("a message").json(), "1");
+        let mut waiting = pin!(channel.recv());
+        assert!(poll_once(waiting.as_mut()).is_none());
+        drop(listener);
+        assert_eq!(waiting.await.expect_err("the end").kind(), ErrorKind::BrokenPipe);
+    });
+}
