@@ -2,9 +2,9 @@
 //! connection, one byte for each answer. Nothing here decides: the core chose the worker, and credits bound what is
 //! on the way. Connections chosen in one turn of the loop go in one message.
 //!
-//! A worker answers for what it has given to its program when that asks for the next connection. So when it dies, what
-//! it had not answered for is either untouched, and goes to somebody else, or was begun with, and is closed. Which of
-//! both is asked once nothing of the worker is left.
+//! A worker answers for what came together when its program has the last of it. So when it dies, what it had not answered
+//! for is either untouched, and goes to somebody else, or was begun with, and is closed. Which of both is asked once
+//! nothing of the worker is left.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};

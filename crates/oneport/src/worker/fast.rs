@@ -1,9 +1,9 @@
 //! The fast hand-off: connections on a Unix stream of their own, read where they are accepted, without a thread or a
 //! queue in between. Generic in what a connection becomes; see `wire::handoff` for the bytes.
 //!
-//! Invariants: `Taken` is said when the program, having been given everything that came, asks for more, and never before
-//! it was given, so that the credits bound what a blocked worker holds and one answer does for all that came together;
-//! answers go in the order of arrival and none is lost; the lock is held over no await.
+//! Invariants: `Taken` is said when the program gets the last of those that came together, and never before it has it, so
+//! that the credits bound what a blocked worker holds and one write does for several; answers go in the order of arrival
+//! and none is lost; the lock is held over no await.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,6 +19,7 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::deferral::Deferral;
 use super::source::Flavor;
 
 /// Answers that may wait for a primary that reads none, in bytes. The credits keep an honest one at 4.
@@ -55,6 +56,7 @@ impl Drop for Wanting<'_> {
 pub(super) struct Pair {
     sock: OwnedFd,
     turn: Mutex<Turn>,
+    deferral: Arc<Deferral>,
 }
 
 #[derive(Debug, Default)]
@@ -170,7 +172,7 @@ impl Fast {
     }
 
     fn step<F: Flavor>(&self, socket: Socket) -> Step<F> {
-        let Pair { sock: pair, turn } = &**self.pair.get_ref();
+        let Pair { sock: pair, turn, deferral } = &**self.pair.get_ref();
         let mut turn = lock(turn);
         loop {
             while let Some(next) = turn.waiting.pop_front() {
@@ -182,9 +184,12 @@ impl Fast {
                 match F::adopt(fd) {
                     Ok(Some((stream, addr))) => {
                         turn.given += 1;
-                        // Where others wait the program wants more already.
-                        if !F::SHOWS_USE || turn.settled || self.wanting.load(Ordering::Acquire) > 0 {
+                        // Put off only while more wait here. Where other tasks ask they get these at once.
+                        let last = turn.waiting.is_empty() || self.wanting.load(Ordering::Acquire) > 0;
+                        if last || turn.settled || !F::SHOWS_USE {
                             turn.answer_given(pair);
+                        } else {
+                            deferral.note();
                         }
                         return Step::Connection(stream, addr);
                     }
@@ -281,8 +286,20 @@ impl Turn {
 }
 
 impl Pair {
-    pub(super) fn new(sock: OwnedFd) -> Pair {
-        Pair { sock, turn: Mutex::default() }
+    pub(super) fn new(sock: OwnedFd, deferral: Arc<Deferral>) -> Pair {
+        Pair { sock, turn: Mutex::default(), deferral }
+    }
+
+    /// Answers for what was given out, if that was put off.
+    pub(super) fn answer(&self) {
+        lock(&self.turn).answer_given(&self.sock);
+    }
+
+    /// From now on nothing is put off.
+    pub(super) fn hurry(&self) {
+        let mut turn = lock(&self.turn);
+        turn.settled = true;
+        turn.answer_given(&self.sock);
     }
 
     /// The primary sends nothing more here: what was given out is answered for, and the rest refused.

@@ -232,7 +232,7 @@ impl Link {
                 "the primary's hand-off stream is no Unix stream socket"
             }
             (Outcome::HandOff { sockname, .. }, Some(pair)) => {
-                let pair = Arc::new(Pair::new(pair));
+                let pair = Arc::new(Pair::new(pair, self.deferral.clone()));
                 let sockname = sockname.and_then(|name| address(&name));
                 let gate = Gate::Stream(pair.clone());
                 return Ok((gate, Answer::Stream { membership: membership(), sockname, pair }));
@@ -312,10 +312,19 @@ impl Link {
 
     /// The primary hands nothing over any more: what listeners hold is answered for.
     pub(super) fn settle_streams(&self) {
+        self.each_stream(Pair::settle);
+    }
+
+    /// Answers that were put off are put off no longer.
+    pub(super) fn answer_streams(&self) {
+        self.each_stream(Pair::answer);
+    }
+
+    fn each_stream(&self, act: impl Fn(&Pair)) {
         let state = self.state();
         for member in state.members.values() {
             match &member.gate {
-                Gate::Stream(pair) => pair.settle(),
+                Gate::Stream(pair) => act(pair),
                 Gate::Channel(_) | Gate::Own | Gate::Released | Gate::Draining => (),
             }
         }
@@ -331,6 +340,8 @@ impl Link {
                     // Wakes its reader, who still gets what lies in there, and makes the primary's next send fail
                     // (af_unix, Linux 2.6 to 6.x). Not connected any more: the same.
                     let _ = shutdown(pair.as_fd(), Shutdown::Read);
+                    // The reading thread forgets it now.
+                    pair.hurry();
                     true
                 }
                 Gate::Own => false,

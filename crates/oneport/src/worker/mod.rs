@@ -5,6 +5,7 @@
 
 mod ask;
 mod channel;
+mod deferral;
 mod fast;
 mod incoming;
 mod index;

@@ -26,7 +26,7 @@ pub(super) trait Flavor: 'static {
     type Addr;
 
     /// Whether the kernel tells others that a connection was read from or written to: then whoever takes it back can see
-    /// that it was begun with, and answering for it may wait until the program asks for the next one.
+    /// that it was begun with, and answering for it may be put off.
     const SHOWS_USE: bool;
 
     fn accept(
