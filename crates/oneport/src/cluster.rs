@@ -259,7 +259,8 @@ impl Cluster {
     }
 
     /// Calls `act` unless `pid` is a living worker of this cluster, and keeps workers from being born meanwhile.
-    /// For programs that are PID 1 or a subreaper and wait for orphans: a worker belongs to its primary.
+    /// For programs that are PID 1 or a subreaper and wait for orphans: a worker belongs to its primary. `act` must not
+    /// call this cluster, which would wait for itself.
     pub fn unless_worker(&self, pid: i32, act: impl FnOnce()) {
         let held = self.roster.hold();
         if !held.contains(&pid) {
@@ -285,10 +286,16 @@ impl Events {
         self.taken(event)
     }
 
-    /// The next event if there is one already.
-    pub fn try_recv(&mut self) -> Option<Event> {
-        let event = self.receiver.try_recv().ok();
-        self.taken(event)
+    /// The next event, without waiting.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Empty`] when there is none yet, [`TryRecvError::Over`] after [`Event::Stopped`].
+    pub fn try_recv(&mut self) -> std::result::Result<Event, TryRecvError> {
+        let event = self.receiver.try_recv().map_err(|error| match error {
+            events::error::TryRecvError::Empty => TryRecvError::Empty,
+            events::error::TryRecvError::Disconnected => TryRecvError::Over,
+        })?;
+        self.taken(Some(event)).ok_or(TryRecvError::Over)
     }
 
     fn taken(&self, event: Option<Event>) -> Option<Event> {
@@ -301,6 +308,17 @@ impl Events {
         }
         event
     }
+}
+
+/// Why [`Events::try_recv`] has no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TryRecvError {
+    /// There is none yet.
+    #[error("no event yet")]
+    Empty,
+    /// The cluster has ended.
+    #[error("the cluster has ended")]
+    Over,
 }
 
 impl Stream for Events {

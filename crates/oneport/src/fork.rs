@@ -152,8 +152,10 @@ impl Worker {
     /// does not take yet waits in the primary.
     ///
     /// # Errors
-    /// When the value cannot be spelled as JSON or is longer than 16 MiB, the channel is closed, or 16 MiB wait already
-    /// for a worker that does not read. A failure after that is told as [`crate::Event::Error`].
+    /// By [`Error::io_error`]'s kind: `InvalidInput` when the value cannot be spelled as JSON or is longer than 16 MiB,
+    /// `BrokenPipe` when the channel is closed, `WouldBlock` when 16 MiB wait already for a worker that does not read.
+    /// What was sent and not written when the worker ended is told as one [`crate::Event::Error`] before its
+    /// [`crate::Event::Exit`].
     pub fn send(&self, message: &(impl Serialize + ?Sized)) -> Result<()> {
         self.post(self.text(spell(message).map_err(Kind::SpellMessage)?)?, None)
     }
@@ -162,7 +164,8 @@ impl Worker {
     /// when the worker has confirmed it; to keep it, pass a clone ([`Handle::try_clone`]; Node's `keepOpen`).
     ///
     /// # Errors
-    /// As [`send`](Self::send), and when 256 handles are on their way already.
+    /// As [`send`](Self::send), and `WouldBlock` when 256 handles are on their way already. The handle is closed then: send
+    /// a clone to be able to try again.
     pub fn send_handle(&self, message: &(impl Serialize + ?Sized), handle: impl Into<Handle>) -> Result<()> {
         let (text, handle) = (spell(message).map_err(Kind::SpellMessage)?, handle.into());
         // Node never sets it on what it receives, and a blocking one would stop its event loop.
@@ -180,28 +183,36 @@ impl Worker {
 
     fn text(&self, json: String) -> Result<Json<'static>> {
         if json.len() > MAX_LINE - ENVELOPE {
-            return Err(self.refused("it is longer than 16 MiB"));
+            return Err(self.refused(io::ErrorKind::InvalidInput, "it is longer than 16 MiB"));
         }
-        Json::parse(json).map_err(|_| self.refused("it is not JSON"))
+        Json::parse(json).map_err(|_| self.refused(io::ErrorKind::InvalidInput, "it is not JSON"))
     }
 
-    fn refused(&self, why: &str) -> Error {
-        Error::from(Kind::Send(self.id(), io::Error::other(why)))
+    fn refused(&self, kind: io::ErrorKind, why: &str) -> Error {
+        Error::from(Kind::Send(self.id(), io::Error::new(kind, why)))
     }
 
     fn post(&self, message: Json<'static>, handle: Option<Handle>) -> Result<()> {
         if !self.is_connected() {
-            return Err(self.refused("its channel is closed"));
+            return Err(self.refused(io::ErrorKind::BrokenPipe, "its channel is closed"));
         }
         if self.waiting() >= OUTBOX_FULL {
-            return Err(self.refused("16 MiB wait already, and it does not read"));
+            return Err(self.refused(io::ErrorKind::WouldBlock, "16 MiB wait already, and it does not read"));
         }
         if handle.is_some() && self.0.handles.fetch_add(1, Ordering::AcqRel) >= HANDLES_FULL {
             self.handles_settled(1);
-            return Err(self.refused("256 handles wait for its confirmation already"));
+            return Err(
+                self.refused(io::ErrorKind::WouldBlock, "256 handles wait for its confirmation already")
+            );
         }
-        self.0.waiting.fetch_add(message.get().len(), Ordering::AcqRel);
-        self.order(Command::Send { worker: self.id(), message, handle })
+        let (bytes, handles) = (message.get().len(), usize::from(handle.is_some()));
+        self.0.waiting.fetch_add(bytes, Ordering::AcqRel);
+        let sent = self.order(Command::Send { worker: self.id(), message, handle });
+        if sent.is_err() {
+            self.written(bytes);
+            self.handles_settled(handles);
+        }
+        sent
     }
 
     /// Bytes of messages that wait for it to read (Node's `send()` returns `false` above 131,072).

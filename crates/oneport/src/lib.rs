@@ -285,7 +285,7 @@ mod primary;
 mod settings;
 mod worker;
 
-pub use cluster::{AllGone, Cluster, Events};
+pub use cluster::{AllGone, Cluster, Events, TryRecvError};
 pub use error::{Error, Result};
 pub use event::{Address, AddressKind, Event, Output};
 pub use fork::{State, Worker, WorkerRef};

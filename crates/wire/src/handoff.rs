@@ -11,10 +11,6 @@ pub const VERSION: u32 = 1;
 /// either loses descriptors (`MSG_CTRUNC`).
 pub const MOST: usize = 4;
 
-/// The `cmd` of an internal message by which a primary asks a worker to answer for everything it has given out and to refuse what it has
-/// not: it gets nothing new.
-pub const SETTLE: &str = "NODE_ONEPORT_SETTLE";
-
 /// What the primary sends for each connection, with its descriptor. Nothing else is ever sent; the end of the stream
 /// says that nothing more will come.
 pub const CONNECTION: u8 = b'c';

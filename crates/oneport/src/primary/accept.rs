@@ -38,7 +38,7 @@ impl Primary {
     pub(super) fn accept(&mut self, port: PortId, effects: &mut Effects) {
         for n in 1..=BATCH {
             match self.accept_one(port, effects) {
-                Turn::Again if n % TOGETHER == 0 => self.flush_streams(),
+                Turn::Again if n % TOGETHER == 0 => self.flush_streams(effects),
                 Turn::Again => {}
                 Turn::Done => break,
             }

@@ -15,7 +15,6 @@ use tracing::{info, trace, warn};
 use super::Primary;
 use super::channel::Carried;
 use super::heard::trace_message;
-use super::notes::Note;
 use super::port::{key, open, wished};
 use super::spawn::{Way, Wish};
 use super::token::Token;
@@ -86,7 +85,7 @@ impl Primary {
     }
 
     /// Sends a message that carries nothing.
-    pub(super) fn say(&mut self, worker: WorkerId, message: impl FnOnce(i64) -> FromPrimary<'static>) {
+    fn say(&mut self, worker: WorkerId, message: impl FnOnce(i64) -> FromPrimary<'static>) {
         let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
         let message = message(channel.next_seq());
         trace_message("to", worker, |out| message.encode(out));
@@ -184,6 +183,7 @@ impl Primary {
 
     fn close(&mut self, port: PortId) {
         let Some(socket) = self.ports.remove(&port) else { return };
+        self.end_streams_of(port);
         if let Some(listener) = socket.listener() {
             // Not registered, or closed in a moment: gone from the set either way.
             let _ = self.poller.remove(listener);
@@ -194,7 +194,7 @@ impl Primary {
     fn forget(&mut self, worker: WorkerId) {
         let Some(w) = self.workers.remove(&worker) else { return };
         self.drop_streams(worker);
-        self.take_note(Note::Forget { worker });
+        self.forget_notes(worker);
         w.ending.hurry.store(true, std::sync::atomic::Ordering::Relaxed);
         if let Some(channel) = &w.channel {
             // Removed when its end was read, or closed now.
@@ -260,9 +260,9 @@ impl Primary {
                 handle.reached(State::Online);
                 self.tell(Event::Online { worker: handle.clone() });
             }
-            Phase::Draining => self.settle_streams(worker),
             Phase::Starting
             | Phase::Listening
+            | Phase::Draining
             | Phase::Leaving
             | Phase::Stopping
             | Phase::Ending
@@ -280,8 +280,15 @@ impl Primary {
     }
 
     fn died(&mut self, worker: WorkerId, exit: Exit, cause: EndCause) {
-        self.disconnected(worker);
         let handle = self.handle(worker);
+        let lost = handle.waiting();
+        if lost > 0 {
+            let text =
+                format!("cannot deliver messages: {lost} bytes were not written when the worker ended");
+            let error = std::io::Error::new(std::io::ErrorKind::BrokenPipe, text);
+            self.tell(Event::Error { worker: handle.clone(), error });
+        }
+        self.disconnected(worker);
         handle.leaves(self.core.asked_to_leave(worker).or(Some(cause.is_in_order())));
         handle.reached(State::Dead);
         handle.died();

@@ -13,8 +13,7 @@ use oneport_core::{ConnId, Effects, Event as Core, PortId, WorkerId};
 use oneport_sys::fdpass::{self, MOST_AT_ONCE};
 use oneport_sys::poll::Interest;
 use oneport_sys::untouched::is_untouched;
-use oneport_wire::handoff::{Answer, CONNECTION, MOST, SETTLE};
-use oneport_wire::node::message::FromPrimary;
+use oneport_wire::handoff::{Answer, CONNECTION, MOST};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{trace, warn};
 
@@ -58,6 +57,10 @@ enum Heard {
 impl Primary {
     /// A new stream to this worker; the end to give it. `None` where descriptors ran out: then the channel serves.
     pub(super) fn open_stream(&mut self, worker: WorkerId, port: PortId) -> Option<OwnedFd> {
+        let held = self.streams.values().filter(|stream| stream.worker == worker).count();
+        if held >= self.settings.conduct.ports {
+            return None;
+        }
         let (ours, theirs) = fdpass::channel_pair().ok()?;
         let id = StreamId(self.next_stream);
         self.next_stream += 1;
@@ -86,23 +89,18 @@ impl Primary {
         }
     }
 
-    /// Sends what was chosen in this turn.
-    pub(super) fn flush_streams(&mut self) {
-        let mut chosen = std::mem::take(&mut self.chosen);
-        for id in chosen.drain(..) {
-            self.send_on_stream(id);
+    /// Sends what was chosen in this turn; what cannot be sent is chosen for somebody else.
+    pub(super) fn flush_streams(&mut self, effects: &mut Effects) {
+        while !self.chosen.is_empty() {
+            let mut chosen = std::mem::take(&mut self.chosen);
+            for id in chosen.drain(..) {
+                self.send_on_stream(id);
+            }
+            if self.chosen.is_empty() {
+                self.chosen = chosen;
+            }
+            self.settle(effects);
         }
-        self.chosen = chosen;
-    }
-
-    /// The worker gets nothing new: what it holds and has not answered for is settled now, whatever its program is doing.
-    pub(super) fn settle_streams(&mut self, worker: WorkerId) {
-        let streams = self.workers.get(&worker).map(|w| w.streams.clone()).unwrap_or_default();
-        if streams.is_empty() {
-            return;
-        }
-        streams.iter().for_each(|(_, id)| self.send_on_stream(*id));
-        self.say(worker, |_| FromPrimary::Internal { cmd: SETTLE.into() });
     }
 
     fn send_on_stream(&mut self, id: StreamId) {
@@ -124,11 +122,22 @@ impl Primary {
                         self.stalled_streams.insert(id);
                         return;
                     }
-                    // Its end is read in this or the next turn, and everything on it goes back then.
-                    Obstacle::Broken => return,
+                    // It takes nothing more, but may still answer: only what was not sent goes to somebody else.
+                    Obstacle::Broken => return self.take_back_unsent(id),
                 },
             }
         }
+    }
+
+    /// The worker has shut the stream: it is leaving, and says `close` next.
+    fn take_back_unsent(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let (worker, port) = (stream.worker, stream.port);
+        let unsent = std::mem::take(&mut stream.outgoing);
+        if let Some(w) = self.workers.get_mut(&worker) {
+            w.stream_ended(port, id);
+        }
+        self.pending.extend(unsent.into_iter().map(|conn| Core::NotReceived { worker, conn }));
     }
 
     /// Tries again what the kernel had no room for.
@@ -156,9 +165,10 @@ impl Primary {
         let received = match fdpass::receive(stream.sock.as_fd(), &mut bytes) {
             Ok(received) if received.bytes == 0 => return Heard::End,
             Ok(received) => received,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Heard::Nothing,
-            // ECONNRESET: it went while connections lay unread.
-            Err(_) => return Heard::End,
+            // It went while connections lay unread.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Heard::End,
+            // Nothing there, or no memory just now: then it stays readable.
+            Err(_) => return Heard::Nothing,
         };
         let mut answers = std::mem::take(&mut self.answers);
         let mut breach = None;
@@ -213,10 +223,7 @@ impl Primary {
             self.expect_death(worker);
         }
         if let Some(w) = self.workers.get_mut(&worker) {
-            w.streams.retain(|(_, of)| *of != id);
-            if !w.streams_ended.contains(&port) {
-                w.streams_ended.push(port);
-            }
+            w.stream_ended(port, id);
         }
         for conn in unsent {
             self.happen(Core::NotReceived { worker, conn }, effects);
@@ -254,8 +261,8 @@ impl Primary {
 
     /// What a dead worker answered last.
     pub(super) fn hear_out_streams(&mut self, worker: WorkerId, effects: &mut Effects) {
-        let streams = self.workers.get(&worker).map(|w| w.streams.clone()).unwrap_or_default();
-        for (_, id) in streams {
+        let of = |(id, stream): (&StreamId, &Stream)| (stream.worker == worker).then_some(*id);
+        for id in self.streams.iter().filter_map(of).collect::<Vec<_>>() {
             self.stream_ready(id, effects);
         }
     }
@@ -264,6 +271,23 @@ impl Primary {
     pub(super) fn unanswered_on_streams(&self, worker: WorkerId) -> Vec<ConnId> {
         let streams = self.streams.values().filter(|stream| stream.worker == worker);
         streams.flat_map(|stream| stream.awaiting.iter().copied()).collect()
+    }
+
+    /// The port is closed: its streams end, but for those on which answers may be on their way.
+    pub(super) fn end_streams_of(&mut self, port: PortId) {
+        let idle = |stream: &Stream| stream.outgoing.is_empty() && stream.awaiting.is_empty();
+        self.streams.retain(|_, stream| {
+            let keep = stream.port != port || !idle(stream);
+            if !keep {
+                // Gone from the set with its last descriptor now.
+                let _ = self.poller.remove(stream.sock.as_fd());
+            }
+            keep
+        });
+        for w in self.workers.values_mut() {
+            w.streams.retain(|(of, _)| *of != port);
+            w.streams_ended.retain(|of| *of != port);
+        }
     }
 
     /// The worker is forgotten. A port that closes does not end its streams: answers may be on their way.

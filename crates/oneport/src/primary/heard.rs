@@ -14,6 +14,7 @@ use tracing::{debug, trace, warn};
 
 use super::channel::{Carried, Channel, Read, Receipt, Trust};
 use super::ids::IdMap;
+use super::notes::LONGEST_KEY;
 use super::port::{PortSocket, understand, wished};
 use super::spawn::Wish;
 use super::token::Token;
@@ -215,6 +216,14 @@ impl Primary {
             FromWorker::Listening { query, .. } => Heard::Listening(address_of(&self.ports, &query)),
             FromWorker::Close { key, .. } => Heard::Close(key.into_owned()),
             FromWorker::ExitedAfterDisconnect { seq } => Heard::Leaves(QuerySeq(seq)),
+            FromWorker::Handle(envelope)
+                if envelope.key.as_ref().is_some_and(|key| key.len() > LONGEST_KEY) =>
+            {
+                Heard::Violation(format!("cannot keep key of a server: more than {LONGEST_KEY} bytes"))
+            }
+            FromWorker::Sockets(note) if note.key().len() > LONGEST_KEY => {
+                Heard::Violation(format!("cannot keep key of a server: more than {LONGEST_KEY} bytes"))
+            }
             FromWorker::Handle(envelope) => match handle.take() {
                 Some(fd) => Heard::Handle(envelope.into_owned(), fd),
                 None => Heard::HandleMissing,

@@ -44,7 +44,7 @@ use crate::settings::Settings;
 use accept::Lingering;
 use handoff::{Stream, StreamId};
 use ids::IdMap;
-use notes::Note;
+use notes::Notes;
 use orders::Forking;
 use port::PortSocket;
 use spawn::WorkerProcess;
@@ -110,7 +110,7 @@ pub(crate) struct Primary {
     inspected: u32,
     forking: Option<Forking>,
     /// Who counts connections that workers passed on, once there are any.
-    notes: Option<SyncSender<Note>>,
+    notes: Option<Notes>,
     /// Who waits for the last worker to go.
     disconnecting: Vec<oneshot::Sender<()>>,
     /// Channels and streams whose sending has to be tried again after a pause.
@@ -181,14 +181,14 @@ impl Primary {
             if self.core.next_deadline().is_some_and(|due| due <= now()) {
                 self.pending.push_back(oneport_core::Event::Tick);
                 self.settle(&mut effects);
-                self.flush_streams();
+                self.flush_streams(&mut effects);
             }
             for ready in readiness.iter() {
                 self.dispatch(ready, &mut effects);
-                self.flush_streams();
+                self.flush_streams(&mut effects);
             }
             self.try_stalled(&mut effects);
-            self.flush_streams();
+            self.flush_streams(&mut effects);
         }
         self.abandon();
     }

@@ -1,12 +1,14 @@
 //! What workers ask about connections that they passed to this process: how many are still open here, and word when
 //! none is (Node's `server.getConnections()` and `server.close()` in the worker wait for that).
 //!
-//! Looking means reading `/proc/self/fd`, so a thread of its own does it, started by the first such connection. Its
-//! queue is bounded: a worker that asks faster than anybody can look is left without an answer.
+//! Looking means reading `/proc/self/fd`, so a thread of its own does it, started by the first such connection. What
+//! may wait for it is bounded: a worker that asks faster than anybody can look is left without an answer.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,8 @@ use crate::passed_on::PassedOn;
 
 /// Notes that may wait for the thread.
 const WAITING: usize = 1024;
+/// A server's key in Node is an address and a few numbers.
+pub(super) const LONGEST_KEY: usize = 1024;
 /// How often the end of connections is looked for, while a worker waits for it.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -35,6 +39,12 @@ pub(super) enum Note {
     Asked { worker: WorkerId, note: SocketNote<'static> },
     /// It is gone.
     Forget { worker: WorkerId },
+}
+
+/// The way to the thread.
+pub(super) struct Notes {
+    sender: Sender<Note>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Primary {
@@ -60,10 +70,22 @@ impl Primary {
         }
     }
 
-    pub(super) fn take_note(&mut self, note: Note) {
+    fn take_note(&mut self, note: Note) {
         let Some(notes) = &self.notes else { return };
-        if let Err(cause) = notes.try_send(note) {
-            debug!(%cause, "a note about passed connections is dropped");
+        if notes.waiting.fetch_add(1, Ordering::AcqRel) >= WAITING {
+            notes.waiting.fetch_sub(1, Ordering::AcqRel);
+            debug!("a note about passed connections is dropped: too many wait");
+            return;
+        }
+        // A thread that has ended counts nothing any more.
+        let _ = notes.sender.send(note);
+    }
+
+    /// Not bounded: there are no more of these than there were workers.
+    pub(super) fn forget_notes(&mut self, worker: WorkerId) {
+        if let Some(notes) = &self.notes {
+            notes.waiting.fetch_add(1, Ordering::AcqRel);
+            let _ = notes.sender.send(Note::Forget { worker });
         }
     }
 }
@@ -76,9 +98,11 @@ fn answer_at_once(note: SocketNote<'static>) -> Option<SocketNote<'static>> {
     }
 }
 
-fn start(commands: Commands) -> Option<SyncSender<Note>> {
-    let (notes, received) = sync_channel(WAITING);
-    let work = move || keep(&received, &commands);
+fn start(commands: Commands) -> Option<Notes> {
+    let (sender, received) = channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let notes = Notes { sender, waiting: waiting.clone() };
+    let work = move || keep(&received, &waiting, &commands);
     match thread::Builder::new().name("oneport-notes".into()).spawn(work) {
         Ok(_) => Some(notes),
         Err(cause) => {
@@ -89,7 +113,7 @@ fn start(commands: Commands) -> Option<SyncSender<Note>> {
 }
 
 /// Until the primary is gone.
-fn keep(notes: &Receiver<Note>, commands: &Commands) {
+fn keep(notes: &Receiver<Note>, waiting: &AtomicUsize, commands: &Commands) {
     let mut tables: HashMap<WorkerId, PassedOn> = HashMap::new();
     let mut next_look = Instant::now();
     loop {
@@ -98,6 +122,9 @@ fn keep(notes: &Receiver<Note>, commands: &Commands) {
         } else {
             notes.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
+        if next.is_ok() {
+            waiting.fetch_sub(1, Ordering::AcqRel);
+        }
         match next {
             Ok(Note::Passed { worker, key, inode }) => {
                 let table = tables.entry(worker).or_default();

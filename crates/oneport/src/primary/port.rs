@@ -192,7 +192,7 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
         // libuv keeps that one for `listen` (all majors).
         (Place::Anywhere, _) => bind_tcp((Ipv6Addr::UNSPECIFIED, endpoint.port).into(), v6(endpoint))
             .or_else(|cause| {
-                if cause.kind() == io::ErrorKind::AddrInUse {
+                if cause.kind() == io::ErrorKind::AddrInUse || endpoint.ipv6_only {
                     return Err(cause);
                 }
                 bind_tcp((Ipv4Addr::UNSPECIFIED, endpoint.port).into(), V6::Dual)

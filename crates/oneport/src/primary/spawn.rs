@@ -100,6 +100,14 @@ impl WorkerProcess {
         self.wishes.remove(at).map(|(_, wish)| wish)
     }
 
+    /// It takes nothing more from this stream.
+    pub(super) fn stream_ended(&mut self, port: PortId, stream: StreamId) {
+        self.streams.retain(|(_, of)| *of != stream);
+        if !self.streams_ended.contains(&port) {
+            self.streams_ended.push(port);
+        }
+    }
+
     pub(super) fn way_to(&self, port: PortId) -> Way {
         match self.streams.iter().find(|(of, _)| *of == port) {
             Some((_, stream)) => Way::Stream(*stream),

@@ -77,8 +77,8 @@ impl Channel {
     /// warning. Cancellation safe; of several callers each message reaches one.
     ///
     /// # Errors
-    /// `BrokenPipe` at the end of the channel, after everything that came; in a worker that was told to leave also once its
-    /// last listener is closed, so that a program that lives for messages ends as it would in Node. `InvalidData` for one message whose socket is
+    /// `BrokenPipe` at the end of the channel, after everything that came; in a worker that its primary told to leave
+    /// also once its last listener is closed, so that a program that lives for messages ends as it would in Node. `InvalidData` for one message whose socket is
     /// not what it was announced as (the channel goes on), and at the end when the other side broke its rules.
     pub async fn recv(&self) -> io::Result<Message> {
         self.0.notice();
@@ -95,11 +95,32 @@ impl Channel {
                     }
                     return message;
                 }
-                if state.end.is_some() || self.0.is_leaving() && state.members.is_empty() {
+                if state.end.is_some() || state.told && state.members.is_empty() {
                     return Err(state.gone());
                 }
             }
             arrived.await;
+        }
+    }
+
+    /// Bytes of messages that wait to be written (Node's `send()` returns `false` above 131,072).
+    pub fn waiting(&self) -> usize {
+        self.0.state().outbox.texts_waiting()
+    }
+
+    /// Comes once nothing waits to be written and every handle is acknowledged, or the channel is closed (the callback
+    /// of Node's `send()`). Cancellation safe.
+    pub async fn drained(&self) {
+        loop {
+            let mut written = pin!(self.0.written.notified());
+            written.as_mut().enable();
+            {
+                let state = self.0.state();
+                if state.outbox.is_idle() || state.end.is_some() {
+                    return;
+                }
+            }
+            written.await;
         }
     }
 

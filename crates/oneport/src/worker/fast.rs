@@ -31,11 +31,11 @@ const LAST_READS: usize = 256;
 #[derive(Debug)]
 pub(super) struct Fast {
     pair: AsyncFd<Arc<Pair>>,
-    /// Tasks that wait for a connection.
+    /// Tasks that want a connection, with the one that gets it.
     wanting: AtomicUsize,
 }
 
-/// One task that waits; also when it is cancelled.
+/// One task that wants one, until it has it or is cancelled.
 struct Wanting<'f>(&'f AtomicUsize);
 
 impl<'f> Wanting<'f> {
@@ -128,6 +128,7 @@ impl Fast {
     /// The next connection. Any number of tasks may wait: every arrival wakes all of them, and each looks at what is
     /// here before it waits again. Cancellation safe.
     pub(super) async fn next<F: Flavor>(&self) -> Next<F> {
+        let _wanting = Wanting::one_more(&self.wanting);
         let mut step = self.step::<F>(Socket::Quiet);
         loop {
             match step {
@@ -136,12 +137,10 @@ impl Fast {
                 Step::Over(over) => return Err(over),
                 Step::Unread | Step::Empty => (),
             }
-            let wanting = Wanting::one_more(&self.wanting);
             let mut guard = match self.pair.readable().await {
                 Ok(guard) => guard,
                 Err(error) => return Ok(Err(error)),
             };
-            drop(wanting);
             step = self.step::<F>(Socket::Ready);
             if let Step::Empty = step {
                 // Undone by any arrival since: tokio counts them.
@@ -185,7 +184,7 @@ impl Fast {
                     Ok(Some((stream, addr))) => {
                         turn.given += 1;
                         // Put off only while more wait here. Where other tasks ask they get these at once.
-                        let last = turn.waiting.is_empty() || self.wanting.load(Ordering::Acquire) > 0;
+                        let last = turn.waiting.is_empty() || self.wanting.load(Ordering::Acquire) > 1;
                         if last || turn.settled || !F::SHOWS_USE {
                             turn.answer_given(pair);
                         } else {
@@ -302,8 +301,10 @@ impl Pair {
         turn.answer_given(&self.sock);
     }
 
-    /// The primary sends nothing more here: what was given out is answered for, and the rest refused.
-    pub(super) fn settle(&self) {
+    /// Refuses what was not given out, also what lies in the socket. Nothing can come in after the look: the stream is
+    /// shut first.
+    fn shut(&self) {
+        let _ = shutdown(&self.sock, Shutdown::Read); // not connected any more: then it is empty
         let mut turn = lock(&self.turn);
         turn.settled = true;
         turn.answer_given(&self.sock);
@@ -329,11 +330,14 @@ fn lock(turn: &Mutex<Turn>) -> MutexGuard<'_, Turn> {
 }
 
 impl Drop for Fast {
-    /// Refuses what was not given out, also what lies in the socket. Nothing can come in after the look: the stream is
-    /// shut first.
     fn drop(&mut self) {
-        let pair = self.pair.get_ref();
-        let _ = shutdown(pair.as_fd(), Shutdown::Read); // not connected any more: then it is empty
-        pair.settle();
+        self.pair.get_ref().shut();
+    }
+}
+
+impl Drop for Pair {
+    /// Also of a listener that never came to be.
+    fn drop(&mut self) {
+        self.shut();
     }
 }

@@ -50,7 +50,7 @@ impl From<io::Error> for End {
 impl Link {
     /// The primary said so (Node's `worker.disconnect()` there).
     pub(super) fn told_to_leave(&self) {
-        self.leave_all(|state| state.intended = true);
+        self.leave_all(|state| (state.intended, state.told) = (true, true));
         self.close_if_unused();
     }
 
@@ -159,6 +159,7 @@ impl Link {
         }
         self.stage.send_replace(Stage::Ended);
         self.arrived.notify_waiters();
+        self.written.notify_waiters();
     }
 
     /// What the end means for somebody who waits for connections.

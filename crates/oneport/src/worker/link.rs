@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) passed_on: PassedOn,
     /// Whether the primary told this worker to leave, or this worker told its primary that it leaves.
     pub(super) intended: bool,
+    /// The primary said so.
+    pub(super) told: bool,
     /// The number under which the primary acknowledges that this worker leaves by itself.
     pub(super) farewell: Option<i64>,
     /// Nothing more is accepted for sending, and the channel is shut once what waits is written.
@@ -68,6 +70,8 @@ pub(super) struct Link {
     pub(super) stage: watch::Sender<Stage>,
     /// Told when a message came.
     pub(super) arrived: Notify,
+    /// Told when nothing waits to be written any more.
+    pub(super) written: Notify,
     /// Whether the program sends, receives or asks when to leave: then it closes the channel itself.
     pub(super) converses: AtomicBool,
     /// Whether the program receives or asks when to leave: then it notices the end of its primary.
@@ -117,6 +121,7 @@ impl Link {
             deferral,
             stage: watch::Sender::new(Stage::Serving),
             arrived: Notify::new(),
+            written: Notify::new(),
             converses: AtomicBool::new(false),
             notices: AtomicBool::new(false),
         });
@@ -186,6 +191,9 @@ impl Link {
         let interest = if state.outbox.is_written() { Interest::READ } else { Interest::BOTH };
         self.poller.modify(self.sock.as_fd(), CHANNEL, interest)?;
         self.shut_if_done(&state);
+        if state.outbox.is_idle() {
+            self.written.notify_waiters();
+        }
         Ok(())
     }
 

@@ -128,6 +128,9 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
+        if self.over.load(Ordering::Acquire) {
+            return; // closed, and its key may be another's by now
+        }
         self.link.close(&self.key);
     }
 }
@@ -310,21 +313,12 @@ impl Link {
         self.close_if_unused();
     }
 
-    /// The primary hands nothing over any more: what listeners hold is answered for.
-    pub(super) fn settle_streams(&self) {
-        self.each_stream(Pair::settle);
-    }
-
     /// Answers that were put off are put off no longer.
     pub(super) fn answer_streams(&self) {
-        self.each_stream(Pair::answer);
-    }
-
-    fn each_stream(&self, act: impl Fn(&Pair)) {
         let state = self.state();
         for member in state.members.values() {
             match &member.gate {
-                Gate::Stream(pair) => act(pair),
+                Gate::Stream(pair) => pair.answer(),
                 Gate::Channel(_) | Gate::Own | Gate::Released | Gate::Draining => (),
             }
         }

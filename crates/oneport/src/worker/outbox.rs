@@ -209,6 +209,12 @@ impl Outbox {
         self.bytes.is_empty()
     }
 
+    /// Bytes of the program's messages that wait for room or for an answer.
+    pub(super) fn texts_waiting(&self) -> usize {
+        let passing = self.passing.as_ref().map_or(0, |passing| passing.line.len());
+        self.texts.min(self.bytes.len()) + passing + self.held_bytes
+    }
+
     /// Whether nothing waits for room or for an answer.
     pub(super) fn is_idle(&self) -> bool {
         self.bytes.is_empty() && self.passing.is_none() && self.held.is_empty()

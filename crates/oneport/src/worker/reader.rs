@@ -14,7 +14,6 @@ use oneport_sys::poll::Readiness;
 use oneport_sys::proc::open_sockets;
 use oneport_sys::process::own_pid;
 use oneport_wire::Violation;
-use oneport_wire::handoff::SETTLE;
 use oneport_wire::node::MAX_LINE;
 use oneport_wire::node::inbox::Inbox;
 use oneport_wire::node::message::{FromPrimary, FromWorker, HandleEnvelope, SocketNote};
@@ -124,7 +123,6 @@ impl Link {
             }
             FromPrimary::Sockets(note) => said(self.take_note(note))?,
             FromPrimary::User(json) => self.deliver(Ok(Message::received(json.get().to_owned(), None))),
-            FromPrimary::Internal { cmd } if cmd == SETTLE => self.settle_streams(),
             FromPrimary::Internal { .. } | FromPrimary::UnknownAct { .. } => (),
         }
         Ok(())

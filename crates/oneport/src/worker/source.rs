@@ -15,7 +15,7 @@ use oneport_sys::listen::set_nonblocking;
 use tokio::sync::{Mutex, mpsc};
 
 use super::ask::Granted;
-use super::fast::Fast;
+use super::fast::{Fast, Over};
 use super::link::Link;
 use super::member::{Handed, Membership};
 
@@ -91,7 +91,7 @@ impl<F: Flavor> Source<F> {
             },
             Source::Stream { fast, membership } => match fast.next::<F>().await {
                 Ok(accepted) => accepted,
-                Err(over) => Err(over.breach().unwrap_or_else(|| none_left(membership))),
+                Err(over) => Err(stream_over(over, membership)),
             },
         }
     }
@@ -128,7 +128,7 @@ impl<F: Flavor> Source<F> {
                 let next = ready!(fast.poll_next::<F>(cx));
                 Poll::Ready(match next {
                     Ok(accepted) => accepted,
-                    Err(over) => Err(over.breach().unwrap_or_else(|| none_left(membership))),
+                    Err(over) => Err(stream_over(over, membership)),
                 })
             }
         }
@@ -168,6 +168,12 @@ impl<F: Flavor> Source<F> {
             )),
         }
     }
+}
+
+/// Everything was given out, and why nothing follows.
+fn stream_over(over: Over, membership: &Membership) -> io::Error {
+    let ended = none_left(membership);
+    over.breach().unwrap_or(ended)
 }
 
 /// Everything was given out.

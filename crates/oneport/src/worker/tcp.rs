@@ -216,7 +216,10 @@ fn alone(options: &ListenOptions, wish: Wish<'_>) -> io::Result<OwnedFd> {
         (Some(fd), _) => inherited(fd, wish)?,
         (None, Wish::Tcp(addr) | Wish::Udp(addr)) => bind_tcp(addr, v6)?,
         (None, Wish::Any(port)) => match bind_tcp((Ipv6Addr::UNSPECIFIED, port).into(), v6) {
-            Err(_) if !options.ipv6_only => bind_tcp((Ipv4Addr::UNSPECIFIED, port).into(), v6)?,
+            // A host without IPv6 serves too; a taken port is taken.
+            Err(cause) if !options.ipv6_only && cause.kind() != io::ErrorKind::AddrInUse => {
+                bind_tcp((Ipv4Addr::UNSPECIFIED, port).into(), v6)?
+            }
             bound => bound?,
         },
         (None, Wish::Unix(_)) => return Err(io::ErrorKind::InvalidInput.into()),

@@ -21,14 +21,14 @@ use super::tcp::{asked, inherited};
 /// Under a primary all workers that bind one address have the same socket: a datagram reaches whoever reads first.
 /// Nothing wakes a reader when this worker is to leave, and the socket counts as closed from then on: wait for
 /// [`disconnected()`](crate::disconnected) beside it.
-/// Dropping it tells the primary, which is why the socket cannot be taken out.
+/// Dropping it tells the primary.
 ///
 /// Needs a tokio runtime with I/O enabled.
 #[derive(Debug)]
 pub struct UdpSocket {
     socket: TokioSocket,
     /// Ended after the socket is closed.
-    _membership: Option<Membership>,
+    membership: Option<Membership>,
 }
 
 impl UdpSocket {
@@ -59,6 +59,35 @@ impl UdpSocket {
         Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "cannot bind: no address")))
     }
 
+    /// A socket of one's own, bound already. It must be non-blocking.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch it; outside of a runtime.
+    ///
+    /// # Panics
+    /// As tokio's own, in a runtime whose I/O is not enabled.
+    pub fn from_std(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
+        runtime("adopt socket")?;
+        TokioSocket::from_std(socket).map(UdpSocket::from)
+    }
+
+    /// The socket itself. One that is shared with siblings counts as open until this process ends: nobody can tell any
+    /// more when it is closed.
+    pub fn into_tokio(self) -> TokioSocket {
+        if let Some(membership) = self.membership {
+            membership.release();
+        }
+        self.socket
+    }
+
+    /// As [`into_tokio`](Self::into_tokio), taken out of its runtime.
+    ///
+    /// # Errors
+    /// When the runtime does not let go of it.
+    pub fn into_std(self) -> io::Result<std::net::UdpSocket> {
+        self.into_tokio().into_std()
+    }
+
     /// Asks over the link, or binds for itself where there is none.
     pub(super) async fn one(
         link: Option<Arc<Link>>,
@@ -67,12 +96,12 @@ impl UdpSocket {
     ) -> io::Result<UdpSocket> {
         let Some(link) = link else {
             let socket = TokioSocket::from_std(alone(options, addr)?.into())?;
-            return Ok(UdpSocket { socket, _membership: None });
+            return Ok(UdpSocket { socket, membership: None });
         };
         match ask(&link, Wish::Udp(addr), options).await? {
             Granted::Socket { membership, socket } => {
                 let socket = TokioSocket::from_std(socket.into())?;
-                Ok(UdpSocket { socket, _membership: Some(membership) })
+                Ok(UdpSocket { socket, membership: Some(membership) })
             }
             // `ask` has refused these.
             Granted::HandedOver { .. } | Granted::Stream { .. } => Err(io::ErrorKind::InvalidData.into()),
@@ -87,6 +116,13 @@ fn alone(options: &ListenOptions, addr: SocketAddr) -> io::Result<OwnedFd> {
     let v6 = if options.ipv6_only { V6::Only } else { V6::Dual };
     let reuse = if options.reuse_address { Reuse::Address } else { Reuse::Exclusive };
     bind_udp(addr, v6, reuse)
+}
+
+impl From<TokioSocket> for UdpSocket {
+    /// A socket of one's own. It has no part in the primary's.
+    fn from(socket: TokioSocket) -> UdpSocket {
+        UdpSocket { socket, membership: None }
+    }
 }
 
 impl Deref for UdpSocket {

@@ -127,7 +127,7 @@ fn sixteen_mebibytes_wait_for_a_worker_that_does_not_read_and_no_more() {
 }
 
 #[test]
-fn what_waits_for_a_worker_that_dies_is_forgotten() {
+fn what_waits_for_a_worker_that_dies_is_told_as_lost() {
     let mut test = Test::forked(1, "puppet", |_| {});
     let worker = test.worker(1).clone();
     let mebibyte = "x".repeat(1 << 20);
@@ -136,7 +136,7 @@ fn what_waits_for_a_worker_that_dies_is_forgotten() {
     }
     worker.kill(Signal::KILL).unwrap();
     test.exit(1);
-    assert_eq!(test.life(1), ["fork", "disconnect", "exit"]);
+    assert_eq!(test.life(1), ["fork", "disconnect", "error", "exit"]);
     worker.send(&1).unwrap_err();
     test.stop();
 }

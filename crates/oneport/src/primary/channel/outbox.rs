@@ -159,7 +159,8 @@ impl Outbox {
     }
 
     fn break_off(&mut self) {
-        self.owned_written += self.queue.drain(..).map(|outgoing| outgoing.owned).sum::<usize>();
+        // What its owner sent counts as waiting to the end: it is told then that it was lost.
+        self.queue.clear();
         self.waiting = 0;
         if self.link == Link::Whole {
             self.link = Link::Broken;

@@ -6,8 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use oneport_sys::fdpass;
-use oneport_wire::handoff::{CONNECTION, SETTLE, VERSION};
-use oneport_wire::node::message::{FromPrimary, Outcome};
+use oneport_wire::handoff::{CONNECTION, VERSION};
+use oneport_wire::node::message::Outcome;
 use tokio::io::AsyncWriteExt;
 
 use super::{Connection, Primary, fast, poll_once, run, sockname, wait_until};
@@ -237,24 +237,6 @@ fn a_connection_is_answered_at_once_where_others_wait_for_one() {
         first.await.expect("a connection");
         assert_eq!(stream.answers(1), "t");
         second.await.expect("a connection");
-        assert_eq!(stream.answers(1), "t");
-    });
-}
-
-#[test]
-fn asked_to_settle_a_listener_answers_for_what_it_gave_out_and_refuses_the_rest() {
-    run(async {
-        let (mut primary, link) = Primary::with_worker();
-        let (listener, stream) = primary.fast_listener(&link, "k").await;
-        let connections = Connection::several::<3>();
-        stream.hand_over(&connections[..2]);
-        listener.accept().await.expect("a connection");
-        stream.hand_over(&connections[2..]);
-        primary.say(&FromPrimary::Internal { cmd: SETTLE.into() }, None);
-        assert_eq!(stream.answers(3), "trr");
-        // What comes all the same is served, and answered at once.
-        stream.hand_over(&Connection::several::<1>());
-        listener.accept().await.expect("a connection");
         assert_eq!(stream.answers(1), "t");
     });
 }

@@ -159,6 +159,17 @@ impl<'a> SocketNote<'a> {
         })
     }
 
+    /// The server it is about.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::GetCount { key }
+            | Self::Count { key, .. }
+            | Self::NotifyClose { key }
+            | Self::AllClosed { key } => key,
+        }
+    }
+
     /// The same, without the line it was read from.
     #[must_use]
     pub fn into_owned(self) -> SocketNote<'static> {
