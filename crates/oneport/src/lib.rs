@@ -99,7 +99,8 @@
 //!
 //! **The end.** When a worker is to leave (its primary said so, or is gone) [`TcpListener::accept`] gives out what was handed
 //! over and fails with [`BrokenPipe`](std::io::ErrorKind::BrokenPipe) from then on; [`disconnected()`] resolves. A server
-//! that finishes what it has and returns is all that is wanted. With axum:
+//! that finishes what it has and returns is all that is wanted. A program that waits for messages ends too: when its
+//! primary told it to leave, [`recv`](ThisWorker::recv) fails so once the last listener is closed. With axum:
 //!
 #![cfg_attr(feature = "axum", doc = "```no_run")]
 #![cfg_attr(not(feature = "axum"), doc = "```text")]
@@ -220,8 +221,11 @@
 //! # }
 //! ```
 //!
+//! `send` does not wait; up to 16 MiB wait for a side that does not read, then it fails with
+//! [`WouldBlock`](std::io::ErrorKind::WouldBlock). [`Channel::drained`] is for who would rather wait.
+//!
 //! A [`Handle`] is a listener, a connection or a UDP socket. What is passed is the open socket, not a copy of its data; the
-//! sender's own is closed once the other side has confirmed it. To keep it, pass a clone:
+//! sender's own is closed once the other side has confirmed it, and when sending fails. To keep it, pass a clone:
 //!
 //! ```
 //! use oneport::Handle;
@@ -246,8 +250,11 @@
 //!
 //! Listeners and channels answer with [`std::io::Error`], so that a server handles one kind of error wherever it runs; a
 //! `bind` that the primary refuses has the kernel's kind (`AddrInUse`, `PermissionDenied` ...). Commands to a primary
-//! answer with [`Error`]. Both read `cannot <verb> <object>: <cause>`. Outside of a tokio runtime listeners return an
-//! error; they do not panic.
+//! answer with [`Error`], and [`Error::io_error`] has the kind where there is one. Both read
+//! `cannot <verb> <object>: <cause>`.
+//!
+//! Outside of a tokio runtime listeners return an error. Two things panic, as tokio's own do: listening (`bind` and the
+//! other calls that need its I/O) in a runtime whose I/O is not enabled, and [`Events::blocking_recv`] inside of a runtime.
 //!
 //! # Features
 //!
@@ -258,7 +265,7 @@
 //! # Platform
 //!
 //! Linux only; elsewhere the build stops and says so. Meant for kernel 5.19 and later. Rust 1.95 or later. tokio 1 with
-//! its I/O enabled for the worker's listeners; the primary needs no runtime.
+//! its I/O enabled for the worker's listeners; messages, [`disconnected()`] and the primary need no runtime.
 //!
 //! # Limits
 //!

@@ -2,6 +2,8 @@
 //! in answer, on a socket pair whose one end came with [`Outcome::HandOff`](crate::node::message::Outcome::HandOff).
 //! Invariant: one byte and one descriptor a connection, one byte an answer, both in order, so nothing needs a number.
 
+use std::collections::VecDeque;
+
 use crate::Violation;
 
 /// The newest version of the stream that is spoken here, offered in a query and named in the reply to it.
@@ -47,4 +49,46 @@ impl Answer {
             byte => Err(Violation::NoAnswer { byte }),
         }
     }
+}
+
+/// Pairs what one read of a worker brought: `give` gets each connection's handle in order, `None` for one that was lost
+/// because no descriptor was free (`truncated`). What came before a breach counts; handles that no byte names are dropped.
+///
+/// # Errors
+/// [`Violation::NoConnection`], [`Violation::MissingHandle`], [`Violation::UnnamedHandle`]: the stream is of no use any
+/// more.
+pub fn pair<H>(
+    bytes: &[u8],
+    handles: impl IntoIterator<Item = H>,
+    truncated: bool,
+    mut give: impl FnMut(Option<H>),
+) -> Result<(), Violation> {
+    let mut handles = handles.into_iter();
+    for &byte in bytes {
+        if byte != CONNECTION {
+            return Err(Violation::NoConnection { byte });
+        }
+        match handles.next() {
+            None if !truncated => return Err(Violation::MissingHandle),
+            handle => give(handle),
+        }
+    }
+    if handles.next().is_some() { Err(Violation::UnnamedHandle) } else { Ok(()) }
+}
+
+/// Matches answers with what awaits them, oldest first. What was answered before a breach counts, and is taken off
+/// `awaiting`.
+///
+/// # Errors
+/// [`Violation::NoAnswer`], [`Violation::UnaskedAnswer`]: the worker broke the rules.
+pub fn match_answers<C>(
+    bytes: &[u8],
+    awaiting: &mut VecDeque<C>,
+    mut give: impl FnMut(C, Answer),
+) -> Result<(), Violation> {
+    for &byte in bytes {
+        let answer = Answer::decode(byte)?;
+        give(awaiting.pop_front().ok_or(Violation::UnaskedAnswer)?, answer);
+    }
+    Ok(())
 }

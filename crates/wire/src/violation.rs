@@ -28,8 +28,23 @@ pub enum Violation {
     /// A descriptor arrived and every line was read, and none of them claimed it.
     #[error("cannot pair descriptor: no message claims it")]
     StrayHandle,
+    /// A byte of the primary on the hand-off stream is not [`CONNECTION`](crate::handoff::CONNECTION).
+    #[error("unknown byte {byte:#04x} in the hand-off stream")]
+    NoConnection {
+        /// Which byte.
+        byte: u8,
+    },
+    /// A connection came on the hand-off stream without its descriptor, and none was lost on the way.
+    #[error("connection without its descriptor in the hand-off stream")]
+    MissingHandle,
+    /// More descriptors than bytes came on the hand-off stream.
+    #[error("descriptor without its byte in the hand-off stream")]
+    UnnamedHandle,
+    /// More answers than hand-offs.
+    #[error("cannot match the answer to a hand-off: nothing was handed over")]
+    UnaskedAnswer,
     /// A byte on the hand-off stream is none of [`Answer`](crate::handoff::Answer)'s.
-    #[error("cannot read answer to hand-off: unknown byte {byte:#04x}")]
+    #[error("cannot understand the answer to a hand-off: unknown byte {byte:#04x}")]
     NoAnswer {
         /// Which byte.
         byte: u8,

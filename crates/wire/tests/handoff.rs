@@ -132,7 +132,7 @@ fn two_bytes_are_answers_and_no_other_is() {
     }
     let violation = Answer::decode(CONNECTION).expect_err("a connection is no answer");
     assert_eq!(violation, Violation::NoAnswer { byte: b'c' });
-    assert_eq!(violation.to_string(), "cannot read answer to hand-off: unknown byte 0x63");
+    assert_eq!(violation.to_string(), "cannot understand the answer to a hand-off: unknown byte 0x63");
 }
 
 proptest! {
@@ -149,4 +149,33 @@ proptest! {
         out.pop();
         prop_assert_eq!(FromWorker::decode(&out), Ok(message));
     }
+}
+
+#[test]
+fn what_a_read_brought_before_a_breach_counts() {
+    let paired = |bytes: &[u8], handles: u8, truncated| {
+        let mut given = Vec::new();
+        let outcome = oneport_wire::handoff::pair(bytes, 0..handles, truncated, |handle| given.push(handle));
+        (outcome, given)
+    };
+    assert_eq!(paired(b"ccc", 3, false), (Ok(()), vec![Some(0), Some(1), Some(2)]));
+    assert_eq!(paired(b"ccc", 1, true), (Ok(()), vec![Some(0), None, None]));
+    assert_eq!(paired(b"ccc", 1, false), (Err(Violation::MissingHandle), vec![Some(0)]));
+    assert_eq!(paired(b"c?c", 3, false), (Err(Violation::NoConnection { byte: b'?' }), vec![Some(0)]));
+    assert_eq!(paired(b"c", 2, false), (Err(Violation::UnnamedHandle), vec![Some(0)]));
+}
+
+#[test]
+fn answers_go_to_the_oldest_hand_off_and_to_none_that_was_not_made() {
+    let matched = |bytes: &[u8]| {
+        let mut awaiting = std::collections::VecDeque::from([7, 8]);
+        let mut given = Vec::new();
+        let outcome =
+            oneport_wire::handoff::match_answers(bytes, &mut awaiting, |of, answer| given.push((of, answer)));
+        (outcome, given, awaiting.len())
+    };
+    let (taken, refused) = ((7, Answer::Taken), (8, Answer::Refused));
+    assert_eq!(matched(b"tr"), (Ok(()), vec![taken, refused], 0));
+    assert_eq!(matched(b"t?"), (Err(Violation::NoAnswer { byte: b'?' }), vec![taken], 1));
+    assert_eq!(matched(b"trt"), (Err(Violation::UnaskedAnswer), vec![taken, refused], 0));
 }

@@ -13,7 +13,7 @@ use oneport_core::{ConnId, Effects, Event as Core, PortId, WorkerId};
 use oneport_sys::fdpass::{self, MOST_AT_ONCE};
 use oneport_sys::poll::Interest;
 use oneport_sys::untouched::is_untouched;
-use oneport_wire::handoff::{Answer, CONNECTION, MOST};
+use oneport_wire::handoff::{Answer, CONNECTION, MOST, match_answers};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{trace, warn};
 
@@ -171,31 +171,18 @@ impl Primary {
             Err(_) => return Heard::Nothing,
         };
         let mut answers = std::mem::take(&mut self.answers);
-        let mut breach = None;
-        for &byte in &bytes[..received.bytes] {
-            match (Answer::decode(byte), stream.awaiting.front()) {
-                (Ok(answer), Some(&conn)) => {
-                    answers.push((conn, answer == Answer::Taken));
-                    stream.awaiting.pop_front();
-                }
-                (Err(_), _) => breach = Some("cannot understand the answer to a hand-off"),
-                (Ok(_), None) => {
-                    breach = Some("cannot match the answer to a hand-off: nothing was handed over");
-                }
-            }
-            if breach.is_some() {
-                break;
-            }
-        }
+        let breach = match_answers(&bytes[..received.bytes], &mut stream.awaiting, |conn, answer| {
+            answers.push((conn, answer == Answer::Taken));
+        });
         // First, so that it gets nothing more for its answers; what it said before it broke the rules counts.
-        if let Some(reason) = breach {
-            self.condemn_on_stream(id, worker, reason.to_owned(), effects);
+        if let Err(violation) = &breach {
+            self.condemn_on_stream(id, worker, violation.to_string(), effects);
         }
         for (conn, accepted) in answers.drain(..) {
             self.happen(Core::Answered { worker, conn, accepted }, effects);
         }
         self.answers = answers;
-        if breach.is_some() {
+        if breach.is_err() {
             return Heard::Nothing;
         }
         if received.bytes < ANSWERS { Heard::Nothing } else { Heard::Answers }

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use oneport_sys::fdpass::{self, MOST_AT_ONCE};
-use oneport_wire::handoff::{Answer, CONNECTION, MOST};
+use oneport_wire::Violation;
+use oneport_wire::handoff::{self, Answer, MOST};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::Interest;
@@ -74,12 +75,12 @@ struct Turn {
 }
 
 /// Why nothing more will come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Over {
     /// The end of the stream.
     Ended,
     /// The primary broke the stream's rules.
-    Breach(&'static str),
+    Breach(Violation),
 }
 
 impl Over {
@@ -202,8 +203,8 @@ impl Fast {
                 }
             }
             turn.answer_given(pair);
-            match (turn.over, socket) {
-                (Some(over), _) => return Step::Over(over),
+            match (&turn.over, socket) {
+                (Some(over), _) => return Step::Over(over.clone()),
                 (None, Socket::Quiet) => return Step::Unread,
                 (None, Socket::Ready) => match turn.receive(pair) {
                     Ok(()) => (),
@@ -223,22 +224,13 @@ impl Turn {
         let mut bytes = [0; MOST];
         let received = fdpass::receive_many(pair.as_fd(), &mut bytes, &mut self.received)?;
         let bytes = bytes.get(..received.bytes).unwrap_or_default();
-        let mut fds = self.received.drain(..);
         if bytes.is_empty() {
             self.over = Some(Over::Ended);
         }
-        for byte in bytes {
-            let fd = fds.next();
-            if *byte != CONNECTION {
-                self.over = Some(Over::Breach("unknown byte in the hand-off stream"));
-            } else if fd.is_none() && !received.truncated {
-                self.over = Some(Over::Breach("connection without its descriptor in the hand-off stream"));
-            } else {
-                self.waiting.push_back(fd);
-            }
-        }
-        if fds.next().is_some() {
-            self.over = Some(Over::Breach("descriptor without its byte in the hand-off stream"));
+        let Turn { waiting, received: fds, over, .. } = self;
+        let paired = handoff::pair(bytes, fds.drain(..), received.truncated, |fd| waiting.push_back(fd));
+        if let Err(violation) = paired {
+            *over = Some(Over::Breach(violation));
         }
         Ok(())
     }
@@ -275,7 +267,8 @@ impl Turn {
             Ok(written) => drop(self.owed.drain(..written)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if self.owed.len() > UNREAD {
-                    self.over = Some(Over::Breach("answers in the hand-off stream are not read"));
+                    // A primary that hands over and reads no answers: more than it could ever have to read.
+                    self.over = Some(Over::Breach(Violation::UnaskedAnswer));
                 }
             }
             // Nobody is there who would read it: what was not answered is the primary's again.

@@ -216,7 +216,7 @@ fn one_that_answers_nonsense_is_ended_and_what_it_held_is_served() {
     // It may not live to tell.
     test.tell(1, "say x");
     let reason = test.event(1, "condemned").text.unwrap();
-    assert_eq!(reason, "cannot understand the answer to a hand-off");
+    assert_eq!(reason, "cannot understand the answer to a hand-off: unknown byte 0x78");
     assert_eq!(test.exit(1).1, EndCause::Violation);
     all_is_well(test, crowd);
 }
