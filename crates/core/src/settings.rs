@@ -38,16 +38,17 @@ pub enum StopWith {
     Signal,
 }
 
-/// Everything the core decides by.
+/// How an app's workers are treated: who gets connections and how many may wait, and when a worker is trusted, given up
+/// or ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Who gets the next connection.
     pub policy: Policy,
     /// How supervised workers reach the primary.
     pub attach: Attach,
-    /// Un-acknowledged hand-offs one worker may hold, over all its ports. Node's own primary: 1 per port.
-    /// 2 already hides the wake-up between two hand-offs; each more is one more connection that a blocked
-    /// worker delays.
+    /// Un-acknowledged hand-offs one worker may hold, over all its ports; a Rust worker holds no more than 4, also where
+    /// this says more. Node's own primary: 1 per port. 2 already hides the wake-up between two hand-offs; each more is
+    /// one more connection that a blocked worker delays.
     pub credits: u32,
     /// Accepted connections that may wait in the primary; above it accepting stops and the kernel's
     /// backlog pushes back.

@@ -49,7 +49,7 @@ const NAMES: [(rustix::process::Signal, &str); 31] = {
 };
 
 impl Signal {
-    /// Terminal or supervisor hung up; asks us to reload.
+    /// The terminal hung up; servers take it as the order to reload.
     pub const HUP: Self = Self(rustix::process::Signal::HUP);
     /// Ctrl-C.
     pub const INT: Self = Self(rustix::process::Signal::INT);
