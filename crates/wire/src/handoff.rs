@@ -20,9 +20,8 @@ pub const CONNECTION: u8 = b'c';
 /// What a worker says to one connection, in the order in which they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// The program has it: said when it has all that came together, or a few milliseconds later, and never before it has
-    /// it; so the credits bound what a worker that is blocked holds. Until it is said, whoever takes the connection back
-    /// must look whether it was begun with.
+    /// The program has it: said when `accept()` gives it out and not before, so that the credits bound what a worker that
+    /// is blocked holds.
     Taken,
     /// The listener was closed before the program asked for it. The worker has not read from it and closed its copy.
     Refused,

@@ -2,9 +2,8 @@
 //! connection, one byte for each answer. Nothing here decides: the core chose the worker, and credits bound what is
 //! on the way. Connections chosen in one turn of the loop go in one message.
 //!
-//! A worker answers for what came together when its program has the last of it. So when it dies, what it had not answered
-//! for is either untouched, and goes to somebody else, or was begun with, and is closed. Which of both is asked once
-//! nothing of the worker is left.
+//! A worker answers when its program gets a connection. The end of the stream says that nobody holds its other end any
+//! more, so what was not answered is in nobody's hands and goes to somebody else at once.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,12 +13,11 @@ use oneport_sys::fdpass::{self, MOST_AT_ONCE};
 use oneport_sys::poll::Interest;
 use oneport_sys::untouched::is_untouched;
 use oneport_wire::handoff::{Answer, CONNECTION, MOST, match_answers};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tracing::{trace, warn};
+use tracing::trace;
 
+use super::Primary;
 use super::channel::Obstacle;
 use super::token::Token;
-use super::{Command, Primary};
 
 const _: () = assert!(MOST == MOST_AT_ONCE);
 
@@ -40,12 +38,7 @@ pub(super) struct Stream {
     outgoing: VecDeque<ConnId>,
     /// Sent and not answered, oldest first.
     awaiting: VecDeque<ConnId>,
-    /// Its other end is closed.
-    ended: bool,
 }
-
-/// How long a worker may live on that closed a stream and left connections unanswered: it is dying, or breaks the rules.
-const DYING: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What came of reading answers.
 enum Heard {
@@ -66,7 +59,7 @@ impl Primary {
         self.next_stream += 1;
         self.poller.add(ours.as_fd(), Token::Stream(id).pack(), Interest::READ).ok()?;
         let (outgoing, awaiting) = (VecDeque::new(), VecDeque::new());
-        self.streams.insert(id, Stream { worker, port, sock: ours, outgoing, awaiting, ended: false });
+        self.streams.insert(id, Stream { worker, port, sock: ours, outgoing, awaiting });
         if let Some(w) = self.workers.get_mut(&worker) {
             w.streams.retain(|(of, _)| *of != port);
             w.streams_ended.retain(|of| *of != port);
@@ -104,7 +97,7 @@ impl Primary {
     }
 
     fn send_on_stream(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.ended) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else { return };
         while !stream.outgoing.is_empty() {
             // A connection that is in no table any more was settled otherwise; it cannot be sent.
             stream.outgoing.retain(|conn| self.conns.contains_key(conn));
@@ -196,53 +189,24 @@ impl Primary {
         self.condemn(worker, reason, effects);
     }
 
-    /// Nobody reads it any more. What was not sent goes to somebody else; what was sent and not answered does when nothing
-    /// is left of the worker.
+    /// Nobody holds the other end: what was not answered is in nobody's hands.
     fn end_stream(&mut self, id: StreamId, effects: &mut Effects) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.remove(&id) else { return };
         let _ = self.poller.remove(stream.sock.as_fd());
-        let (worker, port) = (stream.worker, stream.port);
-        stream.ended = true;
-        let unsent = std::mem::take(&mut stream.outgoing);
-        if stream.awaiting.is_empty() {
-            self.streams.remove(&id);
-        } else {
-            self.expect_death(worker);
-        }
+        let worker = stream.worker;
         if let Some(w) = self.workers.get_mut(&worker) {
-            w.stream_ended(port, id);
+            w.stream_ended(stream.port, id);
         }
-        for conn in unsent {
-            self.happen(Core::NotReceived { worker, conn }, effects);
-        }
-    }
-
-    /// A process closes its descriptors a moment before it can be seen to have ended. One that does not end keeps
-    /// connections from everybody.
-    fn expect_death(&self, worker: WorkerId) {
-        let living = self.workers.get(&worker).filter(|w| w.ending.exit.is_none());
-        let Some((_, pidfd)) = living.and_then(|w| w.process.as_ref()) else { return };
-        let Ok(pidfd) = pidfd.try_clone() else { return };
-        let commands = self.own_commands.clone();
-        let work = move || {
-            let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
-            if poll(&mut ended, Some(&DYING)).is_ok_and(|ended| ended == 0) {
-                let reason =
-                    "cannot take back connections: their stream was closed without an answer".to_owned();
-                commands.send(Command::Condemn { worker, reason });
-            }
-        };
-        if let Err(cause) = std::thread::Builder::new().name("oneport-dying".into()).spawn(work) {
-            warn!(%cause, worker = worker.0, "cannot see whether a worker is dying");
-        }
-    }
-
-    /// What a dead worker began with without having answered for it is its own; what it left untouched goes back.
-    pub(super) fn settle_touched(&mut self, worker: WorkerId, effects: &mut Effects) {
-        for conn in self.unanswered_on_streams(worker) {
-            if self.conns.get(&conn).is_some_and(|fd| !is_untouched(fd.as_fd())) {
-                self.happen(Core::Answered { worker, conn, accepted: true }, effects);
-            }
+        for conn in stream.awaiting.into_iter().chain(stream.outgoing) {
+            // Only a stranger uses what it has not answered for; nobody else can serve that then.
+            let used = self.conns.get(&conn).is_some_and(|fd| !is_untouched(fd.as_fd()));
+            self.happen(
+                match used {
+                    true => Core::Answered { worker, conn, accepted: true },
+                    false => Core::NotReceived { worker, conn },
+                },
+                effects,
+            );
         }
     }
 

@@ -74,8 +74,6 @@ pub(crate) enum Command {
     Disconnect { worker: WorkerId },
     /// An answer about connections that a worker passed on.
     Note { worker: WorkerId, note: SocketNote<'static> },
-    /// A worker broke the rules, as somebody found out who watched it.
-    Condemn { worker: WorkerId, reason: String },
     /// A worker's tree is ended.
     TreeEnded { worker: WorkerId },
     /// Nobody listens to events any more.
@@ -219,7 +217,6 @@ impl Primary {
                 Command::Unthrottle => self.unthrottle(effects),
                 Command::Disconnect { worker } => self.tell_disconnect(worker),
                 Command::Note { worker, note } => self.tell_note(worker, note),
-                Command::Condemn { worker, reason } => self.condemn(worker, reason, effects),
                 Command::TreeEnded { worker } => self.tree_ended(worker, effects),
                 Command::OwnerLeft => self.happen(oneport_core::Event::StopNow, effects),
             }

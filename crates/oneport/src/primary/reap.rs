@@ -93,7 +93,6 @@ impl Primary {
             return;
         }
         self.hear_out(worker, effects);
-        self.settle_touched(worker, effects);
         let Some(w) = self.workers.get_mut(&worker) else { return };
         if let Some((pid, pidfd)) = &w.process {
             let mut roster = self.roster.hold();
@@ -137,7 +136,9 @@ impl Primary {
     fn hear_out_condemned(&mut self, worker: WorkerId, effects: &mut Effects) {
         let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };
         let mut answers = channel.last_answers();
-        for conn in channel.unanswered() {
+        let mut unanswered = channel.unanswered();
+        unanswered.extend(self.unanswered_on_streams(worker));
+        for conn in unanswered {
             let touched = self.conns.get(&conn).is_some_and(|fd| !is_untouched(fd.as_fd()));
             if touched {
                 answers.push((conn, true));

@@ -1,14 +1,12 @@
 //! The fast hand-off: connections on a Unix stream of their own, read where they are accepted, without a thread or a
 //! queue in between. Generic in what a connection becomes; see `wire::handoff` for the bytes.
 //!
-//! Invariants: `Taken` is said when the program gets the last of those that came together, and never before it has it, so
-//! that the credits bound what a blocked worker holds and one write does for several; answers go in the order of arrival
-//! and none is lost; the lock is held over no await.
+//! Invariants: `Taken` is said when a connection is given to the program and never before, so that the credits bound
+//! what a blocked worker holds; answers go in the order of arrival and none is lost; the lock is held over no await.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -20,7 +18,6 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::deferral::Deferral;
 use super::source::Flavor;
 
 /// Answers that may wait for a primary that reads none, in bytes. The credits keep an honest one at 4.
@@ -32,24 +29,6 @@ const LAST_READS: usize = 256;
 #[derive(Debug)]
 pub(super) struct Fast {
     pair: AsyncFd<Arc<Pair>>,
-    /// Tasks that want a connection, with the one that gets it.
-    wanting: AtomicUsize,
-}
-
-/// One task that wants one, until it has it or is cancelled.
-struct Wanting<'f>(&'f AtomicUsize);
-
-impl<'f> Wanting<'f> {
-    fn one_more(wanting: &'f AtomicUsize) -> Wanting<'f> {
-        wanting.fetch_add(1, Ordering::AcqRel);
-        Wanting(wanting)
-    }
-}
-
-impl Drop for Wanting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// The same, as the reading thread knows it too.
@@ -57,17 +36,12 @@ impl Drop for Wanting<'_> {
 pub(super) struct Pair {
     sock: OwnedFd,
     turn: Mutex<Turn>,
-    deferral: Arc<Deferral>,
 }
 
 #[derive(Debug, Default)]
 struct Turn {
     /// Received and not given out; `None` for one whose descriptor was lost on the way. At most [`MOST`].
     waiting: VecDeque<Option<OwnedFd>>,
-    /// Given out and not answered for.
-    given: usize,
-    /// Nothing more is wanted: each is answered for at once.
-    settled: bool,
     /// Answers that the socket did not take yet.
     owed: Vec<u8>,
     received: Vec<OwnedFd>,
@@ -123,13 +97,12 @@ impl Fast {
     pub(super) fn new(pair: Arc<Pair>) -> io::Result<Fast> {
         // Not for writing: every answer that the primary reads would wake this process.
         let pair = AsyncFd::with_interest(pair, Interest::READABLE)?;
-        Ok(Fast { pair, wanting: AtomicUsize::new(0) })
+        Ok(Fast { pair })
     }
 
     /// The next connection. Any number of tasks may wait: every arrival wakes all of them, and each looks at what is
     /// here before it waits again. Cancellation safe.
     pub(super) async fn next<F: Flavor>(&self) -> Next<F> {
-        let _wanting = Wanting::one_more(&self.wanting);
         let mut step = self.step::<F>(Socket::Quiet);
         loop {
             match step {
@@ -172,7 +145,7 @@ impl Fast {
     }
 
     fn step<F: Flavor>(&self, socket: Socket) -> Step<F> {
-        let Pair { sock: pair, turn, deferral } = &**self.pair.get_ref();
+        let Pair { sock: pair, turn } = &**self.pair.get_ref();
         let mut turn = lock(turn);
         loop {
             while let Some(next) = turn.waiting.pop_front() {
@@ -183,18 +156,11 @@ impl Fast {
                 };
                 match F::adopt(fd) {
                     Ok(Some((stream, addr))) => {
-                        turn.given += 1;
-                        // Put off only while more wait here. Where other tasks ask they get these at once.
-                        let last = turn.waiting.is_empty() || self.wanting.load(Ordering::Acquire) > 1;
-                        if last || turn.settled || !F::SHOWS_USE {
-                            turn.answer_given(pair);
-                        } else {
-                            deferral.note();
-                        }
+                        turn.answer(pair, Answer::Taken);
                         return Step::Connection(stream, addr);
                     }
                     // Its client has gone, or it is none at all: nobody else can use it either.
-                    Ok(None) => turn.given += 1,
+                    Ok(None) => turn.answer(pair, Answer::Taken),
                     Err(error) => {
                         // It was closed, and nobody has read from it.
                         turn.answer(pair, Answer::Refused);
@@ -202,7 +168,6 @@ impl Fast {
                     }
                 }
             }
-            turn.answer_given(pair);
             match (&turn.over, socket) {
                 (Some(over), _) => return Step::Over(over.clone()),
                 (None, Socket::Quiet) => return Step::Unread,
@@ -235,18 +200,6 @@ impl Turn {
         Ok(())
     }
 
-    /// Answers for what was given out since the last time.
-    fn answer_given(&mut self, pair: &OwnedFd) {
-        if self.given > 0 || !self.owed.is_empty() {
-            self.say(pair, None);
-        }
-    }
-
-    /// Answers for the one after those given out.
-    fn answer(&mut self, pair: &OwnedFd, answer: Answer) {
-        self.say(pair, Some(answer));
-    }
-
     /// Refuses what is here and was not given out.
     fn refuse_rest(&mut self, pair: &OwnedFd) {
         for _ in 0..LAST_READS {
@@ -259,10 +212,9 @@ impl Turn {
         }
     }
 
-    fn say(&mut self, pair: &OwnedFd, answer: Option<Answer>) {
-        let given = std::mem::take(&mut self.given);
-        self.owed.extend(std::iter::repeat_n(Answer::Taken.encode(), given));
-        self.owed.extend(answer.map(Answer::encode));
+    /// Says it, and what is still owed before it.
+    fn answer(&mut self, pair: &OwnedFd, answer: Answer) {
+        self.owed.push(answer.encode());
         match fdpass::send(pair.as_fd(), &self.owed, None) {
             Ok(written) => drop(self.owed.drain(..written)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -278,20 +230,8 @@ impl Turn {
 }
 
 impl Pair {
-    pub(super) fn new(sock: OwnedFd, deferral: Arc<Deferral>) -> Pair {
-        Pair { sock, turn: Mutex::default(), deferral }
-    }
-
-    /// Answers for what was given out, if that was put off.
-    pub(super) fn answer(&self) {
-        lock(&self.turn).answer_given(&self.sock);
-    }
-
-    /// From now on nothing is put off.
-    pub(super) fn hurry(&self) {
-        let mut turn = lock(&self.turn);
-        turn.settled = true;
-        turn.answer_given(&self.sock);
+    pub(super) fn new(sock: OwnedFd) -> Pair {
+        Pair { sock, turn: Mutex::default() }
     }
 
     /// Refuses what was not given out, also what lies in the socket. Nothing can come in after the look: the stream is
@@ -299,8 +239,6 @@ impl Pair {
     fn shut(&self) {
         let _ = shutdown(&self.sock, Shutdown::Read); // not connected any more: then it is empty
         let mut turn = lock(&self.turn);
-        turn.settled = true;
-        turn.answer_given(&self.sock);
         turn.refuse_rest(&self.sock);
     }
 }

@@ -17,17 +17,12 @@ use oneport_wire::node::env;
 use oneport_wire::node::message::FromWorker;
 use tokio::sync::{Notify, watch};
 
-use super::deferral::Deferral;
 use super::index::Indexes;
 use super::leave::{End, Stage};
 use super::mailbox::Mailbox;
 use super::member::{Asked, Member};
 use super::outbox::{Outbox, Room};
 use crate::passed_on::PassedOn;
-
-/// What the reading thread's poller tells apart.
-pub(super) const CHANNEL: u64 = 0;
-pub(super) const DEFERRAL: u64 = 1;
 
 /// What this process is to whoever started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +60,6 @@ pub(super) struct Link {
     /// Watches `sock` for the reading thread; for room to write too while something waits.
     pub(super) poller: Poller,
     state: Mutex<State>,
-    /// Tells the reading thread that answers on streams are put off.
-    pub(super) deferral: Arc<Deferral>,
     pub(super) stage: watch::Sender<Stage>,
     /// Told when a message came.
     pub(super) arrived: Notify,
@@ -111,14 +104,11 @@ impl Link {
     /// Starts the reading thread; a worker says `online` first.
     pub(super) fn start(sock: OwnedFd, role: Role) -> io::Result<Arc<Link>> {
         let poller = Poller::new()?;
-        poller.add(sock.as_fd(), CHANNEL, Interest::READ)?;
-        let deferral = Arc::new(Deferral::new()?);
-        poller.add(deferral.waker.as_fd(), DEFERRAL, Interest::READ)?;
+        poller.add(sock.as_fd(), 0, Interest::READ)?;
         let link = Arc::new(Link {
             sock,
             poller,
             state: Mutex::default(),
-            deferral,
             stage: watch::Sender::new(Stage::Serving),
             arrived: Notify::new(),
             written: Notify::new(),
@@ -178,7 +168,7 @@ impl Link {
         state.outbox.flush(self.sock.as_fd()).map_err(|_| state.gone())?;
         if !state.outbox.is_written() {
             // Also seen by a wait that began before (epoll_ctl(2)).
-            self.poller.modify(self.sock.as_fd(), CHANNEL, Interest::BOTH)?;
+            self.poller.modify(self.sock.as_fd(), 0, Interest::BOTH)?;
         }
         Ok(())
     }
@@ -189,7 +179,7 @@ impl Link {
         let mut state = self.state();
         let _ = state.outbox.flush(self.sock.as_fd());
         let interest = if state.outbox.is_written() { Interest::READ } else { Interest::BOTH };
-        self.poller.modify(self.sock.as_fd(), CHANNEL, interest)?;
+        self.poller.modify(self.sock.as_fd(), 0, interest)?;
         self.shut_if_done(&state);
         if state.outbox.is_idle() {
             self.written.notify_waiters();

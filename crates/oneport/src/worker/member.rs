@@ -235,7 +235,7 @@ impl Link {
                 "the primary's hand-off stream is no Unix stream socket"
             }
             (Outcome::HandOff { sockname, .. }, Some(pair)) => {
-                let pair = Arc::new(Pair::new(pair, self.deferral.clone()));
+                let pair = Arc::new(Pair::new(pair));
                 let sockname = sockname.and_then(|name| address(&name));
                 let gate = Gate::Stream(pair.clone());
                 return Ok((gate, Answer::Stream { membership: membership(), sockname, pair }));
@@ -313,17 +313,6 @@ impl Link {
         self.close_if_unused();
     }
 
-    /// Answers that were put off are put off no longer.
-    pub(super) fn answer_streams(&self) {
-        let state = self.state();
-        for member in state.members.values() {
-            match &member.gate {
-                Gate::Stream(pair) => pair.answer(),
-                Gate::Channel(_) | Gate::Own | Gate::Released | Gate::Draining => (),
-            }
-        }
-    }
-
     /// Closes every listener; those with connections of their own to give out go on until they have.
     pub(super) fn close_members(&self, state: &mut State) {
         let mut members = std::mem::take(&mut state.members);
@@ -334,8 +323,6 @@ impl Link {
                     // Wakes its reader, who still gets what lies in there, and makes the primary's next send fail
                     // (af_unix, Linux 2.6 to 6.x). Not connected any more: the same.
                     let _ = shutdown(pair.as_fd(), Shutdown::Read);
-                    // The reading thread forgets it now.
-                    pair.hurry();
                     true
                 }
                 Gate::Own => false,

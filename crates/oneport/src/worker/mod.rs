@@ -5,7 +5,6 @@
 
 mod ask;
 mod channel;
-mod deferral;
 mod fast;
 mod incoming;
 mod index;

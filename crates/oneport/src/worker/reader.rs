@@ -18,9 +18,8 @@ use oneport_wire::node::MAX_LINE;
 use oneport_wire::node::inbox::Inbox;
 use oneport_wire::node::message::{FromPrimary, FromWorker, HandleEnvelope, SocketNote};
 
-use super::deferral::Watch;
 use super::leave::End;
-use super::link::{DEFERRAL, Link};
+use super::link::Link;
 use crate::{Handle, Message};
 
 /// How often the end of passed-on connections is looked for, while the primary waits for it.
@@ -44,19 +43,10 @@ impl Link {
         let mut inbox = Inbox::<OwnedFd>::new(MAX_LINE);
         let mut readiness = Readiness::new();
         let mut look: Option<Instant> = None;
-        let mut put_off = Watch::default();
         loop {
-            let next = [look, put_off.due()].into_iter().flatten().min();
-            let timeout = next.map(|next| next.saturating_duration_since(Instant::now()));
+            let timeout = look.map(|look| look.saturating_duration_since(Instant::now()));
             self.poller.wait(&mut readiness, timeout)?;
-            if put_off.is_due(&self.deferral) {
-                self.answer_streams();
-            }
             for ready in readiness.iter() {
-                if ready.token == DEFERRAL {
-                    put_off.begin(&self.deferral);
-                    continue;
-                }
                 if ready.writable {
                     self.flush()?;
                 }

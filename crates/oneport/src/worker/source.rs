@@ -25,10 +25,6 @@ pub(super) trait Flavor: 'static {
     type Stream;
     type Addr;
 
-    /// Whether the kernel tells others that a connection was read from or written to: then whoever takes it back can see
-    /// that it was begun with, and answering for it may be put off.
-    const SHOWS_USE: bool;
-
     fn accept(
         listener: &Self::Listener,
     ) -> impl Future<Output = io::Result<(Self::Stream, Self::Addr)>> + Send;

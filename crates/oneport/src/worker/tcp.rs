@@ -40,7 +40,6 @@ impl Flavor for Tcp {
     type Listener = TokioListener;
     type Stream = TcpStream;
     type Addr = SocketAddr;
-    const SHOWS_USE: bool = true;
 
     async fn accept(listener: &TokioListener) -> io::Result<(TcpStream, SocketAddr)> {
         listener.accept().await

@@ -52,7 +52,6 @@ impl Flavor for Unix {
     type Listener = TokioListener;
     type Stream = UnixStream;
     type Addr = SocketAddr;
-    const SHOWS_USE: bool = false;
 
     async fn accept(listener: &TokioListener) -> io::Result<(UnixStream, SocketAddr)> {
         listener.accept().await

@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use super::{Connection, Primary, fast, poll_once, run, sockname, wait_until};
 
 #[test]
-fn connections_come_in_order_and_are_answered_when_the_program_has_the_last_of_them() {
+fn connections_come_in_order_and_each_is_answered_when_it_is_given_out() {
     run(async {
         let (mut primary, link) = Primary::with_worker();
         let (listener, stream) = primary.fast_listener(&link, "k").await;
@@ -25,8 +25,8 @@ fn connections_come_in_order_and_are_answered_when_the_program_has_the_last_of_t
             assert_eq!(peer, connection.client_addr());
             accepted.write_all(b"x").await.expect("a client");
             std::io::Read::read_exact(&mut &connection.client, &mut [0]).expect("a server");
+            assert_eq!(stream.answers(1), "t");
         }
-        assert_eq!(stream.answers(3), "ttt");
         assert!(stream.is_unanswered());
     });
 }
@@ -209,39 +209,6 @@ fn an_accept_that_is_dropped_loses_nothing() {
 }
 
 #[test]
-fn what_the_program_has_is_answered_a_moment_later_though_it_asks_for_nothing_more() {
-    run(async {
-        let (mut primary, link) = Primary::with_worker();
-        let (listener, stream) = primary.fast_listener(&link, "k").await;
-        for _ in 0..3 {
-            stream.hand_over(&Connection::several::<2>());
-            let (accepted, _) = listener.accept().await.expect("a connection");
-            // Its client sees the end only when nobody holds it any more.
-            drop(accepted);
-            assert_eq!(stream.answers(1), "t");
-            listener.accept().await.expect("a connection");
-            assert_eq!(stream.answers(1), "t");
-        }
-    });
-}
-
-#[test]
-fn a_connection_is_answered_at_once_where_others_wait_for_one() {
-    run(async {
-        let (mut primary, link) = Primary::with_worker();
-        let (listener, stream) = primary.fast_listener(&link, "k").await;
-        let mut first = pin!(listener.accept());
-        let mut second = pin!(listener.accept());
-        assert!(poll_once(first.as_mut()).is_none() && poll_once(second.as_mut()).is_none());
-        stream.hand_over(&Connection::several::<2>());
-        first.await.expect("a connection");
-        assert_eq!(stream.answers(1), "t");
-        second.await.expect("a connection");
-        assert_eq!(stream.answers(1), "t");
-    });
-}
-
-#[test]
 fn a_descriptor_that_is_no_connection_is_passed_over() {
     run(async {
         let (mut primary, link) = Primary::with_worker();
@@ -273,10 +240,9 @@ fn answers_that_find_no_room_are_kept_in_order() {
         }
         stream.hand_over(&Connection::several::<2>());
         listener.accept().await.expect("a connection");
-        listener.accept().await.expect("a connection");
         assert_eq!(stream.answers(filler), "x".repeat(filler));
-        // At the latest with the next turn.
-        assert!(poll_once(pin!(listener.accept())).is_none());
+        assert!(stream.is_unanswered(), "it waits for the next turn");
+        listener.accept().await.expect("a connection");
         assert_eq!(stream.answers(2), "tt");
         // And at the end whatever is left is said.
         while fdpass::send(filling.as_fd(), b"x", None).is_ok() {}
