@@ -28,14 +28,14 @@ pub enum Stdio {
 /// `exec_path`. The channel always speaks JSON (Node's `serialization: 'json'`).
 #[derive(Clone)]
 pub struct Settings {
-    /// The script or program (Node's `exec`). A program is looked up in `PATH` when it has no slash. Default: the
-    /// program that runs now.
+    /// The script or program (Node's `exec`). A program is looked up in `PATH` when it has no slash.
     pub exec: OsString,
     /// What runs the script, `node` for instance (Node's `process.execPath`); `None`: `exec` is executed itself.
     pub exec_path: Option<OsString>,
     /// Arguments of what runs the script (Node's `execArgv`).
     pub exec_args: Vec<OsString>,
-    /// Arguments of the program (Node's `args`). Default: those of the program that runs now.
+    /// Arguments of the program (Node's `args`). None from [`new`](Self::new); from
+    /// [`this_program`](Self::this_program) those of the program that runs now.
     pub args: Vec<OsString>,
     /// Its whole environment; what a channel needs is added, and what a channel of this process' own parent
     /// would leave in it is not passed on. Default: this process's own.

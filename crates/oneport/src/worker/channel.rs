@@ -108,7 +108,7 @@ impl Channel {
         self.0.state().outbox.texts_waiting()
     }
 
-    /// Comes once nothing waits to be written and every handle is acknowledged, or the channel is closed (the callback
+    /// Resolves once nothing waits to be written and every handle is acknowledged, or the channel is closed (the callback
     /// of Node's `send()`). Cancellation safe.
     pub async fn drained(&self) {
         loop {
@@ -138,7 +138,7 @@ impl Channel {
         self.0.disconnect();
     }
 
-    /// Comes once the channel is closed, from either side (Node's `disconnect` event of `process`). Cancellation safe.
+    /// Resolves once the channel is closed, from either side (Node's `disconnect` event of `process`). Cancellation safe.
     pub fn disconnected(&self) -> impl Future<Output = ()> + Send + use<> {
         self.0.notice();
         let link = self.0.clone();

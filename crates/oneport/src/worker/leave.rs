@@ -201,7 +201,7 @@ impl Link {
         *self.stage.borrow() >= Stage::Leaving
     }
 
-    /// Comes once that stage is reached. Cancellation safe.
+    /// Resolves once that stage is reached. Cancellation safe.
     pub(super) async fn reached(&self, wanted: Stage) {
         // The sender lives as long as this link: waiting cannot fail.
         let _ = self.stage.subscribe().wait_for(|stage| *stage >= wanted).await;

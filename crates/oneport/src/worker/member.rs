@@ -344,7 +344,7 @@ impl Link {
         let _ = self.say_in(state, Room::Answers, |seq| FromWorker::Close { key, seq: Some(seq) });
     }
 
-    /// Comes once this worker was told to leave, or lost its primary. Cancellation safe.
+    /// Resolves once this worker was told to leave, or lost its primary. Cancellation safe.
     pub(super) async fn leave(&self) {
         self.reached(Stage::Leaving).await;
     }

@@ -123,7 +123,7 @@ impl ThisWorker {
         Ok(())
     }
 
-    /// Comes once this worker is to leave: told by its primary, by itself, or because the primary is gone. See
+    /// Resolves once this worker is to leave: told by its primary, by itself, or because the primary is gone. See
     /// [`disconnected()`](crate::disconnected).
     pub fn disconnected(self) -> impl Future<Output = ()> + Send + use<> {
         disconnected()
@@ -162,7 +162,7 @@ pub fn is_primary() -> bool {
     !is_worker()
 }
 
-/// Comes once this process is to leave: its primary told it so (Node's `disconnect`), it leaves by itself, or the
+/// Resolves once this process is to leave: its primary told it so (Node's `disconnect`), it leaves by itself, or the
 /// primary is gone. Never when it runs alone; at once when its channel cannot be used. Cancellation safe, and made for
 /// `with_graceful_shutdown`:
 ///
