@@ -55,7 +55,13 @@ pub struct ReceivedMany {
 /// sent; `EPIPE`: the peer is gone; `ETOOMANYREFS`: too many descriptors are in flight; `EINVAL`: a descriptor
 /// without bytes, which the kernel would silently not send.
 pub fn send(sock: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-    send_many(sock, bytes, fd.as_slice())
+    match fd {
+        Some(_) => send_many(sock, bytes, fd.as_slice()),
+        None => {
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            Ok(rustix::io::retry_on_intr(|| rustix::net::send(sock, bytes, flags))?)
+        }
+    }
 }
 
 /// Sends bytes and at most [`MOST_AT_ONCE`] descriptors without waiting; returns how many bytes were taken. All
@@ -73,6 +79,12 @@ pub fn send_many(sock: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> 
     }
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     Ok(rustix::io::retry_on_intr(|| sendmsg(sock, &[IoSlice::new(bytes)], &mut control, flags))?)
+}
+
+/// Receives bytes without waiting; descriptors that come along are closed by the kernel. Errors as [`receive`].
+pub fn receive_bytes(sock: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    let (bytes, _) = rustix::io::retry_on_intr(|| rustix::net::recv(sock, &mut *buf, RecvFlags::DONTWAIT))?;
+    Ok(bytes)
 }
 
 /// Receives bytes and descriptors without waiting. `EAGAIN`: nothing there; `ECONNRESET`: the peer closed while our

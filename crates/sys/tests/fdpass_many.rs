@@ -180,3 +180,18 @@ fn the_end_of_the_stream_comes_after_the_last_descriptors() {
     drop(fds);
     readers.iter().for_each(assert_closed);
 }
+
+#[test]
+fn where_only_bytes_are_wanted_descriptors_that_come_along_are_closed() {
+    let (ours, theirs) = channel_pair().expect("a socket pair");
+    let (passed, other) = channel_pair().expect("a socket pair");
+    send_many(theirs.as_fd(), b"ab", &[passed.as_fd()]).expect("room");
+    drop(passed);
+    let mut bytes = [0; 8];
+    assert_eq!(oneport_sys::fdpass::receive_bytes(ours.as_fd(), &mut bytes).expect("bytes"), 2);
+    assert_eq!(&bytes[..2], b"ab");
+    // Nobody holds the passed end any more: the other one reads the end.
+    assert_eq!(oneport_sys::fdpass::receive_bytes(other.as_fd(), &mut bytes).expect("the end"), 0);
+    drop(theirs);
+    assert_eq!(oneport_sys::fdpass::receive_bytes(ours.as_fd(), &mut bytes).expect("the end"), 0);
+}

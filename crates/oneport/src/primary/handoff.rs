@@ -155,8 +155,8 @@ impl Primary {
         let Some(stream) = self.streams.get_mut(&id) else { return Heard::Nothing };
         let worker = stream.worker;
         let mut bytes = [0; ANSWERS];
-        let received = match fdpass::receive(stream.sock.as_fd(), &mut bytes) {
-            Ok(received) if received.bytes == 0 => return Heard::End,
+        let received = match fdpass::receive_bytes(stream.sock.as_fd(), &mut bytes) {
+            Ok(0) => return Heard::End,
             Ok(received) => received,
             // It went while connections lay unread.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Heard::End,
@@ -164,7 +164,7 @@ impl Primary {
             Err(_) => return Heard::Nothing,
         };
         let mut answers = std::mem::take(&mut self.answers);
-        let breach = match_answers(&bytes[..received.bytes], &mut stream.awaiting, |conn, answer| {
+        let breach = match_answers(&bytes[..received], &mut stream.awaiting, |conn, answer| {
             answers.push((conn, answer == Answer::Taken));
         });
         // First, so that it gets nothing more for its answers; what it said before it broke the rules counts.
@@ -178,7 +178,7 @@ impl Primary {
         if breach.is_err() {
             return Heard::Nothing;
         }
-        if received.bytes < ANSWERS { Heard::Nothing } else { Heard::Answers }
+        if received < ANSWERS { Heard::Nothing } else { Heard::Answers }
     }
 
     /// It broke the rules: what it has not answered stays in its hands until it is gone.
