@@ -66,6 +66,7 @@ pub struct Settings {
     /// How long after the stop signal SIGKILL follows.
     pub kill_timeout: Duration,
     /// A worker that holds a hand-off longer than this is ended. `None`: never.
+    /// A Rust worker answers in `accept()`: one that does not accept for so long counts as hung.
     pub hang_timeout: Option<Duration>,
     /// How a worker is asked to leave.
     pub stop_with: StopWith,
