@@ -28,10 +28,18 @@ fn threads() -> String {
     (processors * 2).clamp(2, 8).to_string()
 }
 
+/// Runs them. Tests that could not run here are shown and counted as skipped.
 fn finish(mut command: Command) -> Result<Outcome> {
-    let told = shell::tee(&mut command)?;
+    let skips = shell::root().join("target/skipped-tests.txt");
+    fs::write(&skips, "").with_context(|| format!("cannot write `{}`", skips.display()))?;
+    let told = shell::tee(command.env("ONEPORT_SKIP_FILE", &skips))?;
     let tally = tally::read(&told.text).unwrap_or_default();
-    Ok(Outcome { success: told.success, tally, failures: tally::failures(&told.text) })
+    let mut outcome = Outcome { success: told.success, tally, failures: tally::failures(&told.text) };
+    for line in fs::read_to_string(&skips).unwrap_or_default().lines() {
+        println!("skipped: {line}");
+        outcome.tally.one_was_skipped();
+    }
+    Ok(outcome)
 }
 
 /// Every test of the workspace but the end-to-end ones.
@@ -48,10 +56,8 @@ pub(crate) fn unit() -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// End-to-end tests: those of `files`, or all. Tests that could not run here are shown and counted as skipped.
+/// End-to-end tests: those of `files`, or all.
 pub(crate) fn e2e(files: &[&str], features: &[&str], env: &[(&str, &Path)]) -> Result<Outcome> {
-    let skips = shell::root().join("target/e2e-skipped.txt");
-    fs::write(&skips, "").with_context(|| format!("cannot write `{}`", skips.display()))?;
     let mut words = if nextest() {
         vec!["nextest", "run", "--config-file", "tests/e2e/nextest.toml"]
     } else {
@@ -70,11 +76,6 @@ pub(crate) fn e2e(files: &[&str], features: &[&str], env: &[(&str, &Path)]) -> R
     }
     words.extend(["--test-threads", &threads]);
     let mut command = shell::cargo(&words);
-    command.env("ONEPORT_SKIP_FILE", &skips).envs(env.iter().copied());
-    let mut outcome = finish(command)?;
-    for line in fs::read_to_string(&skips).unwrap_or_default().lines() {
-        println!("skipped: {line}");
-        outcome.tally.one_was_skipped();
-    }
-    Ok(outcome)
+    command.envs(env.iter().copied());
+    finish(command)
 }

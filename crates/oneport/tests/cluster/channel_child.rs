@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use oneport_sys::process::Exit;
 use serde_json::{Value, json};
 
-use crate::channel_kit::{ACK, Forked, NACK, connection, read_line, write_line};
+use crate::channel_kit::{ACK, Forked, NACK, connection, eventually, is_readable, read_line, write_line};
 use crate::harness::{TestLine, programs};
 
 programs! { ends_with_an_open_channel, tells_what_its_children_inherit }
@@ -83,13 +83,18 @@ fn a_message_a_handle_and_a_message_read_at_once_are_told_apart() {
 
 #[test]
 fn a_handle_whose_message_comes_in_pieces_waits_for_the_last_one() {
-    let mut child = Forked::start("talker");
+    let (mut child, its_end) = Forked::start_watched("talker");
+    assert_eq!(child.ask("role"), "child true"); // it reads from now on
     let (client, server) = connection();
     let line = format!("{}\n", envelope("[]", None));
-    let (first, second) = line.split_at(20);
-    child.raw().write(first.as_bytes(), Some(server.as_fd()));
+    let mut fd = Some(server.as_fd());
+    for piece in [&line[..20], &line[20..40]] {
+        child.raw().write(piece.as_bytes(), fd.take());
+        eventually(|| !is_readable(&its_end));
+    }
+    // It has read the second piece, so it is done with the first.
     assert!(!child.raw().has_more(), "nothing to acknowledge yet");
-    child.raw().write(second.as_bytes(), None);
+    child.raw().write(&line.as_bytes()[40..], None);
     assert_eq!(child.ask("receive"), "[] + TcpStream 0");
     assert_eq!(child.raw().hear_line().as_deref(), Some(ACK));
     write_line(&client, "hello");

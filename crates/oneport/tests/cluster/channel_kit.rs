@@ -73,9 +73,7 @@ impl Raw {
 
     /// Whether something was said that was not heard yet.
     pub(crate) fn has_more(&self) -> bool {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        !self.unread.is_empty()
-            || poll(&mut [PollFd::new(&self.sock, PollFlags::IN)], Some(&now)).unwrap() > 0
+        !self.unread.is_empty() || is_readable(&self.sock)
     }
 
     /// The next message.
@@ -112,7 +110,18 @@ impl Forked {
 
     /// With further variables.
     pub(crate) fn start_with(program: &str, env: &[(&str, &str)]) -> Forked {
+        Forked::start_at(program, env, fdpass::channel_pair().unwrap())
+    }
+
+    /// And the program's own end of the channel, which shows what it has not read yet. While that is held the channel
+    /// does not end with the program.
+    pub(crate) fn start_watched(program: &str) -> (Forked, OwnedFd) {
         let (ours, theirs) = fdpass::channel_pair().unwrap();
+        let watched = theirs.try_clone().unwrap();
+        (Forked::start_at(program, &[], (ours, theirs)), watched)
+    }
+
+    fn start_at(program: &str, env: &[(&str, &str)], (ours, theirs): (OwnedFd, OwnedFd)) -> Forked {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args = ARGS.map(Into::into).to_vec();
         command.env = std::env::vars_os().collect();
@@ -158,6 +167,12 @@ impl Drop for Forked {
         await_ready(&self.child.pidfd, PollFlags::IN);
         reap(self.child.pidfd.as_fd()).unwrap();
     }
+}
+
+/// Whether there is something to read now.
+pub(crate) fn is_readable(fd: impl AsFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&now)).unwrap() > 0
 }
 
 /// Waits until that can be done.

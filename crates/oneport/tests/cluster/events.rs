@@ -11,6 +11,8 @@ use crate::harness::{Facts, PATIENCE, Test, Watched, eventually, finish, program
 programs! { chatter, chatter_without_line }
 
 const CHATTER: u32 = 6_000;
+/// What may wait in a worker, in bytes.
+const FULL: usize = 16 << 20;
 
 /// Sends numbers, and tells when that cannot go on, and when it is done.
 async fn chatter() {
@@ -35,8 +37,9 @@ async fn talk(full: impl FnOnce()) {
             if let Some(full) = full.take() {
                 full();
             }
-            // Nothing tells when there is room again.
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            assert!(channel.waiting() >= FULL);
+            channel.drained().await;
+            assert_eq!(channel.waiting(), 0);
         }
     }
     channel.disconnect();

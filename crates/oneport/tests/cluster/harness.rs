@@ -6,6 +6,7 @@
 mod clients;
 mod line;
 mod noted;
+mod skipped;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -25,6 +26,7 @@ use line::line;
 pub(crate) use line::{Facts, TestLine, read_fact};
 pub(crate) use noted::Noted;
 use noted::{OF_A_LIFE, noted};
+pub(crate) use skipped::skipped;
 
 /// How long a test waits for what must happen; far more than it takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -2,10 +2,25 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use oneport::Signal;
+use oneport::{EndCause, Exit, Signal, TcpListener};
+use tokio::io::AsyncWriteExt;
 
-use crate::harness::{Test, connect, who};
+use crate::harness::{Test, connect, programs, who};
 use crate::listening_ways::{Crowd, Way, greet, in_every_way, in_ways, open_port};
+
+programs! { wants_nothing, waits_for_one_client }
+
+/// Has its channel, and comes to its end.
+async fn wants_nothing() {
+    oneport::worker().unwrap();
+}
+
+/// Comes to its end when it has served one client, with nothing else to wait for.
+async fn waits_for_one_client() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.write_all(b"1 0\n").await.unwrap();
+}
 
 /// Connections that one worker may have and not have taken (`Conduct::credits`).
 pub(crate) const CREDITS: usize = 2;
@@ -40,6 +55,22 @@ in_every_way! {
             held.push_back(next);
         }
         drop(held);
+        test.stop();
+    }
+}
+
+in_every_way! {
+    fn a_worker_that_only_waits_for_a_client_lives_until_one_comes(way: Way) {
+        let mut test = way.cluster_of("waits_for_one_client", 1, |_| {});
+        let address = test.event(1, "listening").address.unwrap().socket.unwrap();
+        // As long as three that wait for nothing, one after the other.
+        for idle in 2..=4 {
+            test.fork_with(&[(way.program(), "wants_nothing")]);
+            assert_eq!(test.exit(idle), (Exit::Code(0), EndCause::ByItself));
+        }
+        assert!(!test.worker(1).is_dead());
+        assert_eq!(who(address), (1, 0));
+        assert_eq!(test.exit(1), (Exit::Code(0), EndCause::ByItself));
         test.stop();
     }
 }

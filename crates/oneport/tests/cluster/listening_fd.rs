@@ -1,15 +1,16 @@
-//! Listening on a descriptor: the number is the primary's, and only what it inherited counts.
+//! Listening on what is there already. A descriptor's number is the primary's, and only what that inherited counts; a
+//! socket that a worker has is its own.
 
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
-use crate::harness::programs;
+use crate::harness::{programs, who};
 use crate::listening_apart::{Directory, run_apart, test_apart};
 use crate::listening_udp::ask_udp;
 use crate::listening_unix::who_on;
-use crate::listening_ways::{Crowd, Way, in_every_way, open, open_port};
+use crate::listening_ways::{Crowd, Way, heard_of, in_every_way, open, open_port};
 
 programs! { inherits_tcp, inherits_udp, inherits_unix }
 
@@ -86,4 +87,69 @@ async fn inherits_unix() {
         assert_eq!(who_on("socket"), (1, 0));
         test.stop();
     });
+}
+
+in_every_way! {
+    fn a_socket_of_its_own_is_served_by_its_worker_alone_and_never_asked_for(way: Way) {
+        let (mut test, directory) = (way.cluster(2), Directory::new());
+        let shared = [1, 2].map(|worker| open_port(&mut test, worker, "tcp shared 127.0.0.1:0"));
+        assert_eq!(shared[0], shared[1]);
+        let own: Vec<_> = [1, 2]
+            .map(|worker| {
+                let address = test.ask(worker, "own-tcp own 127.0.0.1:0");
+                let path = directory.join(&worker.to_string());
+                assert_eq!(test.ask(worker, &format!("own-unix path {path}")), path);
+                for name in ["own", "path"] {
+                    assert_eq!(test.ask(worker, &format!("way {name}")), "Alone");
+                }
+                (worker, address.parse().unwrap(), path)
+            })
+            .into();
+        assert_ne!(own[0].1, own[1].1);
+        for _ in 0..3 {
+            for (worker, address, path) in &own {
+                assert_eq!((who(*address), who_on(path)), ((*worker, 0), (*worker, 0)));
+            }
+        }
+        // It would have asked before it asked for this.
+        for worker in 1..=2 {
+            open_port(&mut test, worker, "tcp last 127.0.0.1:0");
+            assert_eq!((heard_of(&test, worker), test.count("listen-failed")), (2, 0));
+        }
+        test.stop();
+    }
+}
+
+in_every_way! {
+    fn a_server_that_was_passed_on_is_served_by_all_who_have_it_and_never_asked_for(way: Way) {
+        let (mut test, directory) = (way.cluster(2), Directory::new());
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let path = directory.join("socket");
+        let on_path = UnixListener::bind(&path).unwrap();
+        for worker in 1..=2 {
+            test.worker(worker).send_handle(&"a server", server.try_clone().unwrap()).unwrap();
+            assert_eq!(test.ask(worker, "passed tcp -"), address.to_string());
+            test.worker(worker).send_handle(&"a server", on_path.try_clone().unwrap()).unwrap();
+            assert_eq!(test.ask(worker, "passed path -"), path);
+            assert_eq!(test.ask(worker, "way tcp"), "Alone");
+        }
+        drop((server, on_path));
+        for (deaf, hearing) in [(1, 2), (2, 1)] {
+            for name in ["tcp", "path"] {
+                assert_eq!(test.ask(deaf, &format!("deafen {name}")), "deaf");
+            }
+            for _ in 0..3 {
+                assert_eq!((who(address), who_on(&path)), ((hearing, 0), (hearing, 0)));
+            }
+            for name in ["tcp", "path"] {
+                assert_eq!(test.ask(deaf, &format!("hear {name} 1")), "hearing");
+            }
+        }
+        for worker in 1..=2 {
+            open_port(&mut test, worker, "tcp last 127.0.0.1:0");
+            assert_eq!((heard_of(&test, worker), test.count("listen-failed")), (1, 0));
+        }
+        test.stop();
+    }
 }

@@ -16,22 +16,22 @@ use crate::listening_ways::{Crowd, Way, in_every_way, in_ways, open_port, until_
 programs! { serves_ten_thousand }
 
 /// Clients that connect again and again.
-struct Load {
+pub(crate) struct Load {
     tally: Arc<(Mutex<Tally>, Condvar)>,
     over: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Tally {
+pub(crate) struct Tally {
     served: usize,
-    lost: usize,
+    pub(crate) lost: usize,
     /// The answers, and how often each was heard.
     answers: BTreeMap<String, usize>,
 }
 
 impl Load {
-    fn start(address: SocketAddr, clients: usize) -> Load {
+    pub(crate) fn start(address: SocketAddr, clients: usize) -> Load {
         let (tally, over) = (Arc::<(Mutex<Tally>, Condvar)>::default(), Arc::<AtomicBool>::default());
         let client = |_| {
             let (tally, over) = (tally.clone(), over.clone());
@@ -55,14 +55,14 @@ impl Load {
     }
 
     /// Waits until so many more are served.
-    fn go_on(&self, more: usize) {
+    pub(crate) fn go_on(&self, more: usize) {
         let tally = self.tally.0.lock().unwrap();
         let enough = tally.served + more;
         let waited = self.tally.1.wait_timeout_while(tally, PATIENCE, |tally| tally.served < enough);
         assert!(!waited.unwrap().1.timed_out(), "clients wait in vain");
     }
 
-    fn end(self) -> Tally {
+    pub(crate) fn end(self) -> Tally {
         self.over.store(true, Ordering::Relaxed);
         self.clients.into_iter().for_each(|client| client.join().unwrap());
         self.tally.0.lock().unwrap().clone()

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use oneport_sys::diag::listen_queue;
 
-use crate::harness::who;
+use crate::harness::{skipped, who};
 use crate::listening_ways::{Way, heard_of, in_every_way, open, open_port, own_address, until_seen};
 
 in_every_way! {
@@ -113,7 +113,7 @@ const TRIES: u32 = 20;
 in_every_way! {
     fn the_ipv6_wildcard_serves_ipv4_unless_told_otherwise(way: Way) {
         if TcpListener::bind("[::1]:0").is_err() {
-            return println!("skipped: no IPv6 here");
+            return skipped("the_ipv6_wildcard_serves_ipv4_unless_told_otherwise", "no IPv6 here");
         }
         let mut test = way.cluster(2);
         let both = [1, 2].map(|worker| open_port(&mut test, worker, "tcp both [::]:0").port());

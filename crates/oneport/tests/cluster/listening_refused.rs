@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 
 use oneport::Signal;
 
-use crate::harness::{Test, programs, who};
+use crate::harness::{Test, programs, skipped, who};
 use crate::listening_apart::{Directory, run_apart, test_apart};
 use crate::listening_ways::{Way, in_every_way, open, open_port, own_address};
 
@@ -100,7 +100,8 @@ in_every_way! {
     fn a_privileged_port_is_refused_to_the_unprivileged(way: Way) {
         let first_free = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
         if first_free.trim().parse::<u16>().unwrap() <= PRIVILEGED {
-            return println!("skipped: every user may bind port {PRIVILEGED} here");
+            let why = format!("every user may bind port {PRIVILEGED} here");
+            return skipped("a_privileged_port_is_refused_to_the_unprivileged", &why);
         }
         run_apart("unprivileged", way, "", |command| {
             if rustix::process::geteuid().is_root() {

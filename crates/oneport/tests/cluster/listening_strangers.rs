@@ -1,154 +1,29 @@
 //! A worker that asks for the hand-off stream as the library does, and then keeps none of its promises: that costs this
-//! worker, and no client of the others.
+//! worker, and no client of the others. The worker itself is in `listening_stranger`.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 
 use oneport::EndCause;
-use oneport_sys::fdpass;
-use oneport_sys::startup::take_channel;
-use oneport_wire::handoff;
-use oneport_wire::node::MAX_LINE;
-use oneport_wire::node::inbox::Inbox;
-use oneport_wire::node::message::{AddressType, FromPrimary, FromWorker, Outcome, Query};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{Shutdown, shutdown};
 
-use crate::harness::{PROGRAM, Test, TestLine, programs};
+use crate::harness::{PROGRAM, Test, programs};
 use crate::listening_accept::CREDITS;
-use crate::listening_ways::{Crowd, open_port};
+use crate::listening_apart::{run_apart, test_apart};
+use crate::listening_ways::{Crowd, Way, open_port, until_seen};
 
-programs! { stranger }
+programs! { counts_its_descriptors }
 
-/// Speaks for itself, without the library.
-struct Stranger {
-    channel: OwnedFd,
-    inbox: Inbox<OwnedFd>,
-    seq: i64,
-    streams: VecDeque<OwnedFd>,
-    connections: Vec<OwnedFd>,
-}
-
-/// | order | what it does, and tells |
-/// |---|---|
-/// | `ask PORT` | asks for a port of 127.0.0.1 and says that it listens: which, or the error's number |
-/// | `take N` | takes N connections off the stream: `taken` |
-/// | `serve` | answers them as worker 1 and closes them: `served` |
-/// | `say TEXT` | writes that on the stream: `said` |
-/// | `shut`, `hush` | closes what it took and the stream, or only its own direction of that: `shut`, `hushed` |
-async fn stranger() {
-    let mut line = TestLine::open();
-    let facts = line.facts();
-    let channel = take_channel().unwrap().unwrap();
-    let (inbox, streams) = (Inbox::new(MAX_LINE), VecDeque::new());
-    let mut stranger = Stranger { channel, inbox, seq: 0, streams, connections: Vec::new() };
-    stranger.tell(&FromWorker::Online { seq: None });
-    while let Some(order) = line.order().await {
-        let (verb, object) = order.split_once(' ').unwrap_or((&order, ""));
-        facts.tell(match verb {
-            "ask" => stranger.ask(object.parse().unwrap()),
-            "take" => stranger.take(object.parse().unwrap()),
-            "serve" => {
-                for connection in stranger.connections.drain(..) {
-                    rustix::io::write(&connection, b"1 0\n").unwrap();
-                }
-                "served".into()
-            }
-            "say" => {
-                let stream = stranger.streams.back().unwrap();
-                assert_eq!(rustix::io::write(stream, object.as_bytes()).unwrap(), object.len());
-                "said".into()
-            }
-            "shut" => {
-                stranger.connections.clear();
-                stranger.streams.clear();
-                "shut".into()
-            }
-            "hush" => {
-                stranger.connections.clear();
-                shutdown(stranger.streams.back().unwrap(), Shutdown::Write).unwrap();
-                "hushed".into()
-            }
-            _ => panic!("no order is called {verb}"),
-        });
-    }
-}
-
-impl Stranger {
-    fn tell(&self, message: &FromWorker<'_>) {
-        let mut line = Vec::new();
-        message.encode(&mut line);
-        assert_eq!(fdpass::send(self.channel.as_fd(), &line, None).unwrap(), line.len());
-    }
-
-    fn ask(&mut self, port: i32) -> String {
-        self.seq += 1;
-        let query = Query {
-            address: Some("127.0.0.1".into()),
-            port: Some(port),
-            address_type: AddressType::Tcp4,
-            fd: None,
-            flags: Some(0),
-            backlog: Some(511),
-            readable_all: false,
-            writable_all: false,
-            index: 0,
-            data: None,
-            handoff: Some(handoff::VERSION),
-        };
-        self.tell(&FromWorker::Query { seq: self.seq, query: query.clone() });
-        let port = match self.reply() {
-            Ok(port) => port,
-            Err(errno) => return errno.to_string(),
-        };
-        let query = Query { port: Some(port), handoff: None, ..query };
-        self.tell(&FromWorker::Listening { seq: None, query });
-        port.to_string()
-    }
-
-    fn reply(&mut self) -> Result<i32, i32> {
-        loop {
-            while let Some((message, handle)) = self.inbox.next_from_primary().unwrap() {
-                let FromPrimary::Reply { outcome, .. } = message else { continue };
-                let port = match outcome {
-                    Outcome::HandOff { sockname, .. } => i32::from(sockname.unwrap().port),
-                    Outcome::Failed { errno } => return Err(errno.to_os()),
-                    other => panic!("{other:?}"),
-                };
-                self.streams.push_back(handle.unwrap());
-                self.tell(&FromWorker::HandleAck);
-                return Ok(port);
-            }
-            wait(&self.channel);
-            let received = fdpass::receive(self.channel.as_fd(), self.inbox.space()).unwrap();
-            assert_ne!(received.bytes, 0, "the primary has closed the channel");
-            self.inbox.received(received.bytes, received.fd).unwrap();
-        }
-    }
-
-    fn take(&mut self, connections: usize) -> String {
-        let stream = self.streams.back().unwrap();
-        while self.connections.len() < connections {
-            wait(stream);
-            let received =
-                fdpass::receive_many(stream.as_fd(), &mut [0; handoff::MOST], &mut self.connections);
-            assert_ne!(received.unwrap().bytes, 0, "the primary has closed the stream");
-        }
-        "taken".into()
-    }
-}
-
-fn wait(fd: &OwnedFd) {
-    poll(&mut [PollFd::new(fd, PollFlags::IN)], None).unwrap();
-}
-
-/// A stranger and a worker that serves on the same port.
-fn with_stranger() -> (Test, SocketAddr) {
+/// A stranger and a worker that serves on a port.
+fn beside_a_stranger() -> (Test, SocketAddr) {
     let mut test = Test::new("ear", |_| {});
     test.fork_with(&[(PROGRAM, "stranger")]);
     test.fork();
     let address = open_port(&mut test, 2, "tcp a 127.0.0.1:0");
+    (test, address)
+}
+
+/// Both on the same port.
+fn with_stranger() -> (Test, SocketAddr) {
+    let (mut test, address) = beside_a_stranger();
     assert_eq!(test.ask(1, "ask 0"), address.port().to_string());
     test.event(1, "listening");
     (test, address)
@@ -267,4 +142,53 @@ fn one_that_asks_again_for_what_it_has_is_refused_and_keeps_its_stream() {
     test.worker(1).end_now().unwrap();
     test.exit(1);
     test.stop();
+}
+
+/// In a process of its own, whose descriptors are the primary's alone.
+#[test]
+fn one_that_hoards_streams_takes_few_descriptors_of_its_primary() {
+    run_apart("counts_its_descriptors", Way::Stream, "", |_| {});
+}
+
+const HOARD: usize = 2_000;
+
+async fn counts_its_descriptors() {
+    test_apart(|_| {
+        let open_here = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let (mut test, address) = beside_a_stranger();
+        let (before, most) = (open_here(), test.cluster.settings().conduct.ports);
+        let streams: usize = test.ask(1, &format!("hoard {HOARD} 0")).parse().unwrap();
+        assert!(streams > 1 && open_here() <= before + most + 8, "{streams} streams, {} open", open_here());
+        let mut crowd = Crowd::connect(address, CROWD);
+        crowd.until_answered(CROWD);
+        assert_eq!(crowd.by(2), CROWD);
+        // A newcomer has its share.
+        test.fork();
+        assert_eq!(open_port(&mut test, 3, "tcp a 127.0.0.1:0"), address);
+        test.event(3, "proven");
+        crowd.join(CROWD);
+        crowd.until_answered(2 * CROWD);
+        assert!(crowd.by(2) > CROWD && crowd.by(3) > 0);
+        // Nor does it keep what it was given.
+        test.worker(1).end_now().unwrap();
+        test.exit(1);
+        until_seen("that all streams are closed", || open_here() <= before + 8);
+        test.stop();
+    });
+}
+
+#[test]
+fn one_that_names_servers_at_length_is_ended() {
+    for (within, beyond) in
+        [("mention", "mention"), ("mention", "pass"), ("pass", "pass"), ("pass", "mention")]
+    {
+        let (mut test, address) = with_stranger();
+        assert_eq!(test.ask(1, &format!("{within} 1024")), if within == "pass" { "passed" } else { "0" });
+        test.tell(1, &format!("{beyond} 1025"));
+        let reason = test.event(1, "condemned").text.unwrap();
+        assert_eq!(reason, "cannot keep key of a server: more than 1024 bytes");
+        assert_eq!(test.exit(1).1, EndCause::Violation);
+        assert_eq!(test.count("message"), usize::from(within == "pass"));
+        all_is_well(test, Crowd::connect(address, CROWD));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, skipped};
 use crate::listening_ways::{Way, heard_of, in_ways, open, open_port};
 
 /// A client of any address.
@@ -99,7 +99,7 @@ const TRIES: u32 = 20;
 in_ways! { Stream, Shared;
     fn a_port_of_ipv6_alone_leaves_that_of_ipv4_free(way: Way) {
         if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
-            return println!("skipped: no IPv6 here");
+            return skipped("a_port_of_ipv6_alone_leaves_that_of_ipv4_free", "no IPv6 here");
         }
         let mut test = way.cluster(2);
         // Somebody may have that port of IPv4: not every time.

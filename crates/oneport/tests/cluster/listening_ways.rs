@@ -1,8 +1,8 @@
 //! The three ways in which connections reach a library worker, so that each listening test can go all of them: the
 //! hand-off stream, the channel as with Node's workers, and a shared socket. And the clients of these tests.
 //!
-//! A worker of today always offers the stream. `old_ear` is an `ear` behind a relay that takes the offer out of what it
-//! says, so that its primary speaks to it as to a worker of Node's.
+//! A worker of today always offers the stream. `behind_a_relay` runs another program behind a relay that takes the offer
+//! out of what it says, so that its primary speaks to it as to a worker of Node's.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::harness::{ARGS, PATIENCE, PROGRAM, Test, connect, programs, who_answers};
 
-programs! { old_ear, relay }
+programs! { behind_a_relay, relay }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -35,17 +35,32 @@ pub(crate) enum Way {
 impl Way {
     /// A cluster of so many forked workers, which do nothing yet.
     pub(crate) fn cluster(self, workers: u32) -> Test {
-        Test::forked(workers, self.program(), |settings| self.arrange(settings))
+        self.cluster_of("ear", workers, |_| {})
     }
 
+    /// As [`cluster`](Self::cluster), of workers that run this program.
+    pub(crate) fn cluster_of(self, program: &str, workers: u32, change: impl FnOnce(&mut Settings)) -> Test {
+        Test::forked(workers, program, |settings| {
+            self.arrange(settings);
+            change(settings);
+        })
+    }
+
+    /// The variable that names the program of a fork.
     pub(crate) fn program(self) -> &'static str {
         match self {
-            Way::Stream | Way::Shared => "ear",
-            Way::Channel => "old_ear",
+            Way::Channel => BEHIND,
+            Way::Stream | Way::Shared => PROGRAM,
         }
     }
 
+    /// Has workers go this way.
     pub(crate) fn arrange(self, settings: &mut Settings) {
+        if self == Way::Channel {
+            let (_, program) = settings.env.iter_mut().find(|(name, _)| name == PROGRAM).unwrap();
+            let behind = std::mem::replace(program, "behind_a_relay".into());
+            settings.env.push((BEHIND.into(), behind));
+        }
         settings.conduct.policy = match self {
             Way::Stream | Way::Channel => Policy::RoundRobin,
             Way::Shared => Policy::Shared,
@@ -167,14 +182,18 @@ impl Crowd {
     }
 }
 
-/// Starts a relay with the channel, and becomes an `ear` whose channel is the relay.
+/// Names the program that runs behind a relay.
+const BEHIND: &str = "TEST_BEHIND";
+
+/// Starts a relay with the channel, and becomes the program whose channel is the relay.
 #[expect(clippy::zombie_processes, reason = "it ends after this process, and is nobody's to wait for")]
-async fn old_ear() {
+async fn behind_a_relay() {
+    let behind = std::env::var(BEHIND).unwrap();
     let found = worker_env().unwrap();
     let channel = take_channel().unwrap().unwrap();
     let (theirs, ours) = UnixStream::pair().unwrap();
     pass_on(&[channel.as_fd(), theirs.as_fd()]);
-    let program = |name| {
+    let program = |name: &str| {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(ARGS).env(PROGRAM, name).stdin(Stdio::null()).stdout(Stdio::null());
         command
@@ -190,7 +209,7 @@ async fn old_ear() {
         (env::UNIQUE_ID, found.unique_id.clone().unwrap()),
         (env::SERIALIZATION_MODE, env::SERIALIZATION_JSON.into()),
     ];
-    panic!("cannot become an ear: {}", program("ear").envs(channel).exec());
+    panic!("cannot become `{behind}`: {}", program(&behind).envs(channel).exec());
 }
 
 /// Lets the next program have these.

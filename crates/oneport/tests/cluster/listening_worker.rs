@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use oneport::{ListenOptions, TcpListener, UdpSocket, UnixListener};
+use oneport::{Handle, ListenOptions, TcpListener, UdpSocket, UnixListener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -47,6 +47,8 @@ struct Wishes {
 /// | `any NAME PORT OPTION...` | the same on every address |
 /// | `unix NAME PATH OPTION...` | the same on a path |
 /// | `udp NAME ADDRESS OPTION...` | binds and answers datagrams |
+/// | `own-tcp NAME ADDRESS`, `own-unix NAME PATH` | listens with a socket that it made without the library |
+/// | `passed NAME -` | the same with one that its primary sends in a message |
 /// | `hear NAME N` | N more tasks answer there: `hearing` |
 /// | `deafen NAME` | they answer no more, and nothing is taken: `deaf` |
 /// | `send NAME TO` | sends its number in a datagram: `sent` |
@@ -104,8 +106,8 @@ async fn obey(ears: &mut BTreeMap<String, Ear>, words: &[&str]) -> String {
         [kind, name, address, wishes @ ..] => {
             let wishes = understand(wishes);
             match open(kind, address, &wishes.options).await {
-                Ok((socket, address)) => {
-                    let closing = watch::Sender::new(false);
+                Ok(socket) => {
+                    let (address, closing) = (place(&socket), watch::Sender::new(false));
                     let mut ear = Ear { socket: Some(socket), tasks: Vec::new(), closing };
                     hear(&mut ear, &wishes);
                     assert!(ears.insert((*name).to_owned(), ear).is_none(), "two are called {name}");
@@ -142,36 +144,48 @@ fn understand(words: &[&str]) -> Wishes {
     wishes
 }
 
-async fn open(kind: &str, address: &str, options: &ListenOptions) -> std::io::Result<(Socket, String)> {
+async fn open(kind: &str, address: &str, options: &ListenOptions) -> std::io::Result<Socket> {
     Ok(match kind {
-        "tcp" | "any" => {
-            let listener = match address.split_once(',') {
-                None if kind == "any" => options.listen_any(address.parse().unwrap()).await?,
-                None => options.listen(address).await?,
-                Some(_) => {
-                    let all: Vec<SocketAddr> = address.split(',').map(|one| one.parse().unwrap()).collect();
-                    options.listen(&*all).await?
-                }
-            };
-            let address = listener.local_addr().unwrap().to_string();
-            (Socket::Tcp(Arc::new(listener)), address)
+        "any" => tcp(options.listen_any(address.parse().unwrap()).await?),
+        "tcp" if address.contains(',') => {
+            let all: Vec<SocketAddr> = address.split(',').map(|one| one.parse().unwrap()).collect();
+            tcp(options.listen(&*all).await?)
         }
-        "unix" => {
-            let listener = options.listen_unix(address).await?;
-            // A path that is too long for an address has none.
-            let local = listener.local_addr().ok().and_then(|local| Some(local.as_pathname()?.to_owned()));
-            (
-                Socket::Unix(Arc::new(listener)),
-                local.map_or_else(String::new, |path| path.display().to_string()),
-            )
-        }
-        "udp" => {
-            let socket = options.bind_udp(address).await?;
-            let address = socket.local_addr().unwrap().to_string();
-            (Socket::Udp(Arc::new(socket)), address)
+        "tcp" => tcp(options.listen(address).await?),
+        "unix" => unix(options.listen_unix(address).await?),
+        "udp" => Socket::Udp(Arc::new(options.bind_udp(address).await?)),
+        "own-tcp" => tcp(TcpListener::from_std(std::net::TcpListener::bind(address)?)?),
+        "own-unix" => unix(UnixListener::from_std(std::os::unix::net::UnixListener::bind(address)?)?),
+        "passed" => {
+            let channel = oneport::channel().unwrap().unwrap();
+            match channel.recv().await?.take_handle().unwrap() {
+                Handle::TcpListener(listener) => tcp(TcpListener::from_std(listener)?),
+                Handle::UnixListener(listener) => unix(UnixListener::from_std(listener)?),
+                other => panic!("{other:?} was passed on"),
+            }
         }
         _ => panic!("nothing is called {kind}"),
     })
+}
+
+fn tcp(listener: TcpListener) -> Socket {
+    Socket::Tcp(Arc::new(listener))
+}
+
+fn unix(listener: UnixListener) -> Socket {
+    Socket::Unix(Arc::new(listener))
+}
+
+/// Where it is; nothing for a path that is too long for an address.
+fn place(socket: &Socket) -> String {
+    match socket {
+        Socket::Tcp(listener) => listener.local_addr().unwrap().to_string(),
+        Socket::Udp(socket) => socket.local_addr().unwrap().to_string(),
+        Socket::Unix(listener) => {
+            let address = listener.local_addr().ok();
+            address.and_then(|address| Some(address.as_pathname()?.display().to_string())).unwrap_or_default()
+        }
+    }
 }
 
 fn hear(ear: &mut Ear, wishes: &Wishes) {

@@ -20,11 +20,13 @@ mod giving_back;
 mod harness;
 mod life;
 mod listening_accept;
+mod listening_answers;
 mod listening_apart;
 mod listening_fd;
 mod listening_loss;
 mod listening_ports;
 mod listening_refused;
+mod listening_stranger;
 mod listening_strangers;
 mod listening_udp;
 mod listening_unix;
@@ -46,9 +48,12 @@ const PROGRAMS: &[&[Program]] = &[
     channel_talker::PROGRAMS,
     events::PROGRAMS,
     life::PROGRAMS,
+    listening_accept::PROGRAMS,
+    listening_answers::PROGRAMS,
     listening_fd::PROGRAMS,
     listening_loss::PROGRAMS,
     listening_refused::PROGRAMS,
+    listening_stranger::PROGRAMS,
     listening_strangers::PROGRAMS,
     listening_unix::PROGRAMS,
     listening_ways::PROGRAMS,

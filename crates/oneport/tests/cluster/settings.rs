@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use oneport::{Cluster, Event, Exit, InspectPort, Policy, Settings, Stdio};
 
 use crate::apart::Apart;
-use crate::harness::{ARGS, Facts, PATIENCE, Test, programs, settings};
+use crate::harness::{ARGS, Facts, PATIENCE, Test, programs, settings, skipped};
 
 programs! { echo_on_five, its_own_worker }
 
@@ -287,8 +287,7 @@ fn each_worker_with_an_inspector_gets_the_next_port() {
 #[test]
 fn workers_run_as_another_user_where_that_is_allowed() {
     if !rustix::process::geteuid().is_root() {
-        println!("not root: nothing to see");
-        return;
+        return skipped("workers_run_as_another_user_where_that_is_allowed", "only root may change its user");
     }
     let (text, exit) = run("id", &["-u"], |settings| settings.uid = Some(65534));
     assert_eq!((text.as_str(), exit), ("65534\n", Exit::Code(0)));
