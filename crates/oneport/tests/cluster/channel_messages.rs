@@ -6,7 +6,6 @@ use oneport::{Exit, Signal, TcpListener};
 use serde_json::{Value, json};
 
 use crate::channel_kit::{eventually, message, read_line, write_line};
-use crate::channel_talker::until_to_leave;
 use crate::harness::{Test, connect, programs};
 
 programs! { echo, echo_and_serve, two_receivers }
@@ -14,8 +13,8 @@ programs! { echo, echo_and_serve, two_receivers }
 /// Sends back what it receives, until the end.
 async fn echo() {
     let worker = oneport::worker().unwrap();
-    while let Some(message) = until_to_leave(worker.recv()).await {
-        worker.send(&message.unwrap().parse::<Value>().unwrap()).unwrap();
+    while let Ok(message) = worker.recv().await {
+        worker.send(&message.parse::<Value>().unwrap()).unwrap();
     }
 }
 
@@ -107,8 +106,8 @@ fn messages_that_nobody_asked_for_yet_are_kept_in_order() {
 async fn two_receivers() {
     let worker = oneport::worker().unwrap();
     let receive = async |name: &str| {
-        while let Some(message) = until_to_leave(worker.recv()).await {
-            worker.send(&(name, message.unwrap().parse::<u32>().unwrap())).unwrap();
+        while let Ok(message) = worker.recv().await {
+            worker.send(&(name, message.parse::<u32>().unwrap())).unwrap();
             tokio::task::yield_now().await;
         }
     };
