@@ -26,10 +26,11 @@ impl Cluster {
         if !self.workers.contains_key(&worker) {
             return;
         }
-        fx.push(Effect::Acknowledge { worker, seq });
         self.note_cause(worker, EndCause::Voluntary);
         self.keep_for_successor(now, worker);
         self.live(now, worker, Input::LeavesByItself, fx);
+        // Last: when the worker knows, the owner can see it.
+        fx.push(Effect::Acknowledge { worker, seq });
     }
 
     /// Asks a worker to leave in order.
