@@ -251,3 +251,13 @@ fn an_interface_has_the_number_the_kernel_gave_it() {
     assert!(interface_index(&"x".repeat(300)).is_err());
     assert!(interface_index("").is_err());
 }
+
+#[test]
+fn a_port_of_every_address_is_not_had_on_ipv4_alone_because_it_is_taken() {
+    let any = oneport_sys::listen::bind_tcp_anywhere(0, V6::Dual).expect("a port");
+    start_listening(any.as_fd(), 1).expect("it is free");
+    let LocalAddress::Ip(address) = local_address(any.as_fd()).expect("bound") else { panic!("no address") };
+    assert!(address.ip().is_unspecified());
+    let refused = oneport_sys::listen::bind_tcp_anywhere(address.port(), V6::Dual).expect_err("taken");
+    assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
+}

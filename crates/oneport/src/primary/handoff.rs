@@ -226,14 +226,8 @@ impl Primary {
 
     /// The port is closed: its streams end, but for those on which answers may be on their way.
     pub(super) fn end_streams_of(&mut self, port: PortId) {
-        let idle = |stream: &Stream| stream.outgoing.is_empty() && stream.awaiting.is_empty();
-        self.streams.retain(|_, stream| {
-            let keep = stream.port != port || !idle(stream);
-            if !keep {
-                // Gone from the set with its last descriptor now.
-                let _ = self.poller.remove(stream.sock.as_fd());
-            }
-            keep
+        self.close_streams(|stream| {
+            stream.port == port && stream.outgoing.is_empty() && stream.awaiting.is_empty()
         });
         for w in self.workers.values_mut() {
             w.streams.retain(|(of, _)| *of != port);
@@ -241,15 +235,15 @@ impl Primary {
         }
     }
 
-    /// The worker is forgotten. A port that closes does not end its streams: answers may be on their way.
+    /// The worker is forgotten.
     pub(super) fn drop_streams(&mut self, worker: WorkerId) {
-        self.streams.retain(|_, stream| {
-            let keep = stream.worker != worker;
-            if !keep {
-                // Removed when it was condemned, or gone from the set with its last descriptor now.
-                let _ = self.poller.remove(stream.sock.as_fd());
-            }
-            keep
-        });
+        self.close_streams(|stream| stream.worker == worker);
+    }
+
+    fn close_streams(&mut self, gone: impl Fn(&Stream) -> bool) {
+        for (_, stream) in self.streams.extract_if(|_, stream| gone(stream)) {
+            // Removed when it was condemned, or gone from the set with its last descriptor now.
+            let _ = self.poller.remove(stream.sock.as_fd());
+        }
     }
 }

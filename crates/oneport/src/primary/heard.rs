@@ -216,14 +216,8 @@ impl Primary {
             FromWorker::Listening { query, .. } => Heard::Listening(address_of(&self.ports, &query)),
             FromWorker::Close { key, .. } => Heard::Close(key.into_owned()),
             FromWorker::ExitedAfterDisconnect { seq } => Heard::Leaves(QuerySeq(seq)),
-            FromWorker::Handle(envelope)
-                if envelope.key.as_ref().is_some_and(|key| key.len() > LONGEST_KEY) =>
-            {
-                Heard::Violation(format!("cannot keep key of a server: more than {LONGEST_KEY} bytes"))
-            }
-            FromWorker::Sockets(note) if note.key().len() > LONGEST_KEY => {
-                Heard::Violation(format!("cannot keep key of a server: more than {LONGEST_KEY} bytes"))
-            }
+            FromWorker::Handle(envelope) if envelope.key.as_deref().is_some_and(is_too_long) => long_key(),
+            FromWorker::Sockets(note) if is_too_long(note.key()) => long_key(),
             FromWorker::Handle(envelope) => match handle.take() {
                 Some(fd) => Heard::Handle(envelope.into_owned(), fd),
                 None => Heard::HandleMissing,
@@ -382,6 +376,15 @@ pub(super) fn trace_message(direction: &str, worker: WorkerId, encode: impl FnOn
 fn address_of(ports: &IdMap<PortId, PortSocket>, query: &Query<'_>) -> Option<Address> {
     let meant = ports.values().find(|socket| socket.is_meant(query));
     meant.map(|socket| socket.address.clone())
+}
+
+/// Whether a server's key is longer than any of Node's.
+fn is_too_long(key: &str) -> bool {
+    key.len() > LONGEST_KEY
+}
+
+fn long_key() -> Heard {
+    Heard::Violation(format!("cannot keep key of a server: more than {LONGEST_KEY} bytes"))
 }
 
 fn too_much_data(query: &Query<'_>) -> bool {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use oneport_core::{Endpoint, EndpointKind, Mode, Place, QueryTerms, Terms};
 use oneport_sys::listen::{
-    self, LocalAddress, Reuse, SocketKind, UnixIdentity, UnixMode, V6, bind_tcp, bind_udp, bind_unix,
+    self, LocalAddress, Reuse, SocketKind, UnixIdentity, UnixMode, V6, bind_tcp, bind_tcp_anywhere, bind_udp,
+    bind_unix,
 };
 use oneport_sys::startup::dup_inherited;
 use oneport_wire::node::key::spell_key;
@@ -188,15 +189,7 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
             bind_udp(host(endpoint)?, v6(endpoint), reuse)?
         }
         (Place::Host(_), _) => bind_tcp(host(endpoint)?, v6(endpoint))?,
-        // A host without IPv6 serves too. Node falls back on other errors of `bind` as well, but never on a taken port:
-        // libuv keeps that one for `listen` (all majors).
-        (Place::Anywhere, _) => bind_tcp((Ipv6Addr::UNSPECIFIED, endpoint.port).into(), v6(endpoint))
-            .or_else(|cause| {
-                if cause.kind() == io::ErrorKind::AddrInUse || endpoint.ipv6_only {
-                    return Err(cause);
-                }
-                bind_tcp((Ipv4Addr::UNSPECIFIED, endpoint.port).into(), V6::Dual)
-            })?,
+        (Place::Anywhere, _) => bind_tcp_anywhere(endpoint.port, v6(endpoint))?,
     };
     let kind = match listen::socket_kind(socket.as_fd()) {
         SocketKind::Tcp => AddressKind::Tcp,

@@ -78,8 +78,9 @@ impl Channel {
     ///
     /// # Errors
     /// `BrokenPipe` at the end of the channel, after everything that came; in a worker that its primary told to leave
-    /// also once its last listener is closed, so that a program that lives for messages ends as it would in Node. `InvalidData` for one message whose socket is
-    /// not what it was announced as (the channel goes on), and at the end when the other side broke its rules.
+    /// also once its last listener is closed, so that a program that lives for messages ends as it would in Node.
+    /// `InvalidData` for one message whose socket is not what it was announced as (the channel goes on), and at the end
+    /// when the other side broke its rules.
     pub async fn recv(&self) -> io::Result<Message> {
         self.0.notice();
         loop {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use oneport_sys::fdpass::{self, MOST_AT_ONCE};
+use oneport_sys::fdpass;
 use oneport_wire::Violation;
 use oneport_wire::handoff::{self, Answer, MOST};
 use rustix::io::Errno;
@@ -81,6 +81,18 @@ enum Step<F: Flavor> {
     Over(Over),
 }
 
+impl<F: Flavor> Step<F> {
+    /// What there is to give, if there is anything.
+    fn done(self) -> Option<Next<F>> {
+        match self {
+            Step::Connection(stream, addr) => Some(Ok(Ok((stream, addr)))),
+            Step::Failed(error) => Some(Ok(Err(error))),
+            Step::Over(over) => Some(Err(over)),
+            Step::Unread | Step::Empty => None,
+        }
+    }
+}
+
 /// Whether a turn may read the socket: only after it said that there is something.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Socket {
@@ -105,11 +117,8 @@ impl Fast {
     pub(super) async fn next<F: Flavor>(&self) -> Next<F> {
         let mut step = self.step::<F>(Socket::Quiet);
         loop {
-            match step {
-                Step::Connection(stream, addr) => return Ok(Ok((stream, addr))),
-                Step::Failed(error) => return Ok(Err(error)),
-                Step::Over(over) => return Err(over),
-                Step::Unread | Step::Empty => (),
+            if let Some(next) = step.done() {
+                return next;
             }
             let mut guard = match self.pair.readable().await {
                 Ok(guard) => guard,
@@ -127,11 +136,8 @@ impl Fast {
     pub(super) fn poll_next<F: Flavor>(&self, cx: &mut Context<'_>) -> Poll<Next<F>> {
         let mut step = self.step::<F>(Socket::Quiet);
         loop {
-            match step {
-                Step::Connection(stream, addr) => return Poll::Ready(Ok(Ok((stream, addr)))),
-                Step::Failed(error) => return Poll::Ready(Ok(Err(error))),
-                Step::Over(over) => return Poll::Ready(Err(over)),
-                Step::Unread | Step::Empty => (),
+            if let Some(next) = step.done() {
+                return Poll::Ready(next);
             }
             let mut guard = match ready!(self.pair.poll_read_ready(cx)) {
                 Ok(guard) => guard,
@@ -185,7 +191,6 @@ impl Fast {
 impl Turn {
     /// One read. Without an error there is something new here, or the end.
     fn receive(&mut self, pair: &OwnedFd) -> io::Result<()> {
-        const { assert!(MOST == MOST_AT_ONCE) };
         let mut bytes = [0; MOST];
         let received = fdpass::receive_many(pair.as_fd(), &mut bytes, &mut self.received)?;
         let bytes = bytes.get(..received.bytes).unwrap_or_default();

@@ -3,12 +3,12 @@
 //! Not here: where connections come from (`source`), what is asked (`ask`).
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use oneport_sys::listen::{V6, bind_tcp, set_nonblocking, start_listening};
+use oneport_sys::listen::{V6, bind_tcp, bind_tcp_anywhere, set_nonblocking, start_listening};
 use oneport_sys::startup::dup_inherited;
 use tokio::net::{TcpListener as TokioListener, TcpStream, ToSocketAddrs, lookup_host};
 
@@ -214,13 +214,7 @@ fn alone(options: &ListenOptions, wish: Wish<'_>) -> io::Result<OwnedFd> {
     let socket = match (options.fd, wish) {
         (Some(fd), _) => inherited(fd, wish)?,
         (None, Wish::Tcp(addr) | Wish::Udp(addr)) => bind_tcp(addr, v6)?,
-        (None, Wish::Any(port)) => match bind_tcp((Ipv6Addr::UNSPECIFIED, port).into(), v6) {
-            // A host without IPv6 serves too; a taken port is taken.
-            Err(cause) if !options.ipv6_only && cause.kind() != io::ErrorKind::AddrInUse => {
-                bind_tcp((Ipv4Addr::UNSPECIFIED, port).into(), v6)?
-            }
-            bound => bound?,
-        },
+        (None, Wish::Any(port)) => bind_tcp_anywhere(port, v6)?,
         (None, Wish::Unix(_)) => return Err(io::ErrorKind::InvalidInput.into()),
     };
     start_listening(socket.as_fd(), options.backlog)?;

@@ -10,7 +10,7 @@ mod selector;
 mod unix;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
@@ -49,6 +49,18 @@ pub fn bind_tcp(addr: SocketAddr, v6: V6) -> io::Result<OwnedFd> {
     sockopt::set_socket_reuseaddr(&socket, true)?;
     bind(&socket, &addr)?;
     Ok(socket)
+}
+
+/// Binds a TCP port of every address: IPv6 and IPv4 together, or IPv4 alone on a host without IPv6. A taken port is taken
+/// all the same, and who wants [`V6::Only`] gets nothing else. Node falls back on other errors of `bind` as well, but never
+/// on a taken port: libuv keeps that one for `listen` (all majors).
+pub fn bind_tcp_anywhere(port: u16, v6: V6) -> io::Result<OwnedFd> {
+    bind_tcp((Ipv6Addr::UNSPECIFIED, port).into(), v6).or_else(|cause| {
+        if cause.kind() == io::ErrorKind::AddrInUse || v6 == V6::Only {
+            return Err(cause);
+        }
+        bind_tcp((Ipv4Addr::UNSPECIFIED, port).into(), v6)
+    })
 }
 
 /// Binds a UDP socket. Errors as for [`bind_tcp`].
