@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use libfuzzer_sys::fuzz_target;
 use oneport_wire::handoff::{Answer, CONNECTION, match_answers, pair};
 
-fuzz_target!(|input: (Vec<u8>, u8, bool, u8)| {
-    let (bytes, handles, truncated, handed) = input;
-    connections(&bytes, handles, truncated);
-    answers(&bytes, handed);
+fuzz_target!(|input: &[u8]| {
+    let [handles, truncated, handed, bytes @ ..] = input else { return };
+    connections(bytes, *handles, truncated & 1 == 1);
+    answers(bytes, *handed);
 });
 
 fn connections(bytes: &[u8], handles: u8, truncated: bool) {
