@@ -160,6 +160,8 @@ impl Cluster {
                 if let Some(w) = self.workers.get_mut(&worker) {
                     w.most_credits = most.max(1);
                 }
+                // It may be more than before.
+                self.serve_worker(now, worker, fx);
             }
             Event::Query { worker, seq, query } => self.query(now, worker, seq, *query, fx),
             Event::Listening { worker } => self.listening(now, worker, fx),

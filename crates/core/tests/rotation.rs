@@ -55,6 +55,16 @@ fn a_worker_with_a_limit_of_its_own_holds_no_more_than_that() {
 }
 
 #[test]
+fn a_limit_that_is_raised_is_used_at_once() {
+    let mut sim = Sim::serving(with_credits(8), 1);
+    sim.event(Event::CreditsLimited { worker: worker(1), most: 1 });
+    sim.connect_many(80, 5);
+    assert_eq!((sim.cluster.in_flight(worker(1)), sim.cluster.queued()), (1, 4));
+    sim.event(Event::CreditsLimited { worker: worker(1), most: 3 });
+    assert_eq!((sim.cluster.in_flight(worker(1)), sim.cluster.queued()), (3, 2));
+}
+
+#[test]
 fn credits_count_over_all_ports() {
     let mut sim = Sim::serving(with_credits(2), 1);
     sim.listen(worker(1), 81);
