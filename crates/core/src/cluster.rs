@@ -42,6 +42,7 @@ pub struct Cluster {
     pub(crate) listens: bool,
     next_worker: u32,
     pub(crate) next_port: u32,
+    pub(crate) next_lane: u32,
 }
 
 /// The whole state of a [`Cluster`] as a value: what has to outlive a primary besides its descriptors.
@@ -71,13 +72,14 @@ impl Cluster {
             listens: false,
             next_worker: 1,
             next_port: 1,
+            next_lane: 1,
         }
     }
 
     /// An app without workers once more. Names go on counting: none is ever used for two things.
     pub(crate) fn start_afresh(&mut self) {
-        let (next_worker, next_port) = (self.next_worker, self.next_port);
-        *self = Cluster { next_worker, next_port, ..Cluster::new(self.settings.clone()) };
+        let (next_worker, next_port, next_lane) = (self.next_worker, self.next_port, self.next_lane);
+        *self = Cluster { next_worker, next_port, next_lane, ..Cluster::new(self.settings.clone()) };
     }
 
     /// Writes the state out.
@@ -173,6 +175,15 @@ impl Cluster {
                 }
                 self.live(now, worker, Input::ChannelClosed, fx);
             }
+            Event::Stopping { worker } => self.stopping(now, worker, fx),
+            Event::Alive { worker } => self.alive(now, worker),
+            Event::Extend { worker, by } => self.extend(now, worker, by),
+            Event::LaneListens { worker, lane } => self.lane_listens(now, worker, lane, fx),
+            Event::LaneFailed { worker, lane } => self.lane_failed(now, worker, lane, fx),
+            Event::LaneClosed { lane } => self.lane_closed(now, lane, fx),
+            Event::LanesEmpty { worker } => self.lanes_empty(now, worker, fx),
+            Event::LaneStuck { lane } => self.lane_stuck(now, lane, fx),
+            Event::LaneRetired { lane } => self.lane_retired(now, lane, fx),
             Event::Condemned { worker, cause } => self.condemn(now, worker, cause, fx),
             Event::PortOpened { port, outcome } => self.port_opened(now, port, outcome, fx),
             Event::PortShut { port } => self.port_shut(now, port, fx),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::event::Exit;
-use crate::ids::{ConnId, Errno, PortId, QuerySeq, Slot, WorkerId};
+use crate::ids::{ConnId, Errno, LaneId, PortId, QuerySeq, Slot, WorkerId};
 use crate::life::Phase;
 use crate::port::{Endpoint, Mode, Terms};
 use crate::settings::Attach;
@@ -21,6 +21,15 @@ pub enum DropReason {
     Stopping,
 }
 
+/// Whether a lane is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The program's own socket is it, as soon as it is bound.
+    Fresh,
+    /// A socket that was kept, with what waits in it, takes the place of the program's own.
+    Adopted,
+}
+
 /// The answer to a worker's query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyOutcome {
@@ -28,6 +37,15 @@ pub enum ReplyOutcome {
     RoundRobin(PortId),
     /// It gets the port's socket itself.
     Shared(PortId),
+    /// It listens on a socket of its own.
+    Lane {
+        /// Where.
+        port: PortId,
+        /// The name of its socket.
+        lane: LaneId,
+        /// Whether the socket is there already.
+        origin: Origin,
+    },
     /// It cannot listen there.
     Failed(Errno),
 }
@@ -82,7 +100,7 @@ pub enum Effect {
         /// How long it must have had no connection at all; one that is about to end needs no signal.
         linger: Duration,
     },
-    /// Bind (and under `RoundRobin` listen); answered by `PortOpened`.
+    /// Bind (and under `RoundRobin` listen; under `Lanes` only see that nobody else has it); answered by `PortOpened`.
     Open {
         /// Its name.
         port: PortId,
@@ -162,6 +180,30 @@ pub enum Effect {
     Close {
         /// Which.
         port: PortId,
+    },
+    /// From now on new connections of this port go to these lanes, evenly. None: the door of every lane of the port is
+    /// shut. Not repeated when a lane joins that is not among them; the shell keeps it out by itself.
+    Choose {
+        /// Where.
+        port: PortId,
+        /// In ascending order.
+        lanes: Vec<LaneId>,
+    },
+    /// Report `LanesEmpty` once nothing waits in the sockets of this worker, none of which is chosen.
+    EmptyLanes {
+        /// Whose.
+        worker: WorkerId,
+    },
+    /// Nobody will take this lane over: close it if nothing waits in it or the kernel gives what waits to the others;
+    /// answered by `LaneRetired` or `LaneStuck`.
+    RetireLane {
+        /// Which.
+        lane: LaneId,
+    },
+    /// Close this lane now. What waits in it is lost: the shell counts and tells it.
+    CloseLane {
+        /// Which.
+        lane: LaneId,
     },
     /// Tell the owner.
     Tell(Notice),
@@ -274,6 +316,11 @@ pub enum Notice {
         failure: ReloadFailure,
         /// Workers already replaced before: new and old ones now run side by side.
         replaced: usize,
+    },
+    /// A copy outside the slots was started only to serve what waits in a lane that nobody else takes over.
+    Temporary {
+        /// Who.
+        worker: WorkerId,
     },
     /// Accepting pauses for want of descriptors or memory. Said once until accepting works again.
     AcceptExhausted {

@@ -1,6 +1,8 @@
 //! Everything that can happen, as one closed enum.
 
-use crate::ids::{ConnId, Errno, PortId, QuerySeq, WorkerId};
+use std::time::Duration;
+
+use crate::ids::{ConnId, Errno, LaneId, PortId, QuerySeq, WorkerId};
 use crate::port::{Endpoint, Terms};
 use crate::settings::Attach;
 use crate::worker::EndCause;
@@ -16,7 +18,18 @@ pub enum Exit {
     NotSpawned,
 }
 
-/// A worker's wish for a handle (Node's `queryServer`).
+/// Whether one worker may have several sockets on one port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// A second one fails, as it would without us.
+    #[default]
+    Alone,
+    /// The program itself asked for it (SO_REUSEPORT).
+    WithItself,
+}
+
+/// A worker's wish for a handle: Node's `queryServer`, or a program's trapped call. A program asks when it binds, except
+/// for TCP on a port the kernel chooses, where it asks when it listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryTerms {
     /// What it wants to listen on.
@@ -25,6 +38,8 @@ pub struct QueryTerms {
     pub terms: Terms,
     /// Opaque text that every later worker of the same endpoint gets back (TLS ticket keys).
     pub data: Option<Box<str>>,
+    /// Whether the worker may have several lanes there; of no meaning in other modes.
+    pub sharing: Sharing,
 }
 
 /// What came of opening an endpoint.
@@ -157,6 +172,61 @@ pub enum Event {
     ChannelClosed {
         /// Whose.
         worker: WorkerId,
+    },
+    /// It said that it leaves of its own accord, and waits for no answer (`STOPPING=1` of `sd_notify`).
+    Stopping {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// It said that it is alive (`WATCHDOG=1` of `sd_notify`).
+    Alive {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// It asked for more time (`EXTEND_TIMEOUT_USEC=` of `sd_notify`): the deadline of its phase or of its readiness is
+    /// moved to so long after now, if that is later.
+    Extend {
+        /// Who.
+        worker: WorkerId,
+        /// At most ten minutes count.
+        by: Duration,
+    },
+
+    /// Its socket listens now (UDP: is bound).
+    LaneListens {
+        /// Whose.
+        worker: WorkerId,
+        /// Which, as the reply to its query named it.
+        lane: LaneId,
+    },
+    /// Binding it or listening on it failed, and the program was told so. The shell has dropped it by itself, unless it
+    /// was adopted: then what was kept is kept on.
+    LaneFailed {
+        /// Whose.
+        worker: WorkerId,
+        /// Which.
+        lane: LaneId,
+    },
+    /// The program closed it, or shut it for reading, and lives on. What waits in it waits.
+    LaneClosed {
+        /// Which.
+        lane: LaneId,
+    },
+    /// Nothing waits in the sockets of this worker any more (the answer to [`crate::Effect::EmptyLanes`]).
+    LanesEmpty {
+        /// Whose.
+        worker: WorkerId,
+    },
+    /// Connections wait in it that the kernel does not give to another one (an answer to
+    /// [`crate::Effect::RetireLane`]).
+    LaneStuck {
+        /// Which.
+        lane: LaneId,
+    },
+    /// It is closed, and nothing was lost with it (an answer to [`crate::Effect::RetireLane`]).
+    LaneRetired {
+        /// Which.
+        lane: LaneId,
     },
     /// It broke the rules and cannot be kept.
     Condemned {

@@ -1,11 +1,11 @@
 //! Ports coming: queries, joins and the outcome of opening. How they go is `close.rs`.
 
 use crate::cluster::Cluster;
-use crate::effect::{Effect, Effects, ReplyOutcome};
+use crate::effect::{Effect, Effects, Origin, ReplyOutcome};
 use crate::event::{Opened, QueryTerms};
-use crate::ids::{Errno, PortId, QuerySeq, Time, WorkerId};
-use crate::port::{Endpoint, Holder, Mode, Port, PortPhase, Terms};
-use crate::settings::Policy;
+use crate::ids::{Errno, LaneId, PortId, QuerySeq, Time, WorkerId};
+use crate::port::{Endpoint, EndpointKind, Holder, Mode, Port, PortPhase, Terms};
+use crate::settings::{Attach, Policy};
 use crate::stop::Ending;
 use crate::timer::Timer;
 
@@ -44,10 +44,7 @@ impl Cluster {
             fx.push(Effect::Reply { worker, seq, outcome, data: query.data });
             return;
         }
-        let mode = match self.settings.policy {
-            Policy::RoundRobin if !endpoint.is_datagram() => Mode::RoundRobin,
-            Policy::RoundRobin | Policy::Shared => Mode::Shared,
-        };
+        let mode = self.mode_for(worker, &endpoint);
         let port = PortId(self.next_port);
         self.next_port += 1;
         fx.push(Effect::Open { port, endpoint: endpoint.clone(), mode, terms: query.terms });
@@ -65,6 +62,22 @@ impl Cluster {
                 accepting: true,
             },
         );
+    }
+
+    /// How a worker of this kind uses an endpoint that nobody has opened yet.
+    fn mode_for(&self, worker: WorkerId, endpoint: &Endpoint) -> Mode {
+        let Some(w) = self.workers.get(&worker) else { return Mode::Shared };
+        match (self.settings.policy, w.attach) {
+            (Policy::Shared, Attach::Channel | Attach::Nothing | Attach::Program) => Mode::Shared,
+            (Policy::RoundRobin, Attach::Program) => match endpoint.kind {
+                EndpointKind::Tcp4 | EndpointKind::Tcp6 | EndpointKind::Udp4 | EndpointKind::Udp6 => {
+                    Mode::Lanes
+                }
+                EndpointKind::Pipe | EndpointKind::Inherited => Mode::Shared,
+            },
+            (Policy::RoundRobin, Attach::Channel | Attach::Nothing) if endpoint.is_datagram() => Mode::Shared,
+            (Policy::RoundRobin, Attach::Channel | Attach::Nothing) => Mode::RoundRobin,
+        }
     }
 
     fn find_port(&self, endpoint: &Endpoint) -> Option<PortId> {
@@ -126,6 +139,11 @@ impl Cluster {
         let outcome = match p.mode {
             Mode::RoundRobin => ReplyOutcome::RoundRobin(port),
             Mode::Shared => ReplyOutcome::Shared(port),
+            Mode::Lanes => {
+                let lane = LaneId(self.next_lane);
+                self.next_lane += 1;
+                ReplyOutcome::Lane { port, lane, origin: Origin::Fresh }
+            }
         };
         fx.push(Effect::Reply { worker, seq, outcome, data: p.data.clone() });
     }

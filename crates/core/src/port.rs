@@ -84,6 +84,8 @@ pub enum Mode {
     RoundRobin,
     /// The primary binds; workers listen and accept.
     Shared,
+    /// Every worker has a socket of its own there; the kernel chooses among those that it is told to.
+    Lanes,
 }
 
 /// What a listener wants besides its address. A later worker may ask for more, never for less.

@@ -12,8 +12,9 @@ use crate::worker::{EndCause, Standing, Worker};
 impl Cluster {
     pub(crate) fn spawned(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
         let Some(w) = self.workers.get(&worker) else { return };
-        if w.attach == Attach::Nothing {
-            self.online(now, worker, fx);
+        match w.attach {
+            Attach::Channel => {}
+            Attach::Nothing | Attach::Program => self.online(now, worker, fx),
         }
     }
 

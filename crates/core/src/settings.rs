@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Who gets the next connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// The primary accepts and hands off in strict rotation (Node's `SCHED_RR`).
+    /// The primary accepts and hands off in strict rotation (Node's `SCHED_RR`). Programs, which no connection can be
+    /// handed to, have a socket of their own each ([`crate::Mode::Lanes`]).
     RoundRobin,
     /// One socket bound by the primary; every worker listens and accepts on it (Node's `SCHED_NONE`).
     Shared,
@@ -18,6 +19,8 @@ pub enum Attach {
     Channel,
     /// Not at all: the program binds for itself.
     Nothing,
+    /// A program whose `bind` and `listen` are trapped: it has no channel, and a socket of its own on each port.
+    Program,
 }
 
 /// What makes a new worker count as ready.
@@ -68,6 +71,9 @@ pub struct Settings {
     /// A worker that holds a hand-off longer than this is ended. `None`: never.
     /// A Rust worker answers in `accept()`: one that does not accept for so long counts as hung.
     pub hang_timeout: Option<Duration>,
+    /// A worker that does not say for this long that it is alive is ended; it counts from the moment it is told ready.
+    /// `None`: it need not say so.
+    pub watchdog: Option<Duration>,
     /// How a worker is asked to leave.
     pub stop_with: StopWith,
     /// Unstable ends in a row after which a slot is given up.
@@ -92,6 +98,7 @@ impl Default for Settings {
             drain_timeout: Duration::from_secs(30),
             kill_timeout: Duration::from_secs(5),
             hang_timeout: None,
+            watchdog: None,
             stop_with: StopWith::Disconnect,
             max_restarts: 16,
             restart_delay: None,

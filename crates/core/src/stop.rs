@@ -53,7 +53,8 @@ impl Cluster {
         for (&port, p) in &self.ports {
             match (p.mode, &p.phase) {
                 (Mode::RoundRobin, PortPhase::Open | PortPhase::Closing(_)) => fx.push(Effect::Shut { port }),
-                (Mode::RoundRobin, PortPhase::Opening { .. } | PortPhase::Shut) | (Mode::Shared, _) => {}
+                (Mode::RoundRobin, PortPhase::Opening { .. } | PortPhase::Shut)
+                | (Mode::Shared | Mode::Lanes, _) => {}
             }
         }
         self.leave_by = now.after(self.settings.drain_timeout);
@@ -110,7 +111,7 @@ impl Cluster {
                         Mode::RoundRobin,
                         PortPhase::Open | PortPhase::Closing(_) | PortPhase::Opening { .. },
                     ) => true,
-                    (Mode::RoundRobin, PortPhase::Shut) | (Mode::Shared, _) => false,
+                    (Mode::RoundRobin, PortPhase::Shut) | (Mode::Shared | Mode::Lanes, _) => false,
                 });
                 let somebody_serves = self.workers.values().any(|w| w.phase.serves() && w.is_ready());
                 // A hand-off under way may come back, and then somebody has to be there for it.

@@ -150,6 +150,7 @@ fn the_first_opaque_text_is_given_to_everybody_after() {
             endpoint: tcp(443),
             terms: Terms::default(),
             data: data.map(Box::from),
+            sharing: Default::default(),
         };
         let seq = oneport_core::QuerySeq(i64::from(id));
         sim.event(Event::Query { worker: worker(id), seq, query: Box::new(query) });

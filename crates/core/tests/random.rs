@@ -9,7 +9,7 @@ mod world;
 
 use oneport_core::{
     Attach, Cluster, ConnId, Effect, EndCause, Endpoint, Errno, Event, Exit, Policy, PortId, QuerySeq,
-    QueryTerms, Readiness, Settings, StopWith, Terms, WorkerId,
+    QueryTerms, Readiness, Settings, Sharing, StopWith, Terms, WorkerId,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -100,7 +100,12 @@ fn any_event() -> impl Strategy<Value = Event> {
     let conn = || (0u64..40).prop_map(ConnId);
     let query = (worker(), any_port(), 0u32..2, any::<bool>()).prop_map(|(worker, port, index, narrow)| {
         let terms = Terms { backlog: if narrow { 10 } else { 1000 }, ..Terms::default() };
-        let query = QueryTerms { endpoint: Endpoint { index, ..tcp(port) }, terms, data: None };
+        let query = QueryTerms {
+            endpoint: Endpoint { index, ..tcp(port) },
+            terms,
+            data: None,
+            sharing: Sharing::Alone,
+        };
         Event::Query { worker, seq: QuerySeq(0), query: Box::new(query) }
     });
     let cause = prop_oneof![Just(EndCause::Violation), Just(EndCause::ByItself), Just(EndCause::Asked)];

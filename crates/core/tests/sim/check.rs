@@ -270,7 +270,7 @@ impl Check {
                         let before = p.holders.insert(*worker, SeenHolder::default());
                         assert!(before.is_none(), "{worker} got one key for two servers, by {event:?}");
                     }
-                    ReplyOutcome::Failed(_) => {}
+                    ReplyOutcome::Lane { .. } | ReplyOutcome::Failed(_) => {}
                 }
             }
             Effect::Open { port, mode, .. } => {
@@ -308,6 +308,10 @@ impl Check {
                 let known = self.ports.remove(port).is_some();
                 assert!(known || matches!(event, Event::PortOpened { .. }), "{port:?} is closed twice");
             }
+            Effect::Choose { .. }
+            | Effect::EmptyLanes { .. }
+            | Effect::RetireLane { .. }
+            | Effect::CloseLane { .. } => {}
             Effect::Tell(notice) => self.notice(event, notice),
         }
     }

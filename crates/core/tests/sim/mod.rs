@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use oneport_core::{
     Cluster, ConnId, Effect, Endpoint, EndpointKind, Errno, Event, Exit, Notice, Opened, Place, PortId,
-    QuerySeq, QueryTerms, ReplyOutcome, Settings, Terms, Time, WorkerId,
+    QuerySeq, QueryTerms, ReplyOutcome, Settings, Sharing, Terms, Time, WorkerId,
 };
 
 pub(crate) use check::{Check, Promises};
@@ -176,7 +176,7 @@ impl Sim {
     pub(crate) fn query(&mut self, worker: WorkerId, endpoint: Endpoint, terms: Terms) -> QuerySeq {
         let seq = QuerySeq(self.next_seq);
         self.next_seq += 1;
-        let query = Box::new(QueryTerms { endpoint, terms, data: None });
+        let query = Box::new(QueryTerms { endpoint, terms, data: None, sharing: Sharing::Alone });
         self.event(Event::Query { worker, seq, query });
         seq
     }

@@ -58,6 +58,10 @@ impl Primary {
             Effect::Watch { port } => self.set_arrivals(port, |socket| socket.watched = true),
             Effect::Shut { port } => self.shut(port),
             Effect::Close { port } => self.close(port),
+            Effect::Choose { .. }
+            | Effect::EmptyLanes { .. }
+            | Effect::RetireLane { .. }
+            | Effect::CloseLane { .. } => {}
             Effect::Tell(notice) => self.pass_on(notice),
         }
     }
@@ -122,6 +126,7 @@ impl Primary {
                 }
                 None => return,
             },
+            ReplyOutcome::Lane { .. } => return,
             ReplyOutcome::Failed(Errno(errno)) => {
                 let address = wish.map_or_else(unknown_address, |Wish { address, .. }| address);
                 let key = address.text.clone();
@@ -227,6 +232,7 @@ impl Primary {
             Notice::ReloadAborted { slot, worker, failure, replaced } => {
                 Event::ReloadAborted { slot, worker: self.handle(worker), failure, replaced }
             }
+            Notice::Temporary { .. } => return,
             Notice::AcceptExhausted { port } => {
                 let address = self.ports.get(&port).map(|socket| socket.address.clone());
                 Event::AcceptExhausted { address: address.unwrap_or_else(unknown_address) }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use oneport_core::{Endpoint, EndpointKind, Mode, Place, QueryTerms, Terms};
+use oneport_core::{Endpoint, EndpointKind, Mode, Place, QueryTerms, Sharing, Terms};
 use oneport_sys::listen::{
     self, LocalAddress, Reuse, SocketKind, UnixIdentity, UnixMode, V6, bind_tcp, bind_tcp_anywhere, bind_udp,
     bind_unix,
@@ -44,7 +44,7 @@ impl PortSocket {
     pub(super) fn listener(&self) -> Option<BorrowedFd<'_>> {
         match self.mode {
             Mode::RoundRobin => self.socket.as_ref().map(AsFd::as_fd),
-            Mode::Shared => None,
+            Mode::Shared | Mode::Lanes => None,
         }
     }
 
@@ -167,6 +167,7 @@ pub(super) fn understand(query: &Query<'_>) -> Option<QueryTerms> {
             writable_all: query.writable_all,
         },
         data: query.data.as_ref().map(|data| data.get().into()),
+        sharing: Sharing::Alone,
     })
 }
 

@@ -188,7 +188,7 @@ impl Primary {
                 command.channel = Some(their_end);
                 ours = Some(our_end);
             }
-            Attach::Nothing => {}
+            Attach::Nothing | Attach::Program => {}
         }
         command.env = self.settings.env.clone();
         command.env.extend(env);
