@@ -32,6 +32,8 @@ pub struct QuerySeq(pub i64);
 pub struct Errno(pub i32);
 
 impl Errno {
+    /// Permission denied.
+    pub const ACCESS: Errno = Errno(13);
     /// Address already in use.
     pub const ADDR_IN_USE: Errno = Errno(98);
     /// Too many open files: also the answer to a worker that asks for more endpoints than the bound.

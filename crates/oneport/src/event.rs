@@ -58,6 +58,40 @@ impl fmt::Display for Address {
     }
 }
 
+/// What is unusual about a program's sockets.
+#[derive(Debug)]
+pub enum Oddity {
+    /// A listener that is not the app's: the program has it for itself, and every copy its own.
+    LeftAlone {
+        /// What it bound or listens on, as text.
+        address: String,
+    },
+    /// A call of it could not be looked into, for example because it is not dumpable; it was let through. A second
+    /// copy gets `EADDRINUSE`.
+    Unseen {
+        /// Why.
+        error: io::Error,
+    },
+    /// It registered the socket in an epoll set before it bound it, so that no other can take its place: what waits in
+    /// the socket of its predecessor is lost.
+    PolledEarly {
+        /// Where.
+        address: Address,
+    },
+    /// It closed or shut its listener while it lives; others are served by its siblings.
+    Closed {
+        /// Where.
+        address: Address,
+    },
+    /// Connections wait in its socket and it does not accept them, though it holds it.
+    NotAccepting {
+        /// Where.
+        address: Address,
+        /// For how long.
+        after: Duration,
+    },
+}
+
 /// Something that happened in a cluster.
 #[derive(Debug)]
 pub enum Event {
@@ -205,6 +239,32 @@ pub enum Event {
         /// Workers replaced before: these stay.
         replaced: usize,
     },
+    /// Something about a program's sockets that its owner should know.
+    Oddity {
+        /// Whose.
+        worker: Worker,
+        /// What.
+        oddity: Oddity,
+    },
+    /// A program said how it is (`STATUS=` of `sd_notify`).
+    Status {
+        /// Who.
+        worker: Worker,
+        /// In its own words, cut to 256 bytes.
+        text: String,
+    },
+    /// A copy outside the slots was started only to serve connections that wait where nobody else can take them.
+    Temporary {
+        /// Who.
+        worker: Worker,
+    },
+    /// Connections that waited for a program were lost with its socket.
+    ConnectionsLost {
+        /// Where.
+        address: Address,
+        /// How many.
+        connections: u32,
+    },
     /// Accepting pauses because descriptors or memory ran out. Said once until it works again.
     AcceptExhausted {
         /// Where.
@@ -225,7 +285,10 @@ impl Event {
     /// How much of the owner's queue it takes. Only what a worker can cause as often as it likes counts.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Event::Listening { .. } | Event::ListenFailed { .. } => 1,
+            Event::Listening { .. }
+            | Event::ListenFailed { .. }
+            | Event::Oddity { .. }
+            | Event::Status { .. } => 1,
             Event::Message { message, .. } => {
                 let handle = if message.handle().is_some() { HANDLE_WEIGHT } else { 0 };
                 1 + message.json().len() / TEXT_UNIT + handle
@@ -249,6 +312,8 @@ impl Event {
             | Event::Replaced { .. }
             | Event::ReloadDone { .. }
             | Event::ReloadAborted { .. }
+            | Event::Temporary { .. }
+            | Event::ConnectionsLost { .. }
             | Event::AcceptExhausted { .. }
             | Event::Disconnected
             | Event::Stopped => 0,

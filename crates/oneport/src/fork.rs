@@ -238,6 +238,15 @@ impl Worker {
         self.order(Command::Signal { worker: self.id(), signal })
     }
 
+    /// Says in its stead that it is ready (what a worker with a channel says as PM2's `ready`). Means something only under
+    /// [`crate::Readiness::Message`].
+    ///
+    /// # Errors
+    /// When the primary has ended.
+    pub fn mark_ready(&self) -> Result<()> {
+        self.order(Command::Core(oneport_core::Event::Ready { worker: self.id() }))
+    }
+
     /// Ends it and everything it started, now.
     ///
     /// # Errors

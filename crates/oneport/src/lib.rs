@@ -289,21 +289,23 @@ mod inspect;
 mod message;
 mod passed_on;
 mod primary;
+mod program;
 mod settings;
 mod worker;
 
 pub use cluster::{AllGone, Cluster, Events, TryRecvError};
 pub use error::{Error, Result};
-pub use event::{Address, AddressKind, Event, Output};
+pub use event::{Address, AddressKind, Event, Oddity, Output};
 pub use fork::{State, Worker, WorkerRef};
 pub use handle::Handle;
 pub use inspect::InspectPort;
 pub use message::Message;
 pub use oneport_core::{
-    Attach, EndCause, Exit, Phase, Policy, Readiness, ReloadFailure, Settings as Conduct, Slot, StopWith,
-    WorkerId,
+    Attach, Claims, EndCause, Exit, LowPorts, Phase, Policy, PortRange, Published, Readiness, ReloadFailure,
+    Settings as Conduct, Slot, StopWith, Transport, WorkerId,
 };
 pub use oneport_sys::process::Signal;
+pub use program::{ListenFd, Ports, ProgramSettings, ProgramWay, ReadyOn};
 pub use settings::{Settings, Stdio, scheduling_policy_of};
 pub use worker::{
     Channel, Incoming, ListenOptions, TcpListener, ThisWorker, UdpSocket, UnixIncoming, UnixListener,

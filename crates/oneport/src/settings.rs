@@ -9,6 +9,7 @@ use oneport_sys::process::Signal;
 use oneport_wire::node::env;
 
 use crate::inspect::InspectPort;
+use crate::program::ProgramSettings;
 
 /// Where a standard stream of a worker leads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct Settings {
     pub stop_signal: Signal,
     /// The soft limit of open files that workers get back when the primary raised its own.
     pub worker_nofile: Option<u64>,
+    /// How workers are attached that have no channel ([`crate::Attach::Program`]).
+    pub program: ProgramSettings,
     /// Everything the decisions depend on: policy, credits, time limits, restarts. Fixed when the cluster starts.
     pub conduct: oneport_core::Settings,
 }
@@ -96,6 +99,7 @@ impl Settings {
             inspect_port: InspectPort::default(),
             stop_signal: if script { Signal::INT } else { Signal::TERM },
             worker_nofile: None,
+            program: ProgramSettings::default(),
             conduct,
         }
     }
@@ -152,6 +156,7 @@ impl fmt::Debug for Settings {
             .field("inspect_port", &self.inspect_port)
             .field("stop_signal", &self.stop_signal)
             .field("worker_nofile", &self.worker_nofile)
+            .field("program", &self.program)
             .field("conduct", &self.conduct)
             .finish()
     }

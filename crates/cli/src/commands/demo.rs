@@ -208,6 +208,10 @@ impl Demo {
             | Event::ReloadStarted { .. }
             | Event::ReloadQueued
             | Event::Replaced { .. }
+            | Event::Oddity { .. }
+            | Event::Status { .. }
+            | Event::Temporary { .. }
+            | Event::ConnectionsLost { .. }
             | Event::AcceptExhausted { .. }
             | Event::Stopped => {}
         }

@@ -82,6 +82,11 @@ impl Run {
                 let last = self.last_of(|other| other.id == worker.id);
                 self.teller.reload_aborted(slot, worker, failure, replaced, &last);
             }
+            Event::Oddity { .. } | Event::Status { .. } | Event::Temporary { .. } => {}
+            Event::ConnectionsLost { address, connections } => {
+                let message = format!("{connections} connections that waited on `{address}` were lost");
+                self.teller.error(&message, None);
+            }
             Event::AcceptExhausted { address } => {
                 let message =
                     format!("cannot accept on `{address}`: out of descriptors or memory; trying again");

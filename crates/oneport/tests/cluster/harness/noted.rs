@@ -52,6 +52,12 @@ pub(super) fn noted(event: &Event) -> Noted {
         Event::Replaced { worker, .. } => of("replaced", worker),
         Event::ReloadDone { .. } => plain("reload-done"),
         Event::ReloadAborted { worker, .. } => of("reload-aborted", worker),
+        Event::Oddity { worker, oddity } => {
+            Noted { text: Some(format!("{oddity:?}")), ..of("oddity", worker) }
+        }
+        Event::Status { worker, text } => Noted { text: Some(text.clone()), ..of("status", worker) },
+        Event::Temporary { worker } => of("temporary", worker),
+        Event::ConnectionsLost { .. } => plain("connections-lost"),
         Event::AcceptExhausted { .. } => plain("accept-exhausted"),
         Event::Disconnected => plain("disconnected"),
         Event::Stopped => plain("stopped"),
