@@ -8,6 +8,7 @@ mod fuzz;
 mod generate;
 mod needs;
 mod npm;
+mod programs;
 mod runner;
 mod shell;
 mod tally;
@@ -18,7 +19,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 const HELP: &str = "\
-cargo xtask test                                    everything a submission must pass
+cargo xtask test [--all]                            everything a submission must pass; --all: with servers of every language,
+                                                    installed from Debian and PyPI where they are missing
 cargo xtask compat [--majors 18,20,22,24,26] [--deno]
                                                     the end-to-end tests with other runtimes
 cargo xtask bench [ARGS]                            the benchmark, side by side with its peers
@@ -43,7 +45,7 @@ fn run(words: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::from(2));
     };
     match task.as_str() {
-        "test" if rest.is_empty() => test::run(),
+        "test" => test::run(rest),
         "compat" => compat::run(rest),
         "fuzz" => fuzz::run(rest),
         "bench" => bench::run(rest),

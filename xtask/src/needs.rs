@@ -7,9 +7,11 @@ use anyhow::Result;
 use crate::shell;
 
 /// A program some tests use, and the Debian package that has it.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 9] = [
+    ("cc", "gcc"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("python3", "python3"),
     ("openssl", "openssl"),
     ("ss", "iproute2"),
     ("setpriv", "util-linux"),
@@ -36,16 +38,8 @@ pub(crate) fn provide() -> Result<bool> {
     }
     let mut packages: Vec<&str> = absent.iter().map(|(_, package)| *package).collect();
     packages.dedup();
-    if root() && shell::found("apt-get") {
-        let apt = |words: &[&str]| {
-            let mut command = Command::new("apt-get");
-            command.env("DEBIAN_FRONTEND", "noninteractive").args(words);
-            command
-        };
-        let install = [&["install", "--yes", "--no-install-recommends"], &packages[..]].concat();
-        // Without fresh lists apt may still know the packages.
-        shell::succeeds(&mut apt(&["update", "-q"]))?;
-        shell::succeeds(&mut apt(&install))?;
+    if may_install() {
+        install(&packages)?;
     }
     let absent = missing();
     if !absent.is_empty() {
@@ -53,6 +47,25 @@ pub(crate) fn provide() -> Result<bool> {
         println!("missing: {} (Debian: apt-get install {})", names.join(", "), packages.join(" "));
     }
     Ok(absent.is_empty())
+}
+
+/// Is installing ours to do: root on Debian?
+pub(crate) fn may_install() -> bool {
+    root() && shell::found("apt-get")
+}
+
+/// Installs Debian packages; what fails is seen in its output.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let apt = |words: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(words);
+        command
+    };
+    let install = [&["install", "--yes", "--no-install-recommends"], packages].concat();
+    // Without fresh lists apt may still know the packages.
+    shell::succeeds(&mut apt(&["update", "-q"]))?;
+    shell::succeeds(&mut apt(&install))?;
+    Ok(())
 }
 
 /// Do we run as root? (asked without a system call of our own)

@@ -1,13 +1,31 @@
 //! `cargo xtask test`: format, lints, documentation, every test. All steps run, even after one failed.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::runner::{self, Outcome};
 use crate::tally::Tally;
-use crate::{fuzz, needs, npm, shell};
+use crate::{fuzz, needs, npm, programs, shell};
+
+/// What happens to a test that misses something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// It is skipped, and that is said.
+    WhatIsInstalled,
+    /// It fails; what is missing is installed first.
+    All,
+}
+
+fn parse(words: &[String]) -> Result<Scope> {
+    match words {
+        [] => Ok(Scope::WhatIsInstalled),
+        [word] if word == "--all" => Ok(Scope::All),
+        [word, ..] => bail!("cannot understand `{word}`: known is --all"),
+    }
+}
 
 struct Report {
     tally: Tally,
@@ -45,10 +63,14 @@ impl Report {
     }
 }
 
-pub(crate) fn run() -> Result<ExitCode> {
+pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
+    let scope = parse(words)?;
     let began = Instant::now();
     let mut report = Report { tally: Tally::default(), failed: Vec::new() };
     needs::provide()?;
+    if scope == Scope::All {
+        report.step("programs", programs::provide().map(|()| true));
+    }
     report.step("format", shell::succeeds(&mut shell::cargo(&["fmt", "--all", "--check"])));
     let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     report.step("lints", shell::succeeds(&mut shell::cargo(&lints)));
@@ -57,7 +79,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let mut docs = shell::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     report.step("documentation", shell::succeeds(docs.env("RUSTDOCFLAGS", "-D warnings")));
     if report.step("build", shell::succeeds(&mut shell::cargo(&["build", "--package", "oneport-cli"]))) {
-        end_to_end(&mut report);
+        end_to_end(scope, &mut report);
     }
     println!("took {} s", began.elapsed().as_secs());
     for name in &report.failed {
@@ -67,7 +89,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn end_to_end(report: &mut Report) {
+fn end_to_end(scope: Scope, report: &mut Report) {
     if !needs::has_node() {
         println!("skipped: Node tests, because node is not installed and cannot be installed here");
         report.tally.skipped += 1;
@@ -85,5 +107,19 @@ fn end_to_end(report: &mut Report) {
                 .push("tests with packages from npm were skipped, which CI does not accept".to_owned());
         }
     }
-    report.tests("end to end", runner::e2e(&[], &[], &[]));
+    let all = [("ONEPORT_TEST_ALL", Path::new("1"))];
+    let env = if scope == Scope::All { &all[..] } else { &[] };
+    report.tests("end to end", runner::e2e(&[], &[], env));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_may_be_asked_for() {
+        assert_eq!(parse(&[]).unwrap(), Scope::WhatIsInstalled);
+        assert_eq!(parse(&["--all".to_owned()]).unwrap(), Scope::All);
+        assert!(parse(&["--most".to_owned()]).is_err());
+    }
 }

@@ -34,6 +34,18 @@ impl Response {
         tcp::pid_in(&self.text())
     }
 
+    /// As [`Response::pid`], of an answer that may be none.
+    ///
+    /// # Errors
+    /// What the server said instead, if the status is not 200.
+    pub fn answered_by(&self) -> io::Result<u32> {
+        if self.status == 200 {
+            Ok(self.pid())
+        } else {
+            Err(io::Error::other(format!("status {}", self.status)))
+        }
+    }
+
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }

@@ -12,6 +12,7 @@ pub mod load;
 pub mod peer;
 pub mod place;
 pub mod procfs;
+pub mod programs;
 pub mod run;
 pub mod tcp;
 pub mod wait;

@@ -28,6 +28,11 @@ pub fn state(pid: u32) -> Option<char> {
     stat(pid)?.first()?.chars().next()
 }
 
+/// The parent of a process; None if it is gone.
+pub fn parent(pid: u32) -> Option<u32> {
+    stat(pid)?.get(1)?.parse().ok()
+}
+
 /// Does the process exist and is it not a zombie?
 pub fn runs(pid: u32) -> bool {
     !matches!(state(pid), None | Some('Z' | 'X'))
