@@ -7,6 +7,7 @@
 
 pub mod build;
 pub mod catalogue;
+pub mod matrix;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -116,7 +117,9 @@ impl Program {
 
 /// `oneport run -- WORDS`.
 pub fn run<T: Into<OsString>>(words: impl IntoIterator<Item = T>) -> Run {
-    Run::target([OsString::from("--")].into_iter().chain(words.into_iter().map(Into::into)))
+    let run = Run::target([OsString::from("--")].into_iter().chain(words.into_iter().map(Into::into)));
+    // The sources are in the repository, which stays clean.
+    run.env("PYTHONDONTWRITEBYTECODE", "1")
 }
 
 /// A file of `tests/e2e/programs`.
@@ -176,6 +179,6 @@ pub fn python() -> PathBuf {
 
 /// A Python program of `programs/`, with its arguments.
 pub fn python_words<T: Into<OsString>>(name: &str, words: impl IntoIterator<Item = T>) -> Vec<OsString> {
-    let head = [python().into_os_string(), "-u".into(), source(name).into_os_string()];
+    let head = [python().into_os_string(), "-uB".into(), source(name).into_os_string()];
     head.into_iter().chain(words.into_iter().map(Into::into)).collect()
 }

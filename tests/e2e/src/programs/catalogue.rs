@@ -7,8 +7,31 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::build::{self, Link};
-use super::{Missing, Program, Speech, installed, python, python_words, source, works};
+use super::{Missing, Program, Speech, installed, python_words, source, works};
 use crate::{TempDir, place};
+
+/// Their names.
+pub const SERVERS: [&str; 19] = [
+    "c-block",
+    "c-epoll-early",
+    "c-rawsys",
+    "c-glibc-static",
+    "c-musl-static",
+    "py-http",
+    "py-asyncio",
+    "uvicorn",
+    "gunicorn",
+    "node",
+    "webrick",
+    "puma",
+    "nginx",
+    "redis",
+    "php-S",
+    "axum",
+    "go-static",
+    "go-cgo",
+    "java",
+];
 
 /// The server called `name`, to listen on `port` of 127.0.0.1; files of its own go into `dir`.
 ///
@@ -139,15 +162,4 @@ fn java(port: &str) -> Result<Program, Missing> {
     let mut program = Program::new(words);
     program.words.push(port.into());
     Ok(program)
-}
-
-/// A Python module that may be missing.
-///
-/// # Errors
-/// That it is.
-pub fn python_module(name: &str) -> Result<(), Missing> {
-    works(
-        Command::new(python()).args(["-c", &format!("import {name}")]),
-        &format!("the Python module `{name}`"),
-    )
 }

@@ -1,0 +1,5 @@
+"""Says why it cannot go on, and ends."""
+
+import sys
+
+sys.exit("no configuration: giving up")
