@@ -15,6 +15,7 @@ pub mod elf;
 pub mod fdpass;
 mod fdscan;
 pub mod foreign;
+pub mod lane;
 pub mod listen;
 mod placement;
 pub mod poll;

@@ -7,9 +7,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use oneport_sys::foreign::{
-    AtExec, Blocking, MAX_NAME, Name, Protocol, check_access, fd_flags, open_thread, process_of, protocol_of,
-    read_address, take_fd,
+    AtExec, Blocking, MAX_NAME, Name, Protocol, check_access, fd_flags, is_polled, lowest_free_port,
+    may_bind_low, migrates, open_thread, process_of, protocol_of, read_address, socket_inode, take_fd,
 };
+use oneport_sys::poll::{Interest, Poller};
 use oneport_sys::process::{Pid, own_pid};
 
 use common::{Running, command};
@@ -137,4 +138,58 @@ fn flags_are_those_of_the_number_and_its_description() {
     let flags = fd_flags(own_pid(), duplicate.as_raw_fd()).unwrap();
     assert_eq!(flags, (Blocking::Never, AtExec::Stays));
     assert_eq!(errno(fd_flags(own_pid(), -1)), Some(libc::ENOENT));
+}
+
+#[test]
+fn the_inode_of_a_socket_is_the_same_from_outside_and_inside() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let number = listener.as_raw_fd();
+    let duplicate = listener.try_clone().unwrap();
+    let within = oneport_sys::listen::inode(listener.as_fd()).unwrap();
+    assert_eq!(socket_inode(own_pid(), number).unwrap(), within);
+    assert_eq!(socket_inode(own_pid(), duplicate.as_raw_fd()).unwrap(), within);
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_ne!(socket_inode(own_pid(), other.as_raw_fd()).unwrap(), within);
+    let file = std::fs::File::open("/dev/null").unwrap();
+    assert_eq!(errno(socket_inode(own_pid(), file.as_raw_fd())), Some(libc::ENOTSOCK));
+    assert_eq!(errno(socket_inode(own_pid(), -1)), Some(libc::ENOENT));
+}
+
+#[test]
+fn a_socket_in_an_epoll_set_is_polled_under_any_number_until_it_is_taken_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let is_polled = |listener: &TcpListener| is_polled(own_pid(), listener.as_raw_fd());
+    let (empty, set) = (Poller::new().unwrap(), Poller::new().unwrap());
+    assert!(!is_polled(&listener));
+    set.add(listener.as_fd(), 7, Interest::READ).unwrap();
+    assert!(is_polled(&listener));
+    assert!(is_polled(&listener.try_clone().unwrap()));
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(!is_polled(&other));
+    set.remove(listener.as_fd()).unwrap();
+    assert!(!is_polled(&listener));
+    drop(empty);
+}
+
+#[test]
+fn low_ports_are_for_the_capable_and_begin_where_the_kernel_says() {
+    let lowest = lowest_free_port();
+    let said = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    assert_eq!(said.trim(), lowest.to_string());
+    let mut low = command("sleep", &["1000"]);
+    if rustix::process::geteuid().is_root() {
+        let same = Running::start(command("sleep", &["1000"]));
+        assert_eq!(may_bind_low(same.0.pid).unwrap(), may_bind_low(own_pid()).unwrap());
+        low.uid = Some(65534);
+    }
+    let low = Running::start(low);
+    assert!(!may_bind_low(low.0.pid).unwrap());
+    let nobody = Pid::new(i32::MAX).unwrap();
+    assert_eq!(errno(may_bind_low(nobody)), Some(libc::ENOENT));
+}
+
+#[test]
+fn migration_is_what_the_kernel_says() {
+    let said = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req").unwrap_or_default();
+    assert_eq!(migrates(), said.trim() == "1");
 }

@@ -8,10 +8,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 
 use oneport_sys::foreign::{self, Protocol};
-use oneport_sys::listen::{attach_selector, bind_here, bound_to, rehome, set_reuse_port, start_listening};
+use oneport_sys::listen::{bind_here, bound_to, rehome, set_reuse_port, start_listening};
 use oneport_sys::process::{self, Pid, Signal};
 use oneport_sys::seccomp::{Call, Delivery, Kind};
 
+use common::choose;
 use common::traps::{Trapped, all_again_as_nobody, can_trap, perform, reserve_port};
 
 #[test]
@@ -51,12 +52,12 @@ fn two_copies_share_one_port_on_their_own_sockets() {
     let copies = [start_copy(address), start_copy(address)];
     // The order of listening is the order of the indexes.
     for (index, (copy, socket)) in (0..).zip(&copies) {
-        attach_selector(socket.as_fd(), &[index]).unwrap();
+        choose(socket.as_fd(), &[index]).unwrap();
         for _ in 0..10 {
             assert_eq!(ask(address), copy.pid());
         }
     }
-    attach_selector(copies[0].1.as_fd(), &[0, 1]).unwrap();
+    choose(copies[0].1.as_fd(), &[0, 1]).unwrap();
     let mut served = BTreeMap::<Pid, usize>::new();
     for _ in 0..100 {
         *served.entry(ask(address)).or_default() += 1;

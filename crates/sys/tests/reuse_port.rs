@@ -7,11 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use oneport_sys::accept::{Accepted, accept};
 use oneport_sys::listen::{
-    Reuse, V6, attach_selector, bind_here, bind_tcp, bind_udp, bind_unix, bound_to, detach_selector,
-    is_listening, rehome, set_reuse_port, start_listening,
+    Reuse, V6, bind_here, bind_tcp, bind_udp, bind_unix, bound_to, is_listening, rehome, selector,
+    set_reuse_port, start_listening,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
+use common::choose;
 use common::traps::reserve_port;
 
 fn errno<T>(result: std::io::Result<T>) -> Option<i32> {
@@ -108,7 +109,7 @@ fn udp_sockets_share_a_port_once_all_were_asked_to() {
     let third = unbound(AddressFamily::INET, SocketType::DGRAM);
     set_reuse_port(third.as_fd()).unwrap();
     bind_here(third.as_fd(), address).unwrap();
-    attach_selector(second.as_fd(), &[2]).unwrap();
+    choose(second.as_fd(), &[2]).unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..20 {
         client.send_to(b"x", address).unwrap();
@@ -133,7 +134,7 @@ fn a_socket_on_port_zero_moves_to_the_agreed_port() {
     rehome(socket.as_fd(), agreed, 64).unwrap();
     // The port it had is free.
     bind_here(tcp().as_fd(), before).unwrap();
-    attach_selector(there.as_fd(), &[1]).unwrap();
+    choose(there.as_fd(), &[1]).unwrap();
     assert_eq!(spread(10, agreed, &[&there, &socket]), [0, 10]);
 }
 
@@ -153,14 +154,14 @@ fn connections_spread_over_all_given_sockets_and_no_other() {
     let (_reserved, address) = reserve_port();
     let sockets = [join(address), join(address), join(address)];
     let all = [&sockets[0], &sockets[1], &sockets[2]];
-    attach_selector(all[0].as_fd(), &[0, 1, 2]).unwrap();
+    choose(all[0].as_fd(), &[0, 1, 2]).unwrap();
     // 300 over three: below 40 each has no chance worth a name (10 standard deviations are 82).
     let counts = spread(300, address, &all);
     assert!(counts.iter().all(|count| *count >= 40), "{counts:?}");
 
     // What waits in the queue of one that is left out stays there and can be taken out.
     let waiting: Vec<_> = (0..60).map(|_| TcpStream::connect(address).unwrap()).collect();
-    attach_selector(all[1].as_fd(), &[0, 2]).unwrap();
+    choose(all[1].as_fd(), &[0, 2]).unwrap();
     let later: Vec<_> = (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
     let queued = empty(all[1]);
     assert!((1..60).contains(&queued), "{queued}");
@@ -171,7 +172,7 @@ fn connections_spread_over_all_given_sockets_and_no_other() {
     assert!(counts[0] >= 40 && counts[2] >= 40, "{counts:?}");
 
     // An index twice is twice the share.
-    attach_selector(all[2].as_fd(), &[0, 0, 0, 1]).unwrap();
+    choose(all[2].as_fd(), &[0, 0, 0, 1]).unwrap();
     let counts = spread(400, address, &all);
     assert!(counts[0] > 2 * counts[1] && counts[1] >= 40 && counts[2] == 0, "{counts:?}");
 }
@@ -180,15 +181,15 @@ fn connections_spread_over_all_given_sockets_and_no_other() {
 fn the_last_socket_moves_into_the_hole_of_a_closed_one() {
     let (_reserved, address) = reserve_port();
     let [first, second, third] = [join(address), join(address), join(address)];
-    attach_selector(second.as_fd(), &[2]).unwrap();
+    choose(second.as_fd(), &[2]).unwrap();
     assert_eq!(spread(10, address, &[&first, &second, &third]), [0, 0, 10]);
-    attach_selector(second.as_fd(), &[0]).unwrap();
+    choose(second.as_fd(), &[0]).unwrap();
     drop(first);
     assert_eq!(spread(10, address, &[&second, &third]), [0, 10]);
     // A newcomer has the next number, and nothing before it is named.
     let fourth = join(address);
     assert_eq!(spread(10, address, &[&second, &third, &fourth]), [0, 10, 0]);
-    attach_selector(second.as_fd(), &[2]).unwrap();
+    choose(second.as_fd(), &[2]).unwrap();
     assert_eq!(spread(10, address, &[&second, &third, &fourth]), [0, 0, 10]);
     // Beyond the group the kernel's own choice holds.
     drop(fourth);
@@ -199,26 +200,26 @@ fn the_last_socket_moves_into_the_hole_of_a_closed_one() {
 fn a_detached_selector_chooses_no_more() {
     let (_reserved, address) = reserve_port();
     let [first, second] = [join(address), join(address)];
-    assert_eq!(errno(detach_selector(first.as_fd())), Some(libc::ENOENT));
-    attach_selector(first.as_fd(), &[0]).unwrap();
+    assert_eq!(errno(selector::detach(first.as_fd())), Some(libc::ENOENT));
+    choose(first.as_fd(), &[0]).unwrap();
     assert_eq!(spread(50, address, &[&first, &second]), [50, 0]);
     // Through any member of the group.
-    detach_selector(second.as_fd()).unwrap();
+    selector::detach(second.as_fd()).unwrap();
     let counts = spread(200, address, &[&first, &second]);
     assert!(counts[1] > 0, "{counts:?}");
-    assert_eq!(errno(detach_selector(first.as_fd())), Some(libc::ENOENT));
+    assert_eq!(errno(selector::detach(first.as_fd())), Some(libc::ENOENT));
 }
 
 #[test]
 fn a_selector_of_nothing_or_for_a_lone_socket_is_refused() {
     let (_reserved, address) = reserve_port();
     let socket = join(address);
-    assert_eq!(errno(attach_selector(socket.as_fd(), &[])), Some(libc::EINVAL));
+    assert_eq!(errno(choose(socket.as_fd(), &[])), Some(libc::EINVAL));
     let scattered: Vec<u32> = (0..4000).map(|index| index * 2).collect();
-    assert_eq!(errno(attach_selector(socket.as_fd(), &scattered)), Some(libc::EINVAL));
+    assert_eq!(errno(choose(socket.as_fd(), &scattered)), Some(libc::EINVAL));
     let alone = bind_tcp(loopback(), V6::Dual).unwrap();
     start_listening(alone.as_fd(), 16).unwrap();
-    assert_eq!(errno(attach_selector(alone.as_fd(), &[0])), Some(libc::EINVAL));
+    assert_eq!(errno(choose(alone.as_fd(), &[0])), Some(libc::EINVAL));
     let many: Vec<u32> = (0..5000).collect();
-    attach_selector(socket.as_fd(), &many).unwrap();
+    choose(socket.as_fd(), &many).unwrap();
 }

@@ -1,4 +1,5 @@
-//! Looking into another process that waits for us: its memory, its descriptors.
+//! Looking into another process that waits for us: its memory and descriptors here, what `/proc` shows of them in `state`,
+//! and the rules it lives under in `rules`.
 //!
 //! What does not live here: being asked (`seccomp`), and what `/proc` says about processes at leisure (`proc`). Everything
 //! names a process or thread by number, and a number may be given anew: what was learnt holds only if the caller
@@ -9,6 +10,8 @@
 //! with Yama's `ptrace_scope` 1 also an ancestor); its own capabilities must be among ours.
 
 mod name;
+mod rules;
+mod state;
 
 use std::fs::File;
 use std::io;
@@ -22,6 +25,8 @@ use crate::proc::{read_bounded, unreadable};
 use crate::process::Pid;
 
 pub use name::{MAX_NAME, Name};
+pub use rules::{lowest_free_port, migrates};
+pub use state::{is_polled, may_bind_low, socket_inode};
 
 /// `PIDFD_THREAD` (Linux 6.9).
 const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.cast_unsigned());

@@ -106,13 +106,17 @@ pub fn passed_kind(fd: BorrowedFd<'_>) -> Passed {
 /// `ENOTCONN` for a connection that its client reset, too. `poll` tells them apart, and takes nothing (`SO_ERROR` would): both
 /// are hung up (state CLOSE), but the end of a connection also shuts down its reading side (Linux 2.6.17 to 6.x).
 fn is_unconnected(fd: BorrowedFd<'_>) -> bool {
-    let mut asked = [PollFd::new(&fd, PollFlags::RDHUP)];
+    let ready = look(fd, PollFlags::RDHUP);
+    ready.contains(PollFlags::HUP) && !ready.contains(PollFlags::RDHUP)
+}
+
+/// One look with `poll`; nothing when that fails.
+fn look(fd: BorrowedFd<'_>, wanted: PollFlags) -> PollFlags {
+    let mut asked = [PollFd::new(&fd, wanted)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let answered = rustix::io::retry_on_intr(|| poll(&mut asked, Some(&at_once)));
     let [asked] = asked;
-    answered.is_ok()
-        && asked.revents().contains(PollFlags::HUP)
-        && !asked.revents().contains(PollFlags::RDHUP)
+    if answered.is_ok() { asked.revents() } else { PollFlags::empty() }
 }
 
 fn has_port(fd: BorrowedFd<'_>) -> bool {
@@ -138,6 +142,30 @@ pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<LocalAddress> {
 /// Whether the socket listens now (`SO_ACCEPTCONN`); `false` for anything that is no socket.
 pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
     sockopt::socket_acceptconn(fd).unwrap_or(false)
+}
+
+/// Whether the socket was allowed to share its address (`SO_REUSEPORT`), by whomever; `false` for anything that is no
+/// internet socket.
+pub fn reuses_port(fd: BorrowedFd<'_>) -> bool {
+    sockopt::socket_reuseport(fd).unwrap_or(false)
+}
+
+/// Whether it is an IPv6 socket that does not serve IPv4 (`IPV6_V6ONLY`).
+pub fn only_v6(fd: BorrowedFd<'_>) -> bool {
+    sockopt::ipv6_v6only(fd).unwrap_or(false)
+}
+
+/// Whether a connection waits to be accepted or a datagram to be received, at this moment. `false` once the reading side is
+/// shut: `poll` calls such a datagram socket readable for ever.
+pub fn waiting(fd: BorrowedFd<'_>) -> bool {
+    let ready = look(fd, PollFlags::IN | PollFlags::RDHUP);
+    ready.contains(PollFlags::IN) && !ready.contains(PollFlags::RDHUP)
+}
+
+/// The number of the file behind the descriptor; for a socket the one in `/proc/PID/fd` and in
+/// [`ListenQueue`](crate::diag::ListenQueue), the same in every process that holds it.
+pub fn inode(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(fd)?.st_ino)
 }
 
 /// Makes the open file description non-blocking, for every process that shares it. One worker's blocking read on a

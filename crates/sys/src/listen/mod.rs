@@ -1,12 +1,14 @@
 //! Making sockets that others listen on: TCP and UDP here, Unix paths in `unix`, questions in `inspect`; several
-//! sockets of one address in `group`, and the choice among them in `selector`.
+//! sockets of one address in `group`, the choice among them in [`selector`], and whether one lets clients in in [`door`].
 //!
 //! What does not live here: who may have which port. Invariant: every socket is non-blocking and close-on-exec, and
 //! binding is separate from listening, because a shared handle is bound by the primary and listened on by the worker.
 
+mod bpf;
+pub mod door;
 mod group;
 mod inspect;
-mod selector;
+pub mod selector;
 mod unix;
 
 use std::io;
@@ -17,10 +19,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, soc
 
 pub use group::{bind_here, bound_to, rehome, set_reuse_port};
 pub use inspect::{
-    LocalAddress, Passed, SocketKind, interface_index, is_listening, local_address, passed_kind,
-    set_nonblocking, socket_kind,
+    LocalAddress, Passed, SocketKind, inode, interface_index, is_listening, local_address, only_v6,
+    passed_kind, reuses_port, set_nonblocking, socket_kind, waiting,
 };
-pub use selector::{attach_selector, detach_selector};
 pub use unix::{UnixIdentity, UnixMode, bind_unix, chmod_unix, unlink_if_ours};
 
 /// Whether an IPv6 socket also serves IPv4. No meaning for IPv4 addresses.
@@ -80,7 +81,7 @@ pub fn start_listening(fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
     Ok(rustix::net::listen(fd, i32::try_from(backlog).unwrap_or(i32::MAX))?)
 }
 
-fn open_socket(addr: SocketAddr, kind: SocketType, v6: V6) -> io::Result<OwnedFd> {
+pub(crate) fn open_socket(addr: SocketAddr, kind: SocketType, v6: V6) -> io::Result<OwnedFd> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     match addr {
         SocketAddr::V4(_) => Ok(socket_with(AddressFamily::INET, kind, flags, None)?),

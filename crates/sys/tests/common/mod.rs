@@ -4,11 +4,12 @@
 pub(crate) mod program;
 pub(crate) mod traps;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use oneport_sys::listen::selector;
 use oneport_sys::process::{self, Exit, Signal};
 use oneport_sys::spawn::{Child, Command, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -57,6 +58,12 @@ pub(crate) fn read_line(fd: &OwnedFd) -> String {
         }
         line.push(byte[0]);
     }
+}
+
+/// Spreads what comes over these sockets of the group, at random.
+pub(crate) fn choose(fd: BorrowedFd<'_>, indexes: &[u32]) -> std::io::Result<()> {
+    let selection = selector::Selection { indexes, spread: selector::Spread::AtRandom, exception: None };
+    selector::attach(fd, &selection)
 }
 
 /// A command with a search path and piped output.

@@ -1,0 +1,87 @@
+//! Sockets that the primary makes for one worker among several on the same address, and their one flag that a worker sees.
+//!
+//! What does not live here: sockets that programs made (`listen::group`), and who gets connections (`listen::selector`).
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::net::{SocketType, bind, sockopt};
+
+use crate::foreign::Blocking;
+use crate::listen::{V6, open_socket, set_reuse_port};
+
+/// A TCP socket bound beside others of the same user (`SO_REUSEPORT`), not listening. For port 0 the option is set after
+/// `bind`, so that nobody else has the port. Errors as [`bind_tcp`](crate::listen::bind_tcp).
+pub fn make_tcp(address: SocketAddr, v6: V6) -> io::Result<OwnedFd> {
+    make(address, SocketType::STREAM, v6)
+}
+
+/// The same for UDP. It receives from now on.
+pub fn make_udp(address: SocketAddr, v6: V6) -> io::Result<OwnedFd> {
+    make(address, SocketType::DGRAM, v6)
+}
+
+fn make(address: SocketAddr, kind: SocketType, v6: V6) -> io::Result<OwnedFd> {
+    let socket = open_socket(address, kind, v6)?;
+    if kind == SocketType::STREAM {
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    if address.port() != 0 {
+        set_reuse_port(socket.as_fd())?;
+    }
+    bind(&socket, &address)?;
+    set_reuse_port(socket.as_fd())?;
+    Ok(socket)
+}
+
+/// Lets a server that was stopped a moment ago have its port again, as servers ask for by themselves (`SO_REUSEADDR`).
+pub fn set_reuse_address(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(sockopt::set_socket_reuseaddr(fd, true)?)
+}
+
+/// Whether operations on the socket wait, for everybody who holds it.
+pub fn set_blocking(fd: BorrowedFd<'_>, blocking: Blocking) -> io::Result<()> {
+    let flags = fcntl_getfl(fd)?;
+    let wanted = match blocking {
+        Blocking::Waits => flags - OFlags::NONBLOCK,
+        Blocking::Never => flags | OFlags::NONBLOCK,
+    };
+    Ok(fcntl_setfl(fd, wanted)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::fs::{OFlags, fcntl_getfl};
+
+    use super::{make_tcp, make_udp, set_blocking};
+    use crate::foreign::Blocking;
+    use crate::listen::{V6, bound_to, start_listening};
+
+    #[test]
+    fn several_share_the_address_of_the_first() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        for make in [make_tcp, make_udp] {
+            let first = make(any, V6::Dual).unwrap();
+            let address = bound_to(first.as_fd()).unwrap().unwrap();
+            let second = make(address, V6::Dual).unwrap();
+            assert_eq!(bound_to(second.as_fd()).unwrap(), Some(address));
+        }
+        let one = make_tcp(any, V6::Dual).unwrap();
+        let two = make_tcp(bound_to(one.as_fd()).unwrap().unwrap(), V6::Dual).unwrap();
+        start_listening(one.as_fd(), 8).unwrap();
+        start_listening(two.as_fd(), 8).unwrap();
+    }
+
+    #[test]
+    fn waiting_is_switched_off_and_on() {
+        let socket = make_tcp("127.0.0.1:0".parse().unwrap(), V6::Dual).unwrap();
+        set_blocking(socket.as_fd(), Blocking::Waits).unwrap();
+        assert!(!fcntl_getfl(&socket).unwrap().contains(OFlags::NONBLOCK));
+        set_blocking(socket.as_fd(), Blocking::Never).unwrap();
+        assert!(fcntl_getfl(&socket).unwrap().contains(OFlags::NONBLOCK));
+    }
+}
