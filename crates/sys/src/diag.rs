@@ -23,10 +23,13 @@ const DIAG_MESSAGE: usize = 72;
 
 /// Connection states as the kernel numbers them.
 const ESTABLISHED: u8 = 1;
+const SYN_RECV: u8 = 3;
 const FIN_WAIT1: u8 = 4;
 const FIN_WAIT2: u8 = 5;
 const CLOSE_WAIT: u8 = 8;
 const LISTEN: u8 = 10;
+/// A handshake whose socket is not made yet (Linux 4.1).
+const NEW_SYN_RECV: u8 = 12;
 
 /// Sockets kept from one question; a hostile number of connections costs time, not memory without end.
 const MAX_ANSWERS: usize = 1 << 20;
@@ -86,6 +89,14 @@ pub fn listen_queue(ports: &[u16]) -> io::Result<Vec<ListenQueue>> {
         });
     })?;
     Ok(found)
+}
+
+/// How many handshakes have begun on these ports and not completed. Which of several listeners on one port they belong to is
+/// not to be known. Errors as [`tcp_connections`].
+pub fn half_open(ports: &[u16]) -> io::Result<usize> {
+    let mut count = 0;
+    dump_tcp(ports, 1 << SYN_RECV | 1 << NEW_SYN_RECV, &mut |_| count += 1)?;
+    Ok(count)
 }
 
 /// Whether nothing is going on: nothing queued either way, and the last data was sent after the last was received (or

@@ -58,10 +58,10 @@ impl Primary {
             Effect::Watch { port } => self.set_arrivals(port, |socket| socket.watched = true),
             Effect::Shut { port } => self.shut(port),
             Effect::Close { port } => self.close(port),
-            Effect::Choose { .. }
-            | Effect::EmptyLanes { .. }
-            | Effect::RetireLane { .. }
-            | Effect::CloseLane { .. } => {}
+            Effect::Choose { port, lanes } => self.choose_lanes(port, lanes),
+            Effect::EmptyLanes { worker } => self.empty_lanes(worker),
+            Effect::RetireLane { lane } => self.retire_lane(lane),
+            Effect::CloseLane { lane } => self.close_lane(lane),
             Effect::Tell(notice) => self.pass_on(notice),
         }
     }
@@ -98,6 +98,9 @@ impl Primary {
     }
 
     fn reply(&mut self, worker: WorkerId, seq: QuerySeq, outcome: ReplyOutcome, data: Option<Box<str>>) {
+        if self.answer_program(worker, seq, &outcome) {
+            return;
+        }
         let wish = self.workers.get_mut(&worker).and_then(|w| w.take_wish(seq));
         let takes_stream = wish.as_ref().is_some_and(|wish| wish.takes_stream);
         let mut carried = Carried::Nothing;
@@ -126,6 +129,7 @@ impl Primary {
                 }
                 None => return,
             },
+            // Only programs have lanes, and they were answered.
             ReplyOutcome::Lane { .. } => return,
             ReplyOutcome::Failed(Errno(errno)) => {
                 let address = wish.map_or_else(unknown_address, |Wish { address, .. }| address);
@@ -189,6 +193,7 @@ impl Primary {
     fn close(&mut self, port: PortId) {
         let Some(socket) = self.ports.remove(&port) else { return };
         self.end_streams_of(port);
+        self.programs.forget_port(port);
         if let Some(listener) = socket.listener() {
             // Not registered, or closed in a moment: gone from the set either way.
             let _ = self.poller.remove(listener);
@@ -199,6 +204,7 @@ impl Primary {
     fn forget(&mut self, worker: WorkerId) {
         let Some(w) = self.workers.remove(&worker) else { return };
         self.drop_streams(worker);
+        self.forget_program(worker);
         self.forget_notes(worker);
         w.ending.hurry.store(true, std::sync::atomic::Ordering::Relaxed);
         if let Some(channel) = &w.channel {
@@ -232,7 +238,7 @@ impl Primary {
             Notice::ReloadAborted { slot, worker, failure, replaced } => {
                 Event::ReloadAborted { slot, worker: self.handle(worker), failure, replaced }
             }
-            Notice::Temporary { .. } => return,
+            Notice::Temporary { worker } => Event::Temporary { worker: self.handle(worker) },
             Notice::AcceptExhausted { port } => {
                 let address = self.ports.get(&port).map(|socket| socket.address.clone());
                 Event::AcceptExhausted { address: address.unwrap_or_else(unknown_address) }

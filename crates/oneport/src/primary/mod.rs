@@ -12,6 +12,7 @@ mod leave;
 mod notes;
 mod orders;
 mod port;
+mod program;
 mod reap;
 mod spawn;
 mod token;
@@ -47,6 +48,7 @@ use ids::IdMap;
 use notes::Notes;
 use orders::Forking;
 use port::PortSocket;
+use program::{Programs, Seen};
 use spawn::WorkerProcess;
 use token::Token;
 
@@ -74,6 +76,10 @@ pub(crate) enum Command {
     Disconnect { worker: WorkerId },
     /// An answer about connections that a worker passed on.
     Note { worker: WorkerId, note: SocketNote<'static> },
+    /// A program waits for the answer to a call.
+    Called(Box<Seen>),
+    /// A program's call could not be looked into, and was let through.
+    Unseen { worker: WorkerId, error: io::Error },
     /// A worker's tree is ended.
     TreeEnded { worker: WorkerId },
     /// Nobody listens to events any more.
@@ -107,6 +113,8 @@ pub(crate) struct Primary {
     /// Workers started with an inspector so far.
     inspected: u32,
     forking: Option<Forking>,
+    /// What is kept of workers that are programs without a channel.
+    programs: Programs,
     /// Who counts connections that workers passed on, once there are any.
     notes: Option<Notes>,
     /// Who waits for the last worker to go.
@@ -154,6 +162,7 @@ impl Primary {
             chosen: Vec::new(),
             inspected: 0,
             forking: None,
+            programs: Programs::default(),
             notes: None,
             disconnecting: Vec::new(),
             stalled: HashSet::new(),
@@ -217,6 +226,8 @@ impl Primary {
                 Command::Unthrottle => self.unthrottle(effects),
                 Command::Disconnect { worker } => self.tell_disconnect(worker),
                 Command::Note { worker, note } => self.tell_note(worker, note),
+                Command::Called(seen) => self.called(*seen, effects),
+                Command::Unseen { worker, error } => self.unseen(worker, error),
                 Command::TreeEnded { worker } => self.tree_ended(worker, effects),
                 Command::OwnerLeft => self.happen(oneport_core::Event::StopNow, effects),
             }

@@ -35,6 +35,9 @@ pub(super) struct PortSocket {
     local: Option<SocketAddr>,
     /// The number that it was inherited under.
     inherited: Option<i32>,
+    endpoint: Endpoint,
+    /// The socket's name, whoever holds it.
+    inode: Option<u64>,
     pub(super) accepting: bool,
     pub(super) watched: bool,
 }
@@ -53,6 +56,38 @@ impl PortSocket {
         match &self.socket {
             Some(socket) => socket.try_clone(),
             None => Err(io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error())),
+        }
+    }
+
+    /// What it was opened for.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whether this is the socket with that name.
+    pub(super) fn is_inode(&self, inode: u64) -> bool {
+        self.inode == Some(inode)
+    }
+
+    /// Its address, once it has a port.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.local.filter(|local| local.port() != 0)
+    }
+
+    /// The kernel chose its port.
+    pub(super) fn settle(&mut self, local: SocketAddr) {
+        if self.local().is_none() {
+            self.local = Some(local);
+            self.address.text = format!("{}:{}", local.ip(), local.port());
+            self.address.socket = self.local;
+        }
+    }
+
+    /// Lets a socket listen that is shared with workers.
+    pub(super) fn listen_shared(&self, backlog: u32) -> io::Result<()> {
+        match &self.socket {
+            Some(socket) => listen::start_listening(socket.as_fd(), backlog),
+            None => Err(invalid()),
         }
     }
 
@@ -173,6 +208,10 @@ pub(super) fn understand(query: &Query<'_>) -> Option<QueryTerms> {
 
 /// Binds, and listens where the primary is to accept.
 pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -> io::Result<PortSocket> {
+    match mode {
+        Mode::RoundRobin | Mode::Shared => {}
+        Mode::Lanes => return reserve(endpoint, key),
+    }
     let mut file = None;
     let socket = match (&endpoint.place, endpoint.kind) {
         (Place::Fd(fd), _) => dup_inherited(*fd)?,
@@ -206,6 +245,7 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
         LocalAddress::Ip(address) => Some(address),
         LocalAddress::Unix(_) | LocalAddress::Other => None,
     };
+    let inode = listen::inode(socket.as_fd()).ok();
     // A copy of a socket shares its blocking mode; Node never sets it on what it receives.
     listen::set_nonblocking(socket.as_fd())?;
     if mode == Mode::RoundRobin {
@@ -233,6 +273,47 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
             Place::Fd(fd) => Some(fd),
             Place::Anywhere | Place::Host(_) | Place::Path(_) => None,
         },
+        endpoint: endpoint.clone(),
+        inode,
+        accepting: true,
+        watched: true,
+    })
+}
+
+/// A port of which every worker has a socket of its own. Such sockets would share it with anybody of the same user, so
+/// one that does not share is bound and closed first: a taken port stays taken.
+fn reserve(endpoint: &Endpoint, key: String) -> io::Result<PortSocket> {
+    let wanted = host(endpoint)?;
+    let datagram = matches!(endpoint.kind, EndpointKind::Udp4 | EndpointKind::Udp6);
+    let probe = match (endpoint.port, datagram) {
+        (0, _) => Ok(None),
+        (_, false) => bind_tcp(wanted, v6(endpoint)).map(Some),
+        (_, true) => bind_udp(wanted, v6(endpoint), Reuse::Exclusive).map(Some),
+    };
+    let probe = probe.and_then(|probe| match &probe {
+        // Two that only bind share an address by SO_REUSEADDR; one of them that listens does not.
+        Some(probe) if !datagram => listen::start_listening(probe.as_fd(), 1),
+        Some(_) | None => Ok(()),
+    });
+    match probe {
+        Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => return Err(cause),
+        // The program's own bind fails with the same, or has options with which it does not.
+        Ok(()) | Err(_) => {}
+    }
+    let local = Some(wanted).filter(|wanted| wanted.port() != 0);
+    let kind = if datagram { AddressKind::Udp } else { AddressKind::Tcp };
+    let text = format!("{}:{}", wanted.ip(), wanted.port());
+    Ok(PortSocket {
+        socket: None,
+        mode: Mode::Lanes,
+        kind,
+        file: None,
+        key,
+        address: Address { kind, text, socket: local },
+        local,
+        inherited: None,
+        endpoint: endpoint.clone(),
+        inode: None,
         accepting: true,
         watched: true,
     })

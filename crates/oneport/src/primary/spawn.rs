@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use super::Primary;
 use super::channel::Channel;
 use super::handoff::StreamId;
+use super::program::ProgramWorker;
 use super::token::Token;
 use crate::event::{Address, Event, Output};
 use crate::fork::Worker;
@@ -64,6 +65,8 @@ pub(super) struct WorkerProcess {
     pub(super) streams: Vec<(PortId, StreamId)>,
     /// Ports whose stream it has closed.
     pub(super) streams_ended: Vec<PortId>,
+    /// What is kept of it as a program without a channel.
+    pub(super) program: Option<ProgramWorker>,
 }
 
 /// A query, as far as its answer needs to know it.
@@ -188,7 +191,8 @@ impl Primary {
                 command.channel = Some(their_end);
                 ours = Some(our_end);
             }
-            Attach::Nothing | Attach::Program => {}
+            Attach::Nothing => {}
+            Attach::Program => command.trap = self.traps(),
         }
         command.env = self.settings.env.clone();
         command.env.extend(env);
@@ -217,9 +221,11 @@ impl Primary {
             wishes: VecDeque::new(),
             streams: Vec::new(),
             streams_ended: Vec::new(),
+            program: (attach == Attach::Program).then(ProgramWorker::default),
             process: Some((child.pid, child.pidfd)),
         };
-        if let Err(cause) = self.watch(&process) {
+        let answered = child.notify.map(|listener| self.answer_calls(worker, listener)).transpose();
+        if let Err(cause) = answered.and_then(|_| self.watch(&process)) {
             self.undo(process);
             return Err(cause);
         }

@@ -1,0 +1,178 @@
+//! Workers that are programs: they have no channel, and are asked about when they bind and listen.
+//!
+//! What lives here: what is kept of them, and the way of one call. `look` sees a call, `bind` and `listen` say what it means,
+//! the core decides, `reply` carries the answer out; `lanes` keeps the sockets, `retire` empties and closes them.
+//! Invariant: a trapped call is answered in every case, for its program waits.
+
+mod bind;
+mod call;
+mod lanes;
+mod listen;
+mod look;
+mod reply;
+mod retire;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use oneport_core::{
+    Effects, Endpoint, Event as Core, LaneId, PortId, QuerySeq, QueryTerms, Sharing, Terms, WorkerId,
+};
+use oneport_sys::process::Pid;
+use oneport_sys::seccomp::{Listener, Shutdown, Traps};
+use tracing::debug;
+
+use self::call::Caller;
+use self::lanes::{Group, Lane};
+use self::look::{Looker, Taking, Wish};
+use super::Primary;
+use super::ids::IdMap;
+use crate::cluster::STRANGERS_WORDS;
+use crate::event::{Event, Oddity};
+use crate::program::ProgramWay;
+
+pub(crate) use self::look::Seen;
+
+/// What the primary keeps of all programs.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    looker: Option<Looker>,
+    /// Calls that the core was asked about.
+    asked: HashMap<(WorkerId, QuerySeq), Asked>,
+    next_seq: i64,
+    lanes: IdMap<LaneId, Lane>,
+    groups: IdMap<PortId, Group>,
+}
+
+/// What it keeps of one.
+#[derive(Debug, Default)]
+pub(super) struct ProgramWorker {
+    /// Sockets bound to port 0, by inode, with their addresses.
+    any_port: Vec<(u64, IpAddr)>,
+    /// How many listen on a port of the kernel's choice, by address.
+    chosen_ports: Vec<(IpAddr, u32)>,
+}
+
+/// Sockets bound to port 0 remembered per worker: nearly all of them are clients.
+const MOST_ANY_PORT: usize = 256;
+
+/// A call that waits for the core's answer.
+#[derive(Debug)]
+struct Asked {
+    caller: Caller,
+    call: AskedCall,
+    endpoint: Endpoint,
+}
+
+#[derive(Debug)]
+enum AskedCall {
+    /// To this address, whatever the program itself asked for.
+    Bind(SocketAddr),
+    BindPath,
+    /// On a port of the kernel's choice.
+    Listen {
+        address: SocketAddr,
+        backlog: u32,
+    },
+}
+
+impl Primary {
+    /// What its child is to be trapped at. `None`: it is attached by other means.
+    pub(super) fn traps(&self) -> Option<Traps> {
+        let shares = self.settings.conduct.policy == oneport_core::Policy::Shared
+            || !self.settings.program.claims.paths.is_empty();
+        let shutdown = if shares { Shutdown::Trapped } else { Shutdown::Untouched };
+        match self.settings.program.way {
+            ProgramWay::Own => Some(Traps { shutdown, keep: None }),
+            ProgramWay::Slot => Some(Traps { shutdown: Shutdown::Trapped, keep: None }),
+            ProgramWay::Preload { .. } | ProgramWay::ListenFds { .. } => None,
+        }
+    }
+
+    /// From now on the worker's calls are answered.
+    pub(super) fn answer_calls(&mut self, worker: WorkerId, listener: Listener) -> io::Result<()> {
+        let taking = match self.settings.program.way {
+            ProgramWay::Own => Taking::Sockets,
+            ProgramWay::Slot | ProgramWay::Preload { .. } | ProgramWay::ListenFds { .. } => Taking::Nothing,
+        };
+        if self.programs.looker.is_none() {
+            self.programs.looker = Some(Looker::start(self.own_commands.clone())?);
+        }
+        if let Some(looker) = &self.programs.looker {
+            looker.watch(worker, Arc::new(listener), taking);
+        }
+        Ok(())
+    }
+
+    /// Nothing of the worker is left.
+    pub(super) fn forget_program(&mut self, worker: WorkerId) {
+        if let Some(looker) = &self.programs.looker {
+            looker.forget(worker);
+        }
+        self.programs.forget_tenant(worker);
+    }
+
+    /// A program waits for an answer.
+    pub(super) fn called(&mut self, seen: Seen, effects: &mut Effects) {
+        let Seen { caller, wish, .. } = seen;
+        match wish {
+            Wish::Bind(name) => self.program_binds(caller, &name, effects),
+            Wish::Listen { backlog } => self.program_listens(caller, backlog, effects),
+            Wish::Shutdown => self.program_shuts(caller, effects),
+        }
+    }
+
+    /// A call could not be looked into, and was let through.
+    pub(super) fn unseen(&mut self, worker: WorkerId, error: io::Error) {
+        self.tell_oddity(worker, Oddity::Unseen { error });
+    }
+
+    fn ask_core(
+        &mut self,
+        caller: Caller,
+        call: AskedCall,
+        endpoint: Endpoint,
+        sharing: Sharing,
+        effects: &mut Effects,
+    ) {
+        let worker = caller.worker;
+        let seq = QuerySeq(self.programs.next_seq);
+        self.programs.next_seq += 1;
+        self.programs.asked.insert((worker, seq), Asked { caller, call, endpoint: endpoint.clone() });
+        let terms = Terms::default();
+        let query = Box::new(QueryTerms { endpoint, terms, data: None, sharing });
+        self.happen(Core::Query { worker, seq, query }, effects);
+        // The core does not answer those who are leaving.
+        if let Some(asked) = self.programs.asked.remove(&(worker, seq)) {
+            asked.caller.fail(&io::Error::from_raw_os_error(rustix::io::Errno::ADDRINUSE.raw_os_error()));
+        }
+    }
+
+    fn program_mut(&mut self, worker: WorkerId) -> Option<&mut ProgramWorker> {
+        self.workers.get_mut(&worker)?.program.as_mut()
+    }
+
+    /// What is needed to find everything that the worker started.
+    fn tree_of(&self, worker: WorkerId) -> Option<(Pid, String)> {
+        let w = self.workers.get(&worker)?;
+        let (root, _) = w.process.as_ref()?;
+        Some((*root, w.mark.clone()))
+    }
+
+    fn tell_oddity(&mut self, worker: WorkerId, oddity: Oddity) {
+        let event = Event::Oddity { worker: self.handle(worker), oddity };
+        self.tell_if_heard(worker, event);
+    }
+
+    /// A program cannot be slowed as a channel can: what it causes while its owner has enough to hear is not told.
+    fn tell_if_heard(&mut self, worker: WorkerId, event: Event) {
+        if self.backlog.waiting.load(Ordering::Acquire) < STRANGERS_WORDS {
+            self.tell_counted(worker, event);
+        } else {
+            debug!(?event, "not told: the owner has enough to hear");
+        }
+    }
+}

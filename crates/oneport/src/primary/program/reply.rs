@@ -1,0 +1,216 @@
+//! The core's answer to a program's call, carried out on its socket.
+//!
+//! Invariant: whatever fails here is told to the program with the kernel's number, and to the core.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+
+use oneport_core::{
+    Errno, Event as Core, LaneId, Origin, PortId, QuerySeq, ReplyOutcome, Transport, WorkerId,
+};
+use oneport_sys::lane::{make_tcp, make_udp, set_reuse_address};
+use oneport_sys::listen::{bind_here, bound_to, inode, rehome, set_reuse_port};
+
+use super::call::Caller;
+use super::lanes::{Lane, LaneKind};
+use super::{Asked, AskedCall};
+use crate::event::Oddity;
+use crate::primary::Primary;
+use crate::program::Ports;
+
+impl Primary {
+    /// False: it was no program's call.
+    pub(in crate::primary) fn answer_program(
+        &mut self,
+        worker: WorkerId,
+        seq: QuerySeq,
+        outcome: &ReplyOutcome,
+    ) -> bool {
+        let Some(asked) = self.programs.asked.remove(&(worker, seq)) else { return false };
+        match outcome {
+            ReplyOutcome::Lane { port, lane, origin: Origin::Fresh } => self.make_lane(asked, *port, *lane),
+            ReplyOutcome::Lane { port, lane, origin: Origin::Adopted } => {
+                self.adopt_lane(asked, *port, *lane)
+            }
+            ReplyOutcome::Shared(port) => self.share(asked, *port),
+            ReplyOutcome::Failed(Errno(errno)) => {
+                self.refuse_asked(asked, &io::Error::from_raw_os_error(*errno))
+            }
+            // Programs accept for themselves, as the core knows.
+            ReplyOutcome::RoundRobin(_) => asked.caller.fail(&io::ErrorKind::InvalidInput.into()),
+        }
+        true
+    }
+
+    fn refuse_asked(&mut self, asked: Asked, error: &io::Error) {
+        self.refuse_call(asked.caller, &asked.endpoint, error);
+    }
+
+    /// A socket of the worker's own: in own mode the program's, else one of ours that takes its place.
+    fn make_lane(&mut self, mut asked: Asked, port: PortId, lane: LaneId) {
+        let worker = asked.caller.worker;
+        let replaces = asked.caller.socket.is_none();
+        let made = match asked.call {
+            AskedCall::Bind(address) => self.bound(&mut asked.caller, address),
+            AskedCall::Listen { address, backlog } => {
+                let agreed = self.ports.get(&port).and_then(|socket| socket.local()).unwrap_or(address);
+                listening_at(&mut asked.caller, agreed, backlog)
+            }
+            AskedCall::BindPath => Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let outcome = made.and_then(|socket| {
+            let kind = kind_of(&asked.caller);
+            let placed = if replaces { Some(socket.try_clone()?) } else { None };
+            let inode = inode(socket.as_fd())?;
+            self.add_lane(lane, Lane { socket, inode, port, worker: Some(worker), kind });
+            self.goes_on(&asked, port, lane)?;
+            Ok(placed)
+        });
+        match outcome {
+            Ok(None) => asked.caller.succeed(),
+            Ok(Some(socket)) => {
+                if asked.caller.place(socket.as_fd()).is_err() {
+                    self.lane_failed(worker, lane);
+                }
+            }
+            Err(error) => {
+                self.lane_failed(worker, lane);
+                self.refuse_asked(asked, &error);
+            }
+        }
+    }
+
+    /// The socket that was kept takes the place of the program's.
+    fn adopt_lane(&mut self, asked: Asked, port: PortId, lane: LaneId) {
+        let worker = asked.caller.worker;
+        if asked.caller.is_polled() {
+            if let Some(address) = self.ports.get(&port).map(|socket| socket.address.clone()) {
+                self.tell_oddity(worker, Oddity::PolledEarly { address });
+            }
+            if asked.caller.socket.is_some() {
+                self.lose_lane(lane);
+                return self.make_lane(asked, port, lane);
+            }
+        }
+        let kept = self.programs.adopt(lane, worker).and_then(|kept| {
+            self.goes_on(&asked, port, lane)?;
+            Ok(kept)
+        });
+        match kept {
+            Ok(kept) => {
+                if asked.caller.place(kept.as_fd()).is_err() {
+                    self.programs.give_up(lane);
+                    self.pending.push_back(Core::LaneFailed { worker, lane });
+                }
+            }
+            Err(error) => {
+                self.programs.give_up(lane);
+                self.pending.push_back(Core::LaneFailed { worker, lane });
+                self.refuse_asked(asked, &error);
+            }
+        }
+    }
+
+    /// What follows on being bound: a datagram socket receives from now on, and who was asked about at `listen` listens.
+    fn goes_on(&mut self, asked: &Asked, port: PortId, lane: LaneId) -> io::Result<()> {
+        let worker = asked.caller.worker;
+        let listens = match asked.call {
+            AskedCall::Bind(_) => kind_of(&asked.caller) == LaneKind::Datagram,
+            AskedCall::BindPath => false,
+            AskedCall::Listen { backlog, .. } => {
+                self.join_group(lane, backlog)?;
+                true
+            }
+        };
+        let bound = self.programs.socket_of(lane).and_then(|socket| bound_to(socket).ok().flatten());
+        if let (Some(socket), Some(bound)) = (self.ports.get_mut(&port), bound) {
+            socket.settle(bound);
+        }
+        if listens {
+            self.pending.push_back(Core::LaneListens { worker, lane });
+            self.tell_listening(worker, lane);
+        }
+        Ok(())
+    }
+
+    /// Bound where it shall be.
+    fn bound(&self, caller: &mut Caller, address: SocketAddr) -> io::Result<OwnedFd> {
+        let address = match self.settings.program.ports {
+            Ports::Wished => address,
+            Ports::Scratch => scratch(address),
+        };
+        let stream = kind_of(caller) == LaneKind::Stream;
+        let Some(own) = caller.socket.take() else {
+            let v6 = caller.v6();
+            return if stream { make_tcp(address, v6) } else { make_udp(address, v6) };
+        };
+        if address.port() != 0 {
+            set_reuse_port(own.as_fd())?;
+        }
+        if stream {
+            set_reuse_address(own.as_fd())?;
+        }
+        bind_here(own.as_fd(), address)?;
+        set_reuse_port(own.as_fd())?;
+        Ok(own)
+    }
+
+    /// One socket for all copies, put in the place of the program's own.
+    fn share(&mut self, asked: Asked, port: PortId) {
+        let worker = asked.caller.worker;
+        let listens = matches!(asked.call, AskedCall::Listen { .. });
+        let shared = match (self.ports.get(&port), &asked.call) {
+            (Some(socket), AskedCall::Listen { backlog, .. }) => {
+                socket.listen_shared(*backlog).and_then(|()| socket.share())
+            }
+            (Some(socket), AskedCall::Bind(_) | AskedCall::BindPath) => socket.share(),
+            (None, _) => Err(io::ErrorKind::NotFound.into()),
+        };
+        match shared {
+            Ok(copy) => {
+                if asked.caller.place(copy.as_fd()).is_ok() && listens {
+                    self.pending.push_back(Core::Listening { worker });
+                    self.tell_listening_at(worker, port);
+                }
+            }
+            Err(error) => {
+                self.pending.push_back(Core::Closed { worker, port });
+                self.refuse_asked(asked, &error);
+            }
+        }
+    }
+
+    fn lane_failed(&mut self, worker: WorkerId, lane: LaneId) {
+        if let Some(lane) = self.programs.take(lane) {
+            self.programs.apply(lane.port);
+        }
+        self.pending.push_back(Core::LaneFailed { worker, lane });
+    }
+}
+
+/// The n-th listener of each copy: on the port that the first one was given.
+fn listening_at(caller: &mut Caller, address: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
+    let Some(own) = caller.socket.take() else { return make_tcp(address, caller.v6()) };
+    if address.port() == 0 {
+        set_reuse_port(own.as_fd())?;
+    } else {
+        rehome(own.as_fd(), address, backlog)?;
+    }
+    Ok(own)
+}
+
+fn kind_of(caller: &Caller) -> LaneKind {
+    match caller.transport() {
+        Some(Transport::Udp) => LaneKind::Datagram,
+        Some(Transport::Tcp) | None => LaneKind::Stream,
+    }
+}
+
+/// Any free port, where nobody else finds it.
+fn scratch(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => (Ipv4Addr::LOCALHOST, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::LOCALHOST, 0).into(),
+    }
+}

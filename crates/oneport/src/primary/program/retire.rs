@@ -1,0 +1,112 @@
+//! Lanes that go: what waits in them is served first, given away, or counted.
+//!
+//! Invariant: no lane is closed while connections wait in it, but for those that the core orders to be closed all the same,
+//! and then they are counted and told.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use oneport_core::{Event as Core, LaneId, WorkerId};
+use oneport_sys::listen::waiting;
+use oneport_sys::{diag, foreign};
+use rustix::net::{Shutdown, shutdown};
+use tracing::warn;
+
+use super::lanes::Lane;
+use crate::event::Event;
+use crate::primary::{Command, Primary};
+
+/// How often the queues of a leaving worker are looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long they must have been empty: a client whose handshake was begun with this socket ends it here.
+const HOLDS: Duration = Duration::from_millis(50);
+/// Half-open connections of the port may be this worker's; a client far away takes as long to complete them.
+const HANDSHAKE: Duration = Duration::from_secs(1);
+
+impl Primary {
+    /// Reports `LanesEmpty` once nothing waits in the sockets of this worker.
+    pub(in crate::primary) fn empty_lanes(&mut self, worker: WorkerId) {
+        let mut sockets = Vec::new();
+        let mut ports = Vec::new();
+        for lane in self.programs.lanes_of(worker) {
+            match lane.socket.try_clone() {
+                Ok(socket) => sockets.push(socket),
+                Err(cause) => warn!(%cause, "cannot look at a queue; the drain timeout decides"),
+            }
+            ports.extend(self.ports.get(&lane.port).and_then(|socket| socket.tcp_port()));
+        }
+        let Some(over) = self.workers.get(&worker).map(|w| w.ending.hurry.clone()) else { return };
+        let commands = self.own_commands.clone();
+        let most = self.settings.conduct.drain_timeout;
+        let work = move || {
+            let began = Instant::now();
+            let mut empty_since: Option<Instant> = None;
+            while began.elapsed() <= most && !over.load(Ordering::Relaxed) {
+                let empty = !sockets.iter().any(|socket: &OwnedFd| waiting(socket.as_fd()));
+                empty_since = if empty { empty_since.or_else(|| Some(Instant::now())) } else { None };
+                if empty_since.is_some_and(|since| {
+                    since.elapsed() >= HANDSHAKE || since.elapsed() >= HOLDS && !are_half_open(&ports)
+                }) {
+                    commands.send(Command::Core(Core::LanesEmpty { worker }));
+                    return;
+                }
+                thread::sleep(LOOK);
+            }
+        };
+        if let Err(cause) = thread::Builder::new().name("oneport-empty".into()).spawn(work) {
+            warn!(%cause, worker = worker.0, "cannot look at queues; the drain timeout decides");
+        }
+    }
+
+    pub(in crate::primary) fn retire_lane(&mut self, lane: LaneId) {
+        let waits = self.programs.socket_of(lane).is_some_and(waiting);
+        if waits && !foreign::migrates() {
+            self.pending.push_back(Core::LaneStuck { lane });
+        } else {
+            self.end_lane(lane);
+            self.pending.push_back(Core::LaneRetired { lane });
+        }
+    }
+
+    pub(in crate::primary) fn close_lane(&mut self, lane: LaneId) {
+        self.lose_lane(lane);
+    }
+
+    /// Closes it, and tells how many connections were lost with it.
+    pub(super) fn lose_lane(&mut self, lane: LaneId) {
+        let lost = self.programs.lanes.get(&lane).map_or(0, |lane| self.count_waiting(lane));
+        let port = self.end_lane(lane);
+        let address = port.and_then(|port| self.ports.get(&port)).map(|socket| socket.address.clone());
+        if let Some(address) = address.filter(|_| lost > 0) {
+            self.tell(Event::ConnectionsLost { address, connections: lost });
+        }
+    }
+
+    fn count_waiting(&self, lane: &Lane) -> u32 {
+        let port = self.ports.get(&lane.port).and_then(|socket| socket.tcp_port());
+        // With migration the kernel gives them to the others.
+        if !waiting(lane.socket.as_fd()) || foreign::migrates() {
+            return 0;
+        }
+        let queues = port.and_then(|port| diag::listen_queue(&[port]).ok()).unwrap_or_default();
+        queues.iter().find(|queue| queue.inode == lane.inode).map_or(1, |queue| queue.waiting)
+    }
+
+    fn end_lane(&mut self, lane: LaneId) -> Option<oneport_core::PortId> {
+        let taken = self.programs.take(lane)?;
+        if taken.worker.is_none() {
+            // Should somebody hold it all the same, it would stay in the group, and the numbers of the others be wrong.
+            let _ = shutdown(&taken.socket, Shutdown::Both);
+        }
+        let port = taken.port;
+        drop(taken);
+        self.programs.apply(port);
+        Some(port)
+    }
+}
+
+fn are_half_open(ports: &[u16]) -> bool {
+    diag::half_open(ports).is_ok_and(|count| count > 0)
+}
