@@ -2,11 +2,11 @@
 
 mod common;
 
-use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use oneport_sys::process::{Exit, Pid, Signal, own_pid};
-use oneport_sys::tree::{MARK_VARIABLE, TreeMark, kill, kill_until_gone, members};
+use oneport_sys::tree::{MARK_VARIABLE, Spared, TreeMark, end_sparing, kill, kill_until_gone, members};
 
 use common::{Running, command, read_line};
 
@@ -135,4 +135,57 @@ fn marks_of_two_workers_differ_and_do_not_match_by_prefix() {
     common::eventually("the subshell is gone", || !members(tree.child.0.pid, "x").contains(&orphan));
     assert!(!members(tree.child.0.pid, shorter.as_str()).contains(&orphan));
     assert!(tree.end());
+}
+
+/// A tree of a shell that is to end and a sleeper that may go on, with its pid.
+fn with_one_worth_sparing(worker: u64) -> (Marked, Pid) {
+    let tree = Marked::start(worker, "sh -c 'echo $$; exec sleep 1000' & sleep 1000 & wait");
+    let worthy = tree.read_pid();
+    (tree, worthy)
+}
+
+#[test]
+fn those_spoken_for_outlive_their_tree() {
+    let (tree, worthy) = with_one_worth_sparing(9);
+    let root = tree.child.0.pid;
+    let (left, spared) = end_sparing(root, tree.mark.as_str(), 10, common::PATIENCE, |pid| pid == worthy);
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(spared.iter().map(Spared::pid).collect::<Vec<_>>(), [worthy]);
+    assert_eq!(tree.members(), [worthy]);
+    assert_eq!(tree.child.wait(), Exit::Signal(9));
+    // One that ends of itself before its time is not killed.
+    let (long, [one]) = (Instant::now() + common::PATIENCE, <[Spared; 1]>::try_from(spared).unwrap());
+    oneport_sys::process::signal(one.as_fd(), Signal::TERM).unwrap();
+    assert_eq!(Spared::wait_or_kill(vec![one], long), 0);
+    assert!(Instant::now() < long);
+    assert_eq!(tree.members(), []);
+}
+
+#[test]
+fn a_spared_process_that_takes_too_long_is_killed() {
+    let (tree, worthy) = with_one_worth_sparing(10);
+    let (_, spared) =
+        end_sparing(tree.child.0.pid, tree.mark.as_str(), 10, common::PATIENCE, |pid| pid == worthy);
+    assert_eq!(Spared::wait_or_kill(spared, Instant::now()), 1);
+    assert_eq!(tree.members(), []);
+    assert_eq!(Spared::wait_or_kill(Vec::new(), Instant::now()), 0);
+}
+
+#[test]
+fn each_is_asked_about_once_and_without_rounds_nobody_is() {
+    let (tree, worthy) = with_one_worth_sparing(11);
+    let (root, mark) = (tree.child.0.pid, tree.mark.as_str());
+    let (left, spared) = end_sparing(root, mark, 0, common::PATIENCE, |_| panic!("nobody is asked"));
+    assert!(left.pids.contains(&root) && left.pids.contains(&worthy) && spared.is_empty(), "{left:?}");
+    let asked = std::cell::RefCell::new(Vec::new());
+    let (left, spared) = end_sparing(root, mark, 10, common::PATIENCE, |pid| {
+        asked.borrow_mut().push(pid);
+        pid == worthy
+    });
+    assert!(left.is_empty() && spared.len() == 1, "{left:?} {spared:?}");
+    let mut asked = asked.into_inner();
+    asked.sort_unstable();
+    let once = asked.len();
+    asked.dedup();
+    assert!(asked.len() == once && asked.contains(&root) && asked.contains(&worthy), "{asked:?}");
 }

@@ -1,4 +1,4 @@
-//! A worker and everything it started, as a set of processes that can be ended.
+//! A worker and everything it started, as a set of processes: who belongs to it here, ending it in `end`.
 //!
 //! Children inherit a process group and can leave it, inherit a parent and can lose it, inherit a session and can leave
 //! that; the environment they were started with stays readable. So membership is any of these. Invariant: a signal goes
@@ -7,17 +7,19 @@
 //! Limit: a process that lost its parent, left group and session *and* started with another environment is not found; a
 //! cgroup would hold it. Everything here reads `/proc` and may block for its bounded time: use a helper thread.
 
+mod end;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::proc::{Stat, all_pids, read_bounded, read_stat, start_ticks};
 use crate::process::{self, Pid, Signal, own_pid};
+
+pub use end::{Left, Spared, end_sparing, kill_until_gone};
 
 /// The variable that marks a worker's processes.
 pub const MARK_VARIABLE: &str = "ONEPORT_WORKER";
@@ -51,20 +53,6 @@ impl fmt::Display for TreeMark {
     }
 }
 
-/// What [`kill_until_gone`] could not end.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Left {
-    /// Processes still alive at the end: in uninterruptible sleep, not ours to signal, or started faster than killed.
-    pub pids: Vec<Pid>,
-}
-
-impl Left {
-    /// Whether all are gone.
-    pub fn is_empty(&self) -> bool {
-        self.pids.is_empty()
-    }
-}
-
 /// All live processes that are `root`, descend from it, are in the group or session it leads, carry the mark in the
 /// environment they were started with, or descend from one of those; never this process. Zombies are not live. Call it
 /// while `root` is not reaped, or the number may be somebody else's.
@@ -81,52 +69,8 @@ pub fn kill(root: Pid, mark: &str, signal: Signal) -> usize {
         .count()
 }
 
-/// Ends all members with SIGKILL: kills, waits until they are dead, looks again for what they started meanwhile; at most
-/// `rounds` times and about `within` in all.
-pub fn kill_until_gone(root: Pid, mark: &str, rounds: u32, within: Duration) -> Left {
-    let deadline = Instant::now() + within;
-    for _ in 0..rounds {
-        let found = scan(root, mark);
-        if found.is_empty() {
-            return Left::default();
-        }
-        // At the descriptor limit only some open; they go first, the next round takes the others.
-        let mut pidfds: Vec<OwnedFd> = found.iter().filter_map(open_member).collect();
-        pidfds.retain(|pidfd| process::signal(pidfd.as_fd(), Signal::KILL).is_ok());
-        wait_for_end(pidfds, deadline);
-        if Instant::now() >= deadline {
-            break;
-        }
-    }
-    Left { pids: members(root, mark) }
-}
-
-/// Waits until every pidfd is readable (its process is dead, reaped or not) or the deadline has passed.
-fn wait_for_end(mut pidfds: Vec<OwnedFd>, deadline: Instant) {
-    while !pidfds.is_empty() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        let ended: Vec<bool> = {
-            let mut polled: Vec<PollFd<'_>> =
-                pidfds.iter().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)).collect();
-            let timeout = Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(left.subsec_nanos()),
-            };
-            match poll(&mut polled, Some(&timeout)) {
-                Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(_) => return,
-            }
-            polled.iter().map(|entry| !entry.revents().is_empty()).collect()
-        };
-        let mut ended = ended.into_iter();
-        pidfds.retain(|_| !ended.next().unwrap_or(false));
-    }
-}
-
+/// A process of the table, named for ever by both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Member {
     pid: Pid,
     start_ticks: u64,
