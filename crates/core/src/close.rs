@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cluster::Cluster;
 use crate::effect::{Effect, Effects};
 use crate::ids::{PortId, Slot, Time, WorkerId};
-use crate::port::PortPhase;
+use crate::port::{Mode, Port, PortPhase};
 use crate::slot::{Occupancy, SlotState};
 use crate::stop::Ending;
 use crate::timer::Timer;
@@ -18,7 +18,9 @@ const CLOSE_GRACE: Duration = Duration::from_millis(50);
 
 impl Cluster {
     pub(crate) fn closed(&mut self, now: Time, worker: WorkerId, port: PortId, fx: &mut Effects) {
-        let Some(p) = self.ports.get_mut(&port).filter(|p| p.holds(worker)) else { return };
+        // What a program closes is a lane, not the port.
+        let by_channel = |p: &Port| p.holds(worker) && p.mode != Mode::Lanes;
+        let Some(p) = self.ports.get_mut(&port).filter(|p| by_channel(p)) else { return };
         p.holders.retain(|h| h.worker != worker);
         let last = p.holders.is_empty();
         let Some(w) = self.workers.get_mut(&worker) else { return };
@@ -44,9 +46,11 @@ impl Cluster {
             return;
         }
         for port in w.ports.clone() {
-            let open =
-                self.ports.get(&port).is_some_and(|p| p.phase == PortPhase::Open && p.kept_until <= now);
-            if open && !self.is_served_on(port) {
+            let ends = |p: &Port| {
+                // Where lanes are, nothing gathers: the worker empties its own, and the port ends with the last one.
+                p.phase == PortPhase::Open && p.kept_until <= now && p.mode != Mode::Lanes
+            };
+            if self.ports.get(&port).is_some_and(ends) && !self.is_served_on(port) {
                 self.begin_close(now, port, worker, fx);
             }
         }
@@ -61,7 +65,7 @@ impl Cluster {
     /// A worker that nobody replaces died unasked. Its owner may do that, and has as long as a successor would.
     pub(crate) fn keep_for_owner(&mut self, now: Time, worker: WorkerId) {
         let Some(w) = self.workers.get(&worker) else { return };
-        if w.slot.is_some() || w.cause.is_in_order() {
+        if w.slot.is_some() || w.cause.is_in_order() || w.is_temporary() {
             return;
         }
         for port in w.ports.clone() {
@@ -118,7 +122,7 @@ impl Cluster {
             || (self.ending == Ending::No && self.workers.values().any(boots))
     }
 
-    fn has_successor(&self, slot: Slot) -> bool {
+    pub(crate) fn has_successor(&self, slot: Slot) -> bool {
         self.ending == Ending::No && self.slot(slot).is_some_and(|s| s.occupancy != Occupancy::Errored)
     }
 
@@ -130,6 +134,7 @@ impl Cluster {
 
     /// Ends a port: what waits on it is closed, nothing hangs.
     pub(crate) fn close_port(&mut self, port: PortId, fx: &mut Effects) {
+        self.close_lanes_of(port, fx);
         let Some(ended) = self.ports.remove(&port) else { return };
         self.drop_queue(ended.queue, fx);
         for holder in &ended.holders {
@@ -158,7 +163,7 @@ impl Cluster {
     }
 
     fn has_orphans(&self) -> bool {
-        self.ports.values().any(|p| p.holders.is_empty() && p.phase == PortPhase::Open)
+        self.ports.values().any(Port::is_orphan)
     }
 
     /// Ports that nobody came back for end, but only once everybody who lives has had `listen_timeout` to come: a
@@ -178,14 +183,14 @@ impl Cluster {
     }
 
     /// Whether some slot is to be filled: it is empty, or everybody in it is on the way out.
-    fn someone_comes(&self) -> bool {
+    pub(crate) fn someone_comes(&self) -> bool {
         let stays = |worker| self.phase(worker).is_some_and(|phase| !phase.is_leaving());
         let vacant = |s: &SlotState| s.occupancy != Occupancy::Errored && !s.workers().any(stays);
         self.ending == Ending::No && self.slots.iter().any(vacant)
     }
 
     fn close_orphans(&mut self, now: Time, fx: &mut Effects) {
-        let orphans = self.ports.iter().filter(|(_, p)| p.holders.is_empty() && p.phase == PortPhase::Open);
+        let orphans = self.ports.iter().filter(|(_, p)| p.is_orphan());
         let mut kept_until = None;
         for (port, until) in orphans.map(|(&port, p)| (port, p.kept_until)).collect::<Vec<_>>() {
             if until <= now {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::effect::{Effect, Effects};
 use crate::event::{Event, Exit};
-use crate::ids::{PortId, Slot, Time, WorkerId};
+use crate::ids::{LaneId, PortId, Slot, Time, WorkerId};
+use crate::lane::Lane;
 use crate::life::{Input, Phase};
 use crate::port::Port;
 use crate::reload::Roll;
@@ -22,6 +23,7 @@ pub struct Cluster {
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) slots: Vec<SlotState>,
     pub(crate) ports: BTreeMap<PortId, Port>,
+    pub(crate) lanes: BTreeMap<LaneId, Lane>,
     pub(crate) timers: Timers,
     pub(crate) roll: Option<Roll>,
     pub(crate) roll_again: bool,
@@ -59,6 +61,7 @@ impl Cluster {
             workers: BTreeMap::new(),
             slots: Vec::new(),
             ports: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             timers: Timers::default(),
             roll: None,
             roll_again: false,
@@ -123,6 +126,7 @@ impl Cluster {
 
     /// Takes in what happened and appends what has to be done, in order.
     pub fn step(&mut self, now: Time, event: Event, fx: &mut Effects) {
+        let from = fx.len();
         match event {
             Event::Accepted { port, conn } => self.accepted(now, port, conn, fx),
             Event::Answered { worker, conn, accepted: true } => self.settled(now, worker, conn, fx),
@@ -179,16 +183,17 @@ impl Cluster {
             Event::Alive { worker } => self.alive(now, worker),
             Event::Extend { worker, by } => self.extend(now, worker, by),
             Event::LaneListens { worker, lane } => self.lane_listens(now, worker, lane, fx),
-            Event::LaneFailed { worker, lane } => self.lane_failed(now, worker, lane, fx),
+            Event::LaneFailed { worker, lane } => self.lane_failed(now, worker, lane),
             Event::LaneClosed { lane } => self.lane_closed(now, lane, fx),
             Event::LanesEmpty { worker } => self.lanes_empty(now, worker, fx),
-            Event::LaneStuck { lane } => self.lane_stuck(now, lane, fx),
-            Event::LaneRetired { lane } => self.lane_retired(now, lane, fx),
+            Event::LaneStuck { lane } => self.lane_stuck(now, lane),
+            Event::LaneRetired { lane } => self.lane_retired(lane),
             Event::Condemned { worker, cause } => self.condemn(now, worker, cause, fx),
             Event::PortOpened { port, outcome } => self.port_opened(now, port, outcome, fx),
             Event::PortShut { port } => self.port_shut(now, port, fx),
             Event::Tick => self.tick(now, fx),
         }
+        self.tend_lanes(now, from, fx);
     }
 
     fn tick(&mut self, now: Time, fx: &mut Effects) {
@@ -198,6 +203,8 @@ impl Cluster {
                 Timer::Proof(worker) => self.proven(now, worker, fx),
                 Timer::Readiness(worker) => self.readiness_due(now, worker, fx),
                 Timer::Hang(worker) => self.hang_due(now, worker, fx),
+                Timer::Watchdog(worker) => self.watchdog_due(now, worker, fx),
+                Timer::Lane(lane) => self.lane_due(lane, fx),
                 Timer::Restart(slot) => self.fill(now, slot, fx),
                 Timer::Retry(port) => self.serve(now, port, fx),
                 Timer::Watch => self.watch_arrivals(fx),

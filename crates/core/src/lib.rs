@@ -6,6 +6,7 @@
 //! is a value that can be written out and read back ([`Cluster::snapshot`]).
 
 mod accept;
+mod alive;
 mod claim;
 mod close;
 mod cluster;
@@ -27,7 +28,7 @@ mod timer;
 mod walk;
 mod worker;
 
-pub use claim::{Caller, Claim, Claims, LowPorts, PortRange, Published, Transport};
+pub use claim::{Caller, Claim, Claims, LowPorts, NotPorts, PortRange, Published, Transport};
 pub use cluster::{Cluster, Snapshot};
 pub use effect::{DropReason, Effect, Effects, Notice, Origin, ReloadFailure, ReplyOutcome};
 pub use event::{Event, Exit, Opened, QueryTerms, Sharing};

@@ -1,10 +1,11 @@
 //! Ports coming: queries, joins and the outcome of opening. How they go is `close.rs`.
 
 use crate::cluster::Cluster;
-use crate::effect::{Effect, Effects, Origin, ReplyOutcome};
-use crate::event::{Opened, QueryTerms};
-use crate::ids::{Errno, LaneId, PortId, QuerySeq, Time, WorkerId};
-use crate::port::{Endpoint, EndpointKind, Holder, Mode, Port, PortPhase, Terms};
+use crate::effect::{Effect, Effects, ReplyOutcome};
+use crate::event::{Opened, QueryTerms, Sharing};
+use crate::ids::{Errno, PortId, QuerySeq, Time, WorkerId};
+use crate::lane::LANES;
+use crate::port::{Endpoint, EndpointKind, Holder, Mode, Port, PortPhase, Terms, Waiter};
 use crate::settings::{Attach, Policy};
 use crate::stop::Ending;
 use crate::timer::Timer;
@@ -22,6 +23,7 @@ impl Cluster {
         if !self.expects_reply(worker) {
             return;
         }
+        let waiter = Waiter { worker, seq, sharing: query.sharing };
         let mut endpoint = query.endpoint;
         if !endpoint.is_any_port() {
             endpoint.index = 0;
@@ -31,8 +33,10 @@ impl Cluster {
             match self.find_port(&endpoint) {
                 // Its second server on one endpoint gets a socket of its own, which the kernel grants or
                 // refuses; sharing the first would make a Node worker assert (nodejs/node#64869).
-                Some(port) if self.concerns(port, worker) => endpoint.copy += 1,
-                Some(port) => return self.join(now, port, worker, seq, &query.terms, query.data, fx),
+                Some(port) if self.concerns(port, worker) && !self.is_lanes(port) => endpoint.copy += 1,
+                // Workers of another kind have it, in a way that this one cannot share.
+                Some(port) if !self.suits(port, worker) => return self.fail(waiter, Errno::ADDR_IN_USE, fx),
+                Some(port) => return self.join(now, port, waiter, &query.terms, query.data, fx),
                 None => break,
             }
         }
@@ -55,11 +59,12 @@ impl Cluster {
                 mode,
                 terms: query.terms,
                 data: query.data,
-                phase: PortPhase::Opening { waiters: vec![(worker, seq)], asked: query.terms },
+                phase: PortPhase::Opening { waiters: vec![waiter], asked: query.terms },
                 holders: Default::default(),
                 queue: Default::default(),
                 kept_until: Time::default(),
                 accepting: true,
+                chosen: Vec::new(),
             },
         );
     }
@@ -85,26 +90,38 @@ impl Cluster {
         found.map(|(&port, _)| port)
     }
 
+    /// Whether this kind of worker can use the port the way it is used.
+    fn suits(&self, port: PortId, worker: WorkerId) -> bool {
+        let (Some(p), Some(w)) = (self.ports.get(&port), self.workers.get(&worker)) else { return false };
+        match (p.mode, w.attach) {
+            (Mode::RoundRobin, Attach::Channel | Attach::Nothing)
+            | (Mode::Shared, Attach::Channel | Attach::Nothing | Attach::Program)
+            | (Mode::Lanes, Attach::Program) => true,
+            (Mode::RoundRobin, Attach::Program) | (Mode::Lanes, Attach::Channel | Attach::Nothing) => false,
+        }
+    }
+
     /// Whether the worker already holds the port, or waits for it.
     fn concerns(&self, port: PortId, worker: WorkerId) -> bool {
         self.ports.get(&port).is_some_and(|p| match &p.phase {
-            PortPhase::Opening { waiters, .. } => waiters.iter().any(|(w, _)| *w == worker),
+            PortPhase::Opening { waiters, .. } => waiters.iter().any(|waiter| waiter.worker == worker),
             PortPhase::Open | PortPhase::Closing(_) | PortPhase::Shut => p.holds(worker),
         })
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one query")]
     fn join(
         &mut self,
         now: Time,
         port: PortId,
-        worker: WorkerId,
-        seq: QuerySeq,
+        waiter: Waiter,
         terms: &Terms,
         data: Option<Box<str>>,
         fx: &mut Effects,
     ) {
         let Some(p) = self.ports.get_mut(&port) else { return };
+        if p.mode == Mode::Lanes {
+            return self.join_lanes(port, waiter, fx);
+        }
         let wider = p.terms.union(*terms);
         if p.data.is_none() {
             p.data = data;
@@ -112,7 +129,7 @@ impl Cluster {
         match &mut p.phase {
             PortPhase::Opening { waiters, .. } => {
                 p.terms = wider;
-                waiters.push((worker, seq));
+                waiters.push(waiter);
             }
             PortPhase::Open | PortPhase::Closing(_) | PortPhase::Shut => {
                 if !p.terms.covers(wider) {
@@ -122,7 +139,7 @@ impl Cluster {
                 let resumed = matches!(p.phase, PortPhase::Closing(_));
                 p.phase = PortPhase::Open;
                 self.timers.disarm(Timer::Close(port));
-                self.hold(port, worker, seq, fx);
+                self.hold(port, waiter, fx);
                 if resumed {
                     self.serve(now, port, fx);
                 }
@@ -130,21 +147,46 @@ impl Cluster {
         }
     }
 
-    fn hold(&mut self, port: PortId, worker: WorkerId, seq: QuerySeq, fx: &mut Effects) {
+    /// Terms are each worker's own where each has a socket of its own.
+    fn join_lanes(&mut self, port: PortId, waiter: Waiter, fx: &mut Effects) {
         let Some(p) = self.ports.get_mut(&port) else { return };
-        let Some(w) = self.workers.get_mut(&worker) else { return };
-        p.holders.push_front(Holder { worker, scheduled: false, refusals: 0, rests_until: None });
-        p.kept_until = Time::default();
-        w.ports.push_front(port);
-        let outcome = match p.mode {
+        match &mut p.phase {
+            PortPhase::Opening { waiters, .. } => {
+                let before = waiters.iter().filter(|w| w.worker == waiter.worker).count();
+                match waiter.sharing {
+                    Sharing::Alone if before > 0 => self.fail(waiter, Errno::ADDR_IN_USE, fx),
+                    Sharing::Alone | Sharing::WithItself if before >= LANES => {
+                        self.fail(waiter, Errno::TOO_MANY_FILES, fx);
+                    }
+                    Sharing::Alone | Sharing::WithItself => waiters.push(waiter),
+                }
+            }
+            PortPhase::Open | PortPhase::Closing(_) | PortPhase::Shut => self.hold(port, waiter, fx),
+        }
+    }
+
+    fn fail(&self, Waiter { worker, seq, .. }: Waiter, errno: Errno, fx: &mut Effects) {
+        fx.push(Effect::Reply { worker, seq, outcome: ReplyOutcome::Failed(errno), data: None });
+    }
+
+    fn hold(&mut self, port: PortId, waiter: Waiter, fx: &mut Effects) {
+        let Waiter { worker, seq, sharing } = waiter;
+        let Some(mode) = self.ports.get(&port).map(|p| p.mode) else { return };
+        let outcome = match mode {
             Mode::RoundRobin => ReplyOutcome::RoundRobin(port),
             Mode::Shared => ReplyOutcome::Shared(port),
-            Mode::Lanes => {
-                let lane = LaneId(self.next_lane);
-                self.next_lane += 1;
-                ReplyOutcome::Lane { port, lane, origin: Origin::Fresh }
-            }
+            Mode::Lanes => match self.promise(port, worker, sharing) {
+                Ok((lane, origin)) => ReplyOutcome::Lane { port, lane, origin },
+                Err(errno) => return self.fail(waiter, errno, fx),
+            },
         };
+        let Some(p) = self.ports.get_mut(&port) else { return };
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        if !p.holds(worker) {
+            p.holders.push_front(Holder { worker, scheduled: false, refusals: 0, rests_until: None });
+            w.ports.push_front(port);
+        }
+        p.kept_until = Time::default();
         fx.push(Effect::Reply { worker, seq, outcome, data: p.data.clone() });
     }
 
@@ -157,13 +199,13 @@ impl Cluster {
         match outcome {
             Ok(()) => {
                 p.phase = PortPhase::Open;
-                if !asked.covers(p.terms) {
+                if !asked.covers(p.terms) && p.mode != Mode::Lanes {
                     fx.push(Effect::Widen { port, terms: p.terms });
                 }
                 let mode = p.mode;
-                for (worker, seq) in waiters {
-                    if self.expects_reply(worker) {
-                        self.hold(port, worker, seq, fx);
+                for waiter in waiters {
+                    if self.expects_reply(waiter.worker) {
+                        self.hold(port, waiter, fx);
                     }
                 }
                 if self.ending != Ending::No && mode == Mode::RoundRobin {
@@ -175,7 +217,7 @@ impl Cluster {
             Err(errno) => {
                 let Some(Port { data, queue, .. }) = self.ports.remove(&port) else { return };
                 self.drop_queue(queue, fx);
-                for (worker, seq) in waiters {
+                for Waiter { worker, seq, .. } in waiters {
                     if self.expects_reply(worker) {
                         let outcome = ReplyOutcome::Failed(errno);
                         fx.push(Effect::Reply { worker, seq, outcome, data: data.clone() });

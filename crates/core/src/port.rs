@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::ids::{ConnId, QuerySeq, Time, WorkerId};
+use crate::event::Sharing;
+use crate::ids::{ConnId, LaneId, QuerySeq, Time, WorkerId};
 
 /// What kind of socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,7 +121,7 @@ impl Terms {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PortPhase {
     /// Being bound with the terms of the first query; these wait for the outcome.
-    Opening { waiters: Vec<(WorkerId, QuerySeq)>, asked: Terms },
+    Opening { waiters: Vec<Waiter>, asked: Terms },
     /// Bound.
     Open,
     /// The last server closed a moment ago. If its worker turns out to be leaving, the port stays for the
@@ -128,6 +129,14 @@ pub(crate) enum PortPhase {
     Closing(WorkerId),
     /// No socket any more: only the queue is being served.
     Shut,
+}
+
+/// A query that waits for its port to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    pub(crate) worker: WorkerId,
+    pub(crate) seq: QuerySeq,
+    pub(crate) sharing: Sharing,
 }
 
 /// One worker's part in a port.
@@ -154,11 +163,18 @@ pub(crate) struct Port {
     /// Nobody supervised comes back for it, but the owner may put somebody there: not to be ended before.
     pub(crate) kept_until: Time,
     pub(crate) accepting: bool,
+    /// The lanes that new connections go to, as last told.
+    pub(crate) chosen: Vec<LaneId>,
 }
 
 impl Port {
     pub(crate) fn holds(&self, worker: WorkerId) -> bool {
         self.holders.iter().any(|h| h.worker == worker)
+    }
+
+    /// Whether it waits for somebody to come back for it. Each lane knows by itself how long it waits.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.holders.is_empty() && self.phase == PortPhase::Open && self.mode != Mode::Lanes
     }
 
     pub(crate) fn holder_mut(&mut self, worker: WorkerId) -> Option<&mut Holder> {

@@ -4,6 +4,7 @@ use crate::cluster::Cluster;
 use crate::effect::{Effect, Effects, Notice};
 use crate::ids::{PortId, Time, WorkerId};
 use crate::life::Input;
+use crate::port::Mode;
 use crate::settings::{Attach, Readiness};
 use crate::slot::Occupancy;
 use crate::timer::Timer;
@@ -43,7 +44,12 @@ impl Cluster {
     /// Whether it listens wherever the one that it is to replace does: a server that opens its ports one after the
     /// other is not ready with the first.
     fn listens_like_predecessor(&self, worker: WorkerId) -> bool {
-        let missing = |port: &PortId| !self.ports.get(port).is_some_and(|p| p.holds(worker));
+        let missing = |port: &PortId| {
+            !self.ports.get(port).is_some_and(|p| match p.mode {
+                Mode::RoundRobin | Mode::Shared => p.holds(worker),
+                Mode::Lanes => self.listens_in_lane(*port, worker),
+            })
+        };
         self.predecessor(worker).is_none_or(|old| !old.ports.iter().any(missing))
     }
 
@@ -87,15 +93,16 @@ impl Cluster {
 
     pub(crate) fn became_ready(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
         let Some(w) = self.workers.get_mut(&worker) else { return };
-        if w.phase.is_leaving() || w.is_proven() {
+        if w.phase.is_leaving() || w.is_proven() || w.is_temporary() {
             return;
         }
+        w.standing = Standing::Ready(now);
         // Whether one that does not listen is all right shows only when it is proven.
         if !w.told_ready && (w.has_listened || self.settings.readiness == Readiness::Message) {
             w.told_ready = true;
             fx.push(Effect::Tell(Notice::Ready { worker }));
+            self.watch_over(now, worker);
         }
-        w.standing = Standing::Ready(now);
         self.timers.disarm(Timer::Readiness(worker));
         self.timers.arm(Timer::Proof(worker), now.after(self.settings.min_uptime));
         self.serve_worker(now, worker, fx);
@@ -109,6 +116,7 @@ impl Cluster {
         w.standing = Standing::Proven;
         if !std::mem::replace(&mut w.told_ready, true) {
             fx.push(Effect::Tell(Notice::Ready { worker }));
+            self.watch_over(now, worker);
         }
         fx.push(Effect::Tell(Notice::Proven { worker }));
         self.serve_worker(now, worker, fx);
@@ -118,7 +126,9 @@ impl Cluster {
     pub(crate) fn readiness_due(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
         let Some(w) = self.workers.get(&worker) else { return };
         if !w.is_ready() && !w.phase.is_leaving() {
-            if w.has_listened && self.settings.readiness == Readiness::Listening {
+            if w.is_temporary() {
+                self.ask(now, worker, fx);
+            } else if w.has_listened && self.settings.readiness == Readiness::Listening {
                 // It listens, if not everywhere its predecessor does: the new version has given that up.
                 self.became_ready(now, worker, fx);
             } else if self.is_proving(worker) {

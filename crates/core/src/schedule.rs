@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cluster::Cluster;
 use crate::effect::{DropReason, Effect, Effects};
 use crate::ids::{ConnId, PortId, Time, WorkerId};
-use crate::life::{Input, Phase};
+use crate::life::Phase;
 use crate::port::Port;
 use crate::stop::Ending;
 use crate::timer::Timer;
@@ -158,9 +158,9 @@ impl Cluster {
     fn credit_returned(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
         let Some(w) = self.workers.get(&worker) else { return };
         match w.phase {
-            Phase::Draining if w.in_flight.is_empty() => self.live(now, worker, Input::Settled, fx),
+            Phase::Draining => self.settle(now, worker, fx),
             Phase::Starting | Phase::Online | Phase::Listening => self.serve_worker(now, worker, fx),
-            Phase::Draining | Phase::Leaving | Phase::Stopping | Phase::Ending | Phase::Gone => {}
+            Phase::Leaving | Phase::Stopping | Phase::Ending | Phase::Gone => {}
         }
         self.advance_stop(now, fx);
     }

@@ -86,7 +86,7 @@ impl Cluster {
     }
 
     pub(crate) fn port_shut(&mut self, now: Time, port: PortId, fx: &mut Effects) {
-        if let Some(p) = self.ports.get_mut(&port) {
+        if let Some(p) = self.ports.get_mut(&port).filter(|p| p.mode != Mode::Lanes) {
             p.phase = PortPhase::Shut;
             self.timers.disarm(Timer::Close(port));
         }

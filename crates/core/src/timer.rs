@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{PortId, Slot, Time, WorkerId};
+use crate::ids::{LaneId, PortId, Slot, Time, WorkerId};
 
 /// What a deadline is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +18,10 @@ pub(crate) enum Timer {
     Hang(WorkerId),
     /// The slot's pause before a restart is over.
     Restart(Slot),
+    /// The worker should have said that it is alive by now.
+    Watchdog(WorkerId),
+    /// A lane has waited long enough for somebody.
+    Lane(LaneId),
     /// A worker that refused connections may be asked again.
     Retry(PortId),
     /// Arrivals have waited in the kernel long enough.
@@ -45,6 +49,13 @@ impl Timers {
         if !at.is_never() {
             self.at.insert(timer, at);
             self.due.insert((at, timer));
+        }
+    }
+
+    /// Moves a deadline that is set, if the new one is later.
+    pub(crate) fn postpone(&mut self, timer: Timer, at: Time) {
+        if self.at.get(&timer).is_some_and(|before| *before < at) {
+            self.arm(timer, at);
         }
     }
 

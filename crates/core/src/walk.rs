@@ -85,9 +85,10 @@ impl Cluster {
         for act in acts {
             self.act(now, worker, *act, fx);
         }
-        if to == Phase::Draining && self.in_flight(worker) == 0 {
-            self.live(now, worker, Input::Settled, fx);
+        if from != to && to == Phase::Draining {
+            self.empty_lanes(worker, fx);
         }
+        self.settle(now, worker, fx);
     }
 
     fn act(&mut self, now: Time, worker: WorkerId, act: Act, fx: &mut Effects) {
@@ -147,15 +148,20 @@ impl Cluster {
     fn bury(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
         self.give_back(now, worker, fx);
         let Some(dead) = self.workers.remove(&worker) else { return };
-        for timer in
-            [Timer::Life(worker), Timer::Proof(worker), Timer::Readiness(worker), Timer::Hang(worker)]
-        {
+        for timer in [
+            Timer::Life(worker),
+            Timer::Proof(worker),
+            Timer::Readiness(worker),
+            Timer::Hang(worker),
+            Timer::Watchdog(worker),
+        ] {
             self.timers.disarm(timer);
         }
         let (exit, died) = dead.exit.unwrap_or((Exit::NotSpawned, now));
         fx.push(Effect::Tell(Notice::Died { worker, slot: dead.slot, exit, cause: dead.cause }));
         fx.push(Effect::Forget { worker });
         self.vacate(now, &dead, died, fx);
+        self.leave_lanes(now, &dead, fx);
         self.roll_lost(now, &dead, exit, fx);
         self.advance_stop(now, fx);
     }

@@ -54,6 +54,25 @@ impl EndCause {
     }
 }
 
+/// What a worker is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It serves.
+    Regular,
+    /// It empties lanes that nobody else takes over, and leaves.
+    Temporary,
+}
+
+/// What is known of the kernel's queues of a worker's own sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queues {
+    Unknown,
+    /// It drains, and `LanesEmpty` is awaited.
+    Emptying,
+    /// Nothing waits in them, and nothing new comes.
+    Empty,
+}
+
 /// A connection sent to a worker and not yet acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InFlight {
@@ -67,6 +86,7 @@ pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) slot: Option<Slot>,
     pub(crate) attach: Attach,
+    pub(crate) role: Role,
     pub(crate) phase: Phase,
     pub(crate) standing: Standing,
     pub(crate) spawned: Time,
@@ -79,6 +99,7 @@ pub(crate) struct Worker {
     pub(crate) in_flight: VecDeque<InFlight>,
     /// Ports it holds, in the order in which they may use its credits: the one served last is at the end.
     pub(crate) ports: VecDeque<PortId>,
+    pub(crate) queues: Queues,
     pub(crate) channel_open: bool,
     pub(crate) has_listened: bool,
     pub(crate) told_ready: bool,
@@ -92,6 +113,7 @@ impl Worker {
             id,
             slot,
             attach,
+            role: Role::Regular,
             phase: Phase::Starting,
             standing: Standing::Unready,
             spawned: now,
@@ -99,12 +121,29 @@ impl Worker {
             most_credits: u32::MAX,
             in_flight: VecDeque::new(),
             ports: VecDeque::new(),
+            queues: Queues::Unknown,
             channel_open: attach == Attach::Channel,
             has_listened: false,
             told_ready: false,
             cause: EndCause::ByItself,
             exit: None,
         }
+    }
+
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self.role {
+            Role::Temporary => true,
+            Role::Regular => false,
+        }
+    }
+
+    /// Whether nothing is on its way to it, and nothing waits where only it can take it.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.in_flight.is_empty()
+            && match self.queues {
+                Queues::Unknown | Queues::Empty => true,
+                Queues::Emptying => false,
+            }
     }
 
     pub(crate) fn is_proven(&self) -> bool {

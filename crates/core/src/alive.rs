@@ -1,0 +1,53 @@
+//! What a worker says about itself besides listening: that it is alive, needs more time, or leaves of its own accord
+//! (the words of `sd_notify`).
+
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::effect::Effects;
+use crate::ids::{Time, WorkerId};
+use crate::life::Input;
+use crate::timer::Timer;
+use crate::worker::EndCause;
+
+/// More time than this is not granted at once.
+const LONGEST_EXTENSION: Duration = Duration::from_secs(600);
+
+impl Cluster {
+    /// It leaves of its own accord and waits for nobody's word. Its process ends by itself, or gets the stop signal
+    /// when its drain time is over.
+    pub(crate) fn stopping(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        if !self.workers.contains_key(&worker) {
+            return;
+        }
+        self.note_cause(worker, EndCause::Voluntary);
+        self.keep_for_successor(now, worker);
+        self.live(now, worker, Input::LeavesByItself, fx);
+    }
+
+    /// From the moment it is told ready, a worker has to say that it is alive.
+    pub(crate) fn watch_over(&mut self, now: Time, worker: WorkerId) {
+        if let Some(span) = self.settings.watchdog {
+            self.timers.arm(Timer::Watchdog(worker), now.after(span));
+        }
+    }
+
+    pub(crate) fn alive(&mut self, now: Time, worker: WorkerId) {
+        if self.timers.is_armed(Timer::Watchdog(worker)) {
+            self.watch_over(now, worker);
+        }
+    }
+
+    pub(crate) fn watchdog_due(&mut self, now: Time, worker: WorkerId, fx: &mut Effects) {
+        // One on its way out has other deadlines.
+        if self.phase(worker).is_some_and(|phase| !phase.is_leaving()) {
+            self.condemn(now, worker, EndCause::Hung, fx);
+        }
+    }
+
+    pub(crate) fn extend(&mut self, now: Time, worker: WorkerId, by: Duration) {
+        let Some(phase) = self.phase(worker) else { return };
+        let timer = if phase.is_leaving() { Timer::Life(worker) } else { Timer::Readiness(worker) };
+        self.timers.postpone(timer, now.after(by.min(LONGEST_EXTENSION)));
+    }
+}
