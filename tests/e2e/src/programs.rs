@@ -9,6 +9,7 @@ pub mod build;
 pub mod catalogue;
 pub mod matrix;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -17,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::run::Run;
-use crate::{http, place, tcp};
+use crate::run::{App, Run};
+use crate::wait::eventually;
+use crate::{http, place, procfs, tcp};
 
 /// What is not installed here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,4 +183,52 @@ pub fn python() -> PathBuf {
 pub fn python_words<T: Into<OsString>>(name: &str, words: impl IntoIterator<Item = T>) -> Vec<OsString> {
     let head = [python().into_os_string(), "-uB".into(), source(name).into_os_string()];
     head.into_iter().chain(words.into_iter().map(Into::into)).collect()
+}
+
+/// A program of `programs/odd`: `oneport run --attach own -- ` it.
+pub fn odd<T: Into<OsString>>(name: &str, words: impl IntoIterator<Item = T>) -> Run {
+    run(python_words(&format!("odd/{name}.py"), words)).args(["--attach", "own"])
+}
+
+/// Python's http.server on a port, and on a host if it is not 127.0.0.1.
+pub fn http_server<T: Into<OsString>>(words: impl IntoIterator<Item = T>) -> Run {
+    run(python_words("python/http_server.py", words)).args(["--attach", "own"])
+}
+
+/// The C server `programs/c/NAME.c`.
+///
+/// # Panics
+/// If there is no C compiler: these tests need one.
+pub fn c(name: &str) -> PathBuf {
+    let built = build::c(&source("c").join(format!("{name}.c")), build::Link::Dynamic);
+    built.unwrap_or_else(|missing| panic!("{missing} is missing: a C compiler is needed"))
+}
+
+/// The worker this process belongs to: itself or one of its ancestors.
+pub fn copy_of(app: &App, pid: u32) -> Option<u32> {
+    let workers: BTreeSet<u32> = app.workers().into_values().collect();
+    std::iter::successors(Some(pid), |pid| procfs::parent(*pid)).find(|pid| workers.contains(pid))
+}
+
+/// Asks until every running copy has answered. Each failure to answer is one of the test's.
+///
+/// # Panics
+/// If a copy does not answer in time, or a request fails.
+#[track_caller]
+pub fn all_answer(app: &App, mut ask: impl FnMut() -> io::Result<u32>) {
+    let mut answered = BTreeSet::new();
+    eventually("an answer of every copy", || {
+        let pid = ask().unwrap_or_else(|e| panic!("a request failed: {e}; answered so far: {answered:?}"));
+        answered.extend(copy_of(app, pid));
+        app.workers().into_values().all(|copy| answered.contains(&copy)).then_some(())
+    });
+}
+
+/// [`all_answer`] over HTTP.
+///
+/// # Panics
+/// As there.
+#[track_caller]
+pub fn all_answer_http(app: &App, address: SocketAddr) {
+    all_answer(app, || Speech::Http.ask(address));
 }

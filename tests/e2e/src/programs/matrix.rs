@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use rustix::process::Signal;
 
-use super::{Hands, Program, Speech, catalogue, or_skip};
+use super::{Hands, Program, Speech, catalogue, copy_of, or_skip};
 use crate::load::Load;
 use crate::wait::eventually;
 use crate::{App, Event, TempDir, place, procfs};
@@ -86,12 +86,6 @@ impl Started {
     fn copies(&self) -> BTreeSet<u32> {
         self.app.workers().into_values().collect()
     }
-}
-
-/// The worker this process belongs to: itself or one of its ancestors.
-pub fn copy_of(app: &App, pid: u32) -> Option<u32> {
-    let workers: BTreeSet<u32> = app.workers().into_values().collect();
-    std::iter::successors(Some(pid), |pid| procfs::parent(*pid)).find(|pid| workers.contains(pid))
 }
 
 /// 240 new connections from 8 clients: none fails, every copy answers.

@@ -1,0 +1,74 @@
+//! What stands between oneport and the server: shells, npm, another oneport. The server is the descendant that listens.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use oneport_e2e::programs::{all_answer_http, c, python, run, source};
+use oneport_e2e::{Signal, place, procfs};
+
+fn port() -> String {
+    place::free_port().to_string()
+}
+
+#[test]
+fn the_server_behind_a_shell_is_attached() {
+    let script = source("python/http_server.py");
+    let line = format!("'{}' -B '{}' {}; true", python().display(), script.display(), port());
+    let app = run(["sh", "-c", &line]).instances(3).start();
+    let address = app.serving(3);
+    all_answer_http(&app, address);
+    app.signal(Signal::HUP);
+    app.wait_for("the reload to be done", |event| event.is("reloaded"));
+    all_answer_http(&app, address);
+    let left = app.stop();
+    assert!(left.all("died").iter().all(|event| event.value["expected"] == true), "{}", left.err());
+}
+
+#[test]
+fn the_server_behind_two_shells_and_an_exec_is_attached() {
+    let line = format!("sh -c 'exec \"{}\" {}'; true", c("block").display(), port());
+    let app = run(["sh", "-c", &line]).instances(2).start();
+    all_answer_http(&app, app.serving(2));
+    app.stop();
+}
+
+#[test]
+fn npm_start_runs_several_copies() {
+    let run = run(["npm", "start"]).instances(2).cwd(source("node/npm")).env("PORT", port());
+    let app = run.env("npm_config_update_notifier", "false").start();
+    let address = app.serving(2);
+    all_answer_http(&app, address);
+    let wrapper = app.worker(0);
+    let node = oneport_e2e::http::get(address, "/").pid();
+    assert_ne!(node, wrapper);
+    for name in ["NODE_CHANNEL_FD", "NODE_UNIQUE_ID"] {
+        assert!(!procfs::has_variable(node, name), "`{name}` reached the server");
+    }
+    app.signal(Signal::HUP);
+    app.wait_for("the reload to be done", |event| event.is("reloaded"));
+    all_answer_http(&app, address);
+    app.stop();
+    assert!(!procfs::runs(node), "the server outlived npm");
+}
+
+#[test]
+fn a_script_named_alone_runs_in_its_interpreter() {
+    let script = source("python/http_server.py");
+    let words = [script.into_os_string(), "--".into(), port().into()];
+    let run = oneport_e2e::Run::target(words).instances(2).env("PYTHONDONTWRITEBYTECODE", "1");
+    let app = run.start();
+    all_answer_http(&app, app.serving(2));
+    app.stop();
+}
+
+#[test]
+fn oneport_inside_a_worker_falls_back_or_says_why_it_cannot() {
+    // The kernel has one listener for notifications per process tree: the inner one cannot trap what is trapped already.
+    let inner = place::oneport();
+    let words = [inner.into_os_string(), "run".into(), "-i".into(), "2".into(), "--".into()];
+    let server = [c("block").into_os_string(), port().into()];
+    let app = run(words.into_iter().chain(server)).instances(1).args(["--max-restarts", "1"]).start();
+    let said = app.wait_until("a line about the fallback", |_, _, err| {
+        let err = String::from_utf8_lossy(err).into_owned();
+        err.lines().find(|line| line.contains("seccomp") || line.contains("trapped")).map(str::to_owned)
+    });
+    assert!(!said.is_empty());
+}
