@@ -28,6 +28,8 @@ pub(super) struct PortSocket {
     kind: AddressKind,
     /// The path we made, to be removed when it is still ours.
     file: Option<(PathBuf, UnixIdentity)>,
+    /// Its second name, where programs may remove the first.
+    hidden: Option<PathBuf>,
     /// Its name on the channel.
     pub(super) key: String,
     /// Its name for people.
@@ -81,6 +83,23 @@ impl PortSocket {
             self.address.text = format!("{}:{}", local.ip(), local.port());
             self.address.socket = self.local;
         }
+    }
+
+    /// Programs remove their path before they bind it and when they leave, though others serve there.
+    pub(super) fn name_again(&mut self) -> io::Result<()> {
+        let Some((path, identity)) = &self.file else { return Ok(()) };
+        if self.hidden.is_none() {
+            self.hidden = Some(listen::second_name(path)?);
+        }
+        match &self.hidden {
+            Some(hidden) => listen::name_again(hidden, path, identity),
+            None => Ok(()),
+        }
+    }
+
+    /// A worker is gone; it may have removed the path.
+    pub(super) fn name_after_departure(&mut self) -> io::Result<()> {
+        if self.hidden.is_some() { self.name_again() } else { Ok(()) }
     }
 
     /// Lets a socket listen that is shared with workers.
@@ -146,8 +165,10 @@ impl PortSocket {
     /// Closes the socket and removes its file, if that is still ours.
     pub(super) fn close(&mut self) {
         if let Some((path, identity)) = self.file.take() {
-            // Gone or replaced by somebody else: not ours any more either way.
-            let _ = listen::unlink_if_ours(&path, &identity);
+            for path in self.hidden.take().iter().chain([&path]) {
+                // Gone or replaced by somebody else: not ours any more either way.
+                let _ = listen::unlink_if_ours(path, &identity);
+            }
         }
         self.socket = None;
     }
@@ -266,6 +287,7 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
         mode,
         kind,
         file,
+        hidden: None,
         key,
         address,
         local,
@@ -308,6 +330,7 @@ fn reserve(endpoint: &Endpoint, key: String) -> io::Result<PortSocket> {
         mode: Mode::Lanes,
         kind,
         file: None,
+        hidden: None,
         key,
         address: Address { kind, text, socket: local },
         local,

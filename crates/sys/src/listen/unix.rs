@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
@@ -83,6 +83,40 @@ pub fn unlink_if_ours(path: &Path, identity: &UnixIdentity) -> io::Result<bool> 
     }
 }
 
+/// Gives a bound path a second, hidden name beside it, by which it can be [named again](name_again) when a program has
+/// removed the first: connecting finds a socket by its inode, whatever name led there. A hidden name left behind by a dead
+/// primary is taken over. `EPERM`: the file system has no hard links.
+pub fn second_name(path: &Path) -> io::Result<PathBuf> {
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(path.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?);
+    hidden.push(".oneport");
+    let hidden = path.with_file_name(hidden);
+    match fs::hard_link(path, &hidden) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if !fs::symlink_metadata(&hidden)?.file_type().is_socket() {
+                return Err(error);
+            }
+            fs::remove_file(&hidden)?;
+            fs::hard_link(path, &hidden)?;
+        }
+        other => other?,
+    }
+    Ok(hidden)
+}
+
+/// Makes the path lead to the socket once more, if it does not. `EADDRINUSE`: it is something else by now.
+pub fn name_again(hidden: &Path, path: &Path, identity: &UnixIdentity) -> io::Result<()> {
+    match fs::hard_link(hidden, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if read_identity(path)? == *identity {
+                return Ok(());
+            }
+            Err(io::Error::from_raw_os_error(libc::EADDRINUSE))
+        }
+        other => other,
+    }
+}
+
 /// Removes a path that is a socket nobody serves; `EADDRINUSE` otherwise. A socket that is bound but does not listen
 /// yet refuses connections like a dead one (a shared handle between the primary's bind and the worker's listen), so
 /// the kernel's table of bound names is asked as well.
@@ -137,5 +171,39 @@ fn word_as_libuv(error: Errno) -> io::Error {
     match error {
         Errno::NOENT => io::Error::from_raw_os_error(libc::EACCES),
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::{UnixMode, bind_unix, name_again, second_name, unlink_if_ours};
+    use crate::listen::start_listening;
+
+    #[test]
+    fn a_path_that_was_removed_leads_to_the_same_socket_again() {
+        let directory = std::env::temp_dir().join(format!("oneport-names-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("app.sock");
+        let (socket, identity) = bind_unix(&path, UnixMode::default()).unwrap();
+        start_listening(socket.as_fd(), 8).unwrap();
+        let hidden = second_name(&path).unwrap();
+        // As after a primary that was killed.
+        assert_eq!(second_name(&path).unwrap(), hidden);
+        fs::remove_file(&path).unwrap();
+        assert!(UnixStream::connect(&path).is_err());
+        for _ in 0..2 {
+            name_again(&hidden, &path, &identity).unwrap();
+            UnixStream::connect(&path).unwrap();
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        let error = name_again(&hidden, &path, &identity).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
+        assert!(unlink_if_ours(&hidden, &identity).unwrap());
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

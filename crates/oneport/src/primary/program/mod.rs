@@ -23,7 +23,7 @@ use oneport_core::{
 };
 use oneport_sys::process::Pid;
 use oneport_sys::seccomp::{Listener, Shutdown, Traps};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use self::call::Caller;
 use self::lanes::{Group, Lane};
@@ -113,6 +113,11 @@ impl Primary {
             looker.forget(worker);
         }
         self.programs.forget_tenant(worker);
+        for socket in self.ports.values_mut() {
+            if let Err(cause) = socket.name_after_departure() {
+                warn!(%cause, address = %socket.address, "cannot make the path lead to its socket again");
+            }
+        }
     }
 
     /// A program waits for an answer.

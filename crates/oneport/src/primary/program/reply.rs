@@ -160,11 +160,13 @@ impl Primary {
     fn share(&mut self, asked: Asked, port: PortId) {
         let worker = asked.caller.worker;
         let listens = matches!(asked.call, AskedCall::Listen { .. });
-        let shared = match (self.ports.get(&port), &asked.call) {
+        let shared = match (self.ports.get_mut(&port), &asked.call) {
             (Some(socket), AskedCall::Listen { backlog, .. }) => {
                 socket.listen_shared(*backlog).and_then(|()| socket.share())
             }
-            (Some(socket), AskedCall::Bind(_) | AskedCall::BindPath) => socket.share(),
+            (Some(socket), AskedCall::Bind(_) | AskedCall::BindPath) => {
+                socket.name_again().and_then(|()| socket.share())
+            }
             (None, _) => Err(io::ErrorKind::NotFound.into()),
         };
         match shared {
