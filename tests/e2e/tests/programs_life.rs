@@ -245,3 +245,59 @@ fn a_kept_connection_is_cut_at_the_drain_timeout() {
     assert_eq!(tcp::rest(&mut stream).unwrap_or_default(), b"", "cut off");
     app.stop();
 }
+
+#[test]
+fn what_waits_for_a_slot_that_is_given_up_is_served_all_the_same() {
+    let dir = TempDir::new();
+    let words = [place::free_port().to_string(), dir.file("doom").to_str().unwrap().to_owned()];
+    let limits = ["--max-restarts", "2", "--restart-delay", "10"];
+    let app = odd("doomed", words).instances(2).min_uptime("1s").args(limits).start();
+    let address = app.serving(2);
+    let victim = app.worker(1);
+    procfs::signal(victim, Signal::STOP);
+    eventually("the victim to be stopped", || (procfs::state(victim) == Some('T')).then_some(()));
+    let mut waiting: Vec<Client> = (0..20)
+        .map(|_| {
+            let mut client = Client::connect(address).expect("there is room in the queue");
+            client.send("/", "Connection: close\r\n").unwrap();
+            client
+        })
+        .collect();
+    dir.write("doom", "");
+    procfs::signal(victim, Signal::KILL);
+    app.wait_for("the slot to be given up", |event| event.is("errored"));
+    for (number, client) in waiting.iter_mut().enumerate() {
+        client.receive().unwrap_or_else(|e| panic!("connection {number} of 20: {e}"));
+    }
+    // Nothing of the slot is left in the choice.
+    for _ in 0..40 {
+        oneport_e2e::http::get(address, "/");
+    }
+    app.stop();
+}
+
+#[test]
+fn reloads_and_crashes_leave_no_descriptor_behind() {
+    let app = server("block", place::free_port()).instances(2).args(["--attach", "own"]).start();
+    let address = app.serving(2);
+    let descriptors = procfs::descriptors(app.pid());
+    for round in 1..=3 {
+        app.signal(Signal::HUP);
+        app.wait_count("a reload", round, |event| event.is("reloaded"));
+        let victim = app.worker(0);
+        procfs::signal(victim, Signal::KILL);
+        app.wait_for("the replacement", |e| {
+            e.is("proven") && e.slot() == 0 && !e.of(victim) && e.at > app_time(&app, victim)
+        });
+        all_answer_http(&app, address);
+    }
+    eventually("the descriptors of the dead to be closed", || {
+        (procfs::descriptors(app.pid()) <= descriptors + 1).then_some(())
+    });
+    app.stop();
+}
+
+/// When this worker died.
+fn app_time(app: &App, pid: u32) -> std::time::Instant {
+    app.wait_for("its death", |event| event.is("died") && event.of(pid)).at
+}
