@@ -26,7 +26,7 @@ use std::sync::mpsc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use oneport_core::{ConnId, Effects, PortId, Time, WorkerId};
+use oneport_core::{ConnId, Effects, LaneId, PortId, Time, WorkerId};
 use oneport_sys::clock::boot_time;
 use oneport_sys::poll::{Interest, Poller, Readiness, Ready};
 use oneport_sys::process::Signal;
@@ -80,6 +80,10 @@ pub(crate) enum Command {
     Called(Box<Seen>),
     /// A program's call could not be looked into, and was let through.
     Unseen { worker: WorkerId, error: io::Error },
+    /// A program closed its listener and lives on.
+    ClosedWhileAlive { lane: LaneId },
+    /// A program holds its listener and takes nothing from it.
+    NotAccepting { lane: LaneId, after: Duration },
     /// A worker's tree is ended.
     TreeEnded { worker: WorkerId },
     /// Nobody listens to events any more.
@@ -228,6 +232,8 @@ impl Primary {
                 Command::Note { worker, note } => self.tell_note(worker, note),
                 Command::Called(seen) => self.called(*seen, effects),
                 Command::Unseen { worker, error } => self.unseen(worker, error),
+                Command::ClosedWhileAlive { lane } => self.closed_while_alive(lane),
+                Command::NotAccepting { lane, after } => self.not_accepting(lane, after),
                 Command::TreeEnded { worker } => self.tree_ended(worker, effects),
                 Command::OwnerLeft => self.happen(oneport_core::Event::StopNow, effects),
             }

@@ -46,7 +46,20 @@ pub struct Listening {
 /// Inodes of the sockets a process holds, each once, in rising order; empty when the process is gone or not ours to
 /// look at.
 pub fn open_sockets(pid: Pid) -> Vec<u64> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    read_sockets(pid).unwrap_or_default()
+}
+
+/// Whether a process has a descriptor of the socket. Of one that is not ours to look at it is not known, and the answer is
+/// yes; of one that is gone it is no.
+pub fn may_hold(pid: Pid, inode: u64) -> bool {
+    match read_sockets(pid) {
+        Ok(inodes) => inodes.binary_search(&inode).is_ok(),
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    }
+}
+
+fn read_sockets(pid: Pid) -> std::io::Result<Vec<u64>> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"))?;
     let mut inodes: Vec<u64> = entries
         .flatten()
         .filter_map(|entry| {
@@ -56,7 +69,7 @@ pub fn open_sockets(pid: Pid) -> Vec<u64> {
         .collect();
     inodes.sort_unstable();
     inodes.dedup();
-    inodes
+    Ok(inodes)
 }
 
 /// The listening TCP and Unix sockets a process holds, each once, in its own network namespace.

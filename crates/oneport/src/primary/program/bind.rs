@@ -86,9 +86,9 @@ impl Primary {
             return;
         }
         let Some((root, mark)) = self.tree_of(worker) else { return };
-        let held: Vec<u64> = tree::members(root, &mark).into_iter().flat_map(proc::open_sockets).collect();
+        let members = tree::members(root, &mark);
         for (lane, inode) in there {
-            if !held.contains(&inode) {
+            if !members.iter().any(|pid| proc::may_hold(*pid, inode)) {
                 self.happen(Core::LaneClosed { lane }, effects);
             }
         }

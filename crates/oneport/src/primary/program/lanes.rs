@@ -70,6 +70,18 @@ impl Programs {
         self.lanes.get(&lane).map(|lane| lane.socket.as_fd())
     }
 
+    /// A copy of a stream's socket, and its name.
+    pub(super) fn stream_of(&self, lane: LaneId) -> Option<(OwnedFd, u64)> {
+        let lane = self.lanes.get(&lane).filter(|lane| lane.kind == LaneKind::Stream)?;
+        Some((lane.socket.try_clone().ok()?, lane.inode))
+    }
+
+    /// Who has it, and where it is.
+    pub(super) fn tenant_of(&self, lane: LaneId) -> Option<(WorkerId, PortId)> {
+        let lane = self.lanes.get(&lane)?;
+        Some((lane.worker?, lane.port))
+    }
+
     /// A kept lane has somebody again.
     pub(super) fn adopt(&mut self, lane: LaneId, worker: WorkerId) -> io::Result<OwnedFd> {
         let lane = self.lanes.get_mut(&lane).ok_or(io::ErrorKind::NotFound)?;
@@ -85,10 +97,11 @@ impl Programs {
     }
 
     pub(in crate::primary) fn forget_tenant(&mut self, worker: WorkerId) {
-        for lane in self.lanes.values_mut() {
-            if lane.worker == Some(worker) {
-                lane.worker = None;
-            }
+        let theirs = self.lanes.iter_mut().filter(|(_, lane)| lane.worker == Some(worker));
+        let left: Vec<LaneId> = theirs.map(|(id, lane)| (*id, lane.worker = None).0).collect();
+        for lane in left {
+            // Whoever adopts it is watched in its turn.
+            self.unwatch(lane);
         }
     }
 
@@ -156,9 +169,16 @@ impl Programs {
         }
     }
 
+    fn unwatch(&self, lane: LaneId) {
+        if let Some(sentry) = &self.sentry {
+            sentry.forget(lane);
+        }
+    }
+
     /// Takes a lane out of its group and of the table.
     pub(super) fn take(&mut self, lane: LaneId) -> Option<Lane> {
         let taken = self.lanes.remove(&lane)?;
+        self.unwatch(lane);
         self.left(lane, taken.port);
         Some(taken)
     }

@@ -43,6 +43,7 @@ impl Primary {
             Ok(()) => {
                 self.happen(Core::LaneListens { worker, lane }, effects);
                 self.tell_listening(worker, lane);
+                self.post_sentry(worker, lane, caller.process);
                 caller.succeed();
             }
             Err(error) => caller.fail(&error),

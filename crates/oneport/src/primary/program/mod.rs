@@ -11,12 +11,14 @@ mod listen;
 mod look;
 mod reply;
 mod retire;
+mod sentry;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use oneport_core::{
     Effects, Endpoint, Event as Core, LaneId, PortId, QuerySeq, QueryTerms, Sharing, Terms, WorkerId,
@@ -28,10 +30,11 @@ use tracing::{debug, warn};
 use self::call::Caller;
 use self::lanes::{Group, Lane};
 use self::look::{Looker, Taking, Wish};
+use self::sentry::{Post, Sentry};
 use super::Primary;
 use super::ids::IdMap;
 use crate::cluster::STRANGERS_WORDS;
-use crate::event::{Event, Oddity};
+use crate::event::{Address, Event, Oddity};
 use crate::program::ProgramWay;
 
 pub(crate) use self::look::Seen;
@@ -40,6 +43,7 @@ pub(crate) use self::look::Seen;
 #[derive(Debug, Default)]
 pub(super) struct Programs {
     looker: Option<Looker>,
+    sentry: Option<Sentry>,
     /// Calls that the core was asked about.
     asked: HashMap<(WorkerId, QuerySeq), Asked>,
     next_seq: i64,
@@ -154,6 +158,39 @@ impl Primary {
         if let Some(asked) = self.programs.asked.remove(&(worker, seq)) {
             asked.caller.fail(&io::Error::from_raw_os_error(rustix::io::Errno::ADDRINUSE.raw_os_error()));
         }
+    }
+
+    /// It listens: from now on it is noticed when nobody accepts.
+    fn post_sentry(&mut self, worker: WorkerId, lane: LaneId, process: Pid) {
+        let Some((root, mark)) = self.tree_of(worker) else { return };
+        if self.programs.sentry.is_none() {
+            match Sentry::start(self.own_commands.clone()) {
+                Ok(sentry) => self.programs.sentry = Some(sentry),
+                Err(cause) => return warn!(%cause, "cannot watch queues"),
+            }
+        }
+        let Some((socket, inode)) = self.programs.stream_of(lane) else { return };
+        if let Some(sentry) = &self.programs.sentry {
+            sentry.watch(Post { lane, worker, socket, inode, process, root, mark });
+        }
+    }
+
+    pub(super) fn closed_while_alive(&mut self, lane: LaneId) {
+        if let Some((worker, address)) = self.place_of(lane) {
+            self.tell_oddity(worker, Oddity::Closed { address });
+        }
+    }
+
+    pub(super) fn not_accepting(&mut self, lane: LaneId, after: Duration) {
+        if let Some((worker, address)) = self.place_of(lane) {
+            self.tell_oddity(worker, Oddity::NotAccepting { address, after });
+        }
+    }
+
+    /// Whose it is, and where.
+    fn place_of(&self, lane: LaneId) -> Option<(WorkerId, Address)> {
+        let (worker, port) = self.programs.tenant_of(lane)?;
+        Some((worker, self.ports.get(&port)?.address.clone()))
     }
 
     fn program_mut(&mut self, worker: WorkerId) -> Option<&mut ProgramWorker> {

@@ -130,6 +130,7 @@ impl Primary {
         if listens {
             self.pending.push_back(Core::LaneListens { worker, lane });
             self.tell_listening(worker, lane);
+            self.post_sentry(worker, lane, asked.caller.process);
         }
         Ok(())
     }
