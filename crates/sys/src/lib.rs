@@ -9,6 +9,7 @@
 compile_error!("oneport runs on Linux only: it is built on epoll, pidfd, signalfd, /proc and sock_diag");
 
 pub mod accept;
+mod activation;
 pub mod clock;
 pub mod diag;
 pub mod elf;
@@ -17,8 +18,10 @@ mod fdscan;
 pub mod foreign;
 pub mod lane;
 pub mod listen;
+pub mod notify;
 mod placement;
 pub mod poll;
+pub mod preload;
 pub mod proc;
 pub mod process;
 pub mod seccomp;

@@ -9,24 +9,24 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::fdscan;
-use crate::spawn::{CHANNEL_FD, FIRST_EXTRA_FD};
+use crate::spawn::CHANNEL_FD;
 
 /// What the child shall find from 3 on, and nothing else. Here every descriptor has a number above all those they get
 /// there, so that putting one in its place never overwrites another.
 pub(crate) struct Placement {
-    channel: Option<OwnedFd>,
-    extra: Vec<OwnedFd>,
+    given: Vec<(OwnedFd, RawFd)>,
     /// One above the last number the child shall have.
     end: RawFd,
 }
 
 impl Placement {
-    pub(crate) fn new(channel: Option<OwnedFd>, extra: Vec<OwnedFd>) -> io::Result<Self> {
-        let count = RawFd::try_from(extra.len()).unwrap_or(RawFd::MAX - FIRST_EXTRA_FD);
-        let end = FIRST_EXTRA_FD + count;
-        let channel = channel.map(|fd| lift(fd, end)).transpose()?;
-        let extra = extra.into_iter().map(|fd| lift(fd, end)).collect::<io::Result<_>>()?;
-        Ok(Self { channel, extra, end })
+    /// Every descriptor with its number there, from 3 on and no number twice.
+    pub(crate) fn new(given: impl IntoIterator<Item = (OwnedFd, RawFd)>) -> io::Result<Self> {
+        let given: Vec<_> = given.into_iter().collect();
+        let last = given.iter().map(|(_, place)| *place).max().unwrap_or(CHANNEL_FD);
+        let end = last.saturating_add(1);
+        let given = given.into_iter().map(|(fd, place)| Ok((lift(fd, end)?, place)));
+        Ok(Self { given: given.collect::<io::Result<_>>()?, end })
     }
 
     /// One above the last number the child shall have.
@@ -37,7 +37,7 @@ impl Placement {
     /// Holds those of the child's numbers that are free. What has one of the others keeps it: closing it in another
     /// thread just now is the one race left, and then only the report of a failed exec is lost.
     pub(crate) fn occupy(&self) -> io::Result<Vec<OwnedFd>> {
-        let Some(any) = self.channel.as_ref().or(self.extra.first()) else { return Ok(Vec::new()) };
+        let Some((any, _)) = self.given.first() else { return Ok(Vec::new()) };
         let mut held = Vec::new();
         // The kernel gives the lowest free number, so the first one above says that none is free below.
         loop {
@@ -52,17 +52,15 @@ impl Placement {
     /// In the child: everything gets its number, all the rest from 3 on closes at exec. Marking instead of closing keeps
     /// the standard library's report pipe alive until exec.
     pub(crate) fn arrange(&self) -> io::Result<()> {
-        let channel = self.channel.iter().map(|fd| (fd, CHANNEL_FD));
-        let places = channel.chain(self.extra.iter().zip(FIRST_EXTRA_FD..));
-        for (fd, place) in places.clone() {
+        for (fd, place) in &self.given {
             // SAFETY: both are plain numbers; in this child nobody else uses those from 3 to `end`.
-            if unsafe { libc::dup2(fd.as_raw_fd(), place) } < 0 {
+            if unsafe { libc::dup2(fd.as_raw_fd(), *place) } < 0 {
                 return Err(io::Error::last_os_error());
             }
         }
         close_all_at_exec();
-        for (_, place) in places {
-            fdscan::set_fd_flags(place, 0);
+        for (_, place) in &self.given {
+            fdscan::set_fd_flags(*place, 0);
         }
         Ok(())
     }
@@ -99,10 +97,9 @@ mod tests {
             (0..240).map(|_| std::fs::File::open("/dev/null").unwrap().into()).collect();
         files.reverse();
         assert!(files.iter().any(|file| file.as_raw_fd() < 243));
-        let channel = files.pop();
-        let placement = Placement::new(channel, files).unwrap();
+        let placement = Placement::new(files.into_iter().zip(3..)).unwrap();
         assert_eq!(placement.end, 243);
-        let numbers = placement.channel.iter().chain(&placement.extra).map(AsRawFd::as_raw_fd);
+        let numbers = placement.given.iter().map(|(fd, _)| fd.as_raw_fd());
         assert!(numbers.min().unwrap() >= 243);
         assert!(placement.occupy().unwrap().iter().all(|fd| (3..243).contains(&fd.as_raw_fd())));
     }

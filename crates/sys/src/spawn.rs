@@ -1,8 +1,8 @@
 //! Starting a worker in a clean state.
 //!
 //! What lives here: one builder, one `spawn`, one child. What does not: which variables and arguments a worker gets.
-//! Invariant: the child has descriptors 0, 1, 2, if given the channel as 3, if asked for the pipes from 4 on, and no
-//! other (but for a notify descriptor it shall keep); its own process group; default signal dispositions, nothing blocked;
+//! Invariant: the child has descriptors 0, 1, 2, if given the channel as 3, if asked for the pipes from 4 on or what it shall
+//! inherit from 3 on, and no other (but for a notify descriptor it shall keep); its own process group; default signal dispositions, nothing blocked;
 //! no ambient capabilities.
 #![expect(unsafe_code, reason = "pre_exec and the raw calls allowed between fork and exec")]
 
@@ -15,6 +15,7 @@ use std::process;
 
 use rustix::process::{PidfdFlags, pidfd_open};
 
+use crate::activation::Activation;
 use crate::fdpass::channel_pair;
 use crate::listen::set_nonblocking;
 use crate::placement::Placement;
@@ -27,6 +28,10 @@ pub const CHANNEL_FD: RawFd = 3;
 
 /// The number under which a worker finds the first of its extra pipes; the others follow.
 pub const FIRST_EXTRA_FD: RawFd = CHANNEL_FD + 1;
+
+/// The number under which a program finds the first of the descriptors it [inherits](Command::inherit)
+/// (`SD_LISTEN_FDS_START`); the others follow.
+pub const FIRST_INHERITED_FD: RawFd = 3;
 
 /// Where a standard stream of the child leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +77,11 @@ pub struct Command {
     /// How many Unix stream socket pairs the child gets besides, as descriptors 4, 5, ... (Node's
     /// `stdio: [..., 'ipc', 'pipe']`), blocking there. Without a channel 3 stays closed. Our ends are in [`Child`].
     pub extra_pipes: u8,
+    /// Descriptors for a program that knows socket activation, each with a name: it finds them as 3, 4, ..., and
+    /// `LISTEN_FDS`, `LISTEN_FDNAMES` and its own number as `LISTEN_PID` in its environment. Not together with a channel or
+    /// extra pipes, which have the same numbers. What the program starts inherits both and is to go by `LISTEN_PID`: a shell
+    /// that does not exec keeps them for itself.
+    pub inherit: Vec<(OwnedFd, String)>,
     /// User to become. When we are root, supplementary groups are dropped as well.
     pub uid: Option<u32>,
     /// Group to become.
@@ -116,6 +126,7 @@ impl Command {
             stderr: Stdio::Inherit,
             channel: None,
             extra_pipes: 0,
+            inherit: Vec::new(),
             uid: None,
             gid: None,
             nofile_soft: None,
@@ -124,11 +135,13 @@ impl Command {
     }
 
     /// Starts it. Every failure up to and including exec is the error: `ENOENT` (program or `cwd`), `EACCES`,
-    /// `ENOEXEC`, `EAGAIN` (process limit), `EPERM` (user), `EMFILE` (our own limit of descriptors), and what stands in the way of [`trap`](Self::trap).
+    /// `ENOEXEC`, `EAGAIN` (process limit), `EPERM` (user), `EMFILE` (our own limit of descriptors), `EINVAL` (what cannot be
+    /// had together), of kind `InvalidInput` a NUL byte or a [name](Self::inherit) that would be read as two, and what stands
+    /// in the way of [`trap`](Self::trap).
     pub fn spawn(self) -> io::Result<Child> {
         make_children_waitable();
         let mut command = process::Command::new(&self.program);
-        command.args(&self.args).env_clear().envs(self.env).process_group(0);
+        command.args(&self.args).process_group(0);
         command.stdin(self.stdin).stdout(self.stdout).stderr(self.stderr);
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
@@ -139,8 +152,21 @@ impl Command {
         if let Some(uid) = self.uid {
             command.uid(uid);
         }
+        if !self.inherit.is_empty() && (self.channel.is_some() || self.extra_pipes > 0) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let (inherited, names): (Vec<_>, Vec<_>) = self.inherit.into_iter().unzip();
+        let activation = if inherited.is_empty() {
+            command.env_clear().envs(self.env);
+            None
+        } else {
+            Some(Activation::new(self.env, &names)?)
+        };
         let (extra, given) = pair_extras(self.extra_pipes)?;
-        let placement = Placement::new(self.channel, given)?;
+        let channel = self.channel.into_iter().zip(CHANNEL_FD..);
+        let given = given.into_iter().zip(FIRST_EXTRA_FD..);
+        let inherited = inherited.into_iter().zip(FIRST_INHERITED_FD..);
+        let placement = Placement::new(channel.chain(given).chain(inherited))?;
         // The standard library reports a failed exec through a pipe of its own. Were that pipe's number one of those
         // the child shall have, moving a descriptor there would silence it; so they are occupied while it is made.
         let _occupied = placement.occupy()?;
@@ -161,6 +187,9 @@ impl Command {
                     signals::restore_default(number);
                 }
                 signals::clear_mask();
+                if let Some(activation) = &activation {
+                    activation.enter();
+                }
                 match &install {
                     Some(install) => install.install(),
                     None => Ok(()),

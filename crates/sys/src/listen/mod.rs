@@ -22,9 +22,7 @@ pub use inspect::{
     LocalAddress, Passed, SocketKind, inode, interface_index, is_listening, local_address, only_v6,
     passed_kind, reuses_port, set_nonblocking, socket_kind, waiting,
 };
-pub use unix::{
-    UnixIdentity, UnixMode, bind_unix, chmod_unix, name_again, second_name, unlink_if_ours,
-};
+pub use unix::{UnixIdentity, UnixMode, bind_unix, chmod_unix, name_again, second_name, unlink_if_ours};
 
 /// Whether an IPv6 socket also serves IPv4. No meaning for IPv4 addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

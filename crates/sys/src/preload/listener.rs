@@ -1,0 +1,242 @@
+//! The socket that the library asks at: questions come, answers go.
+//!
+//! Each question is a connection of its own, and the library sends right after it connected. Who connects and says nothing waits
+//! here, watched by an epoll set inside ours, until it speaks, leaves, has waited too long, or newer ones need its place.
+#![expect(
+    unsafe_code,
+    reason = "SO_PEERCRED: rustix's type cannot hold the process number 0 of another pid namespace"
+)]
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::time::{Duration, Instant};
+
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, listen, socket_with,
+};
+
+use super::message;
+use super::{Request, Token};
+use crate::accept::{Accepted, accept};
+use crate::fdpass;
+use crate::listen::is_listening;
+use crate::poll::{Interest, Poller, Readiness};
+use crate::process::Pid;
+use crate::seccomp::Delivery;
+
+/// Connections that may wait without having said anything.
+const MOST_WAITING: usize = 64;
+
+/// How long each of them may.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Connections the kernel keeps for us; who finds no room waits in its `connect`.
+const BACKLOG: i32 = 128;
+
+/// The listener's token in our epoll set; those of connections are above.
+const LISTENER: u64 = 0;
+
+/// Where the library asks. Readable when [`accept`](Self::accept) has something to do.
+#[derive(Debug)]
+pub struct ShimListener {
+    listener: OwnedFd,
+    name: Vec<u8>,
+    set: Poller,
+    readiness: Readiness,
+    /// In the order they came in.
+    waiting: VecDeque<Waiting>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    token: u64,
+    since: Instant,
+    connection: OwnedFd,
+}
+
+/// A program that waits for an answer. Dropped without one, the program's call happens as without a library.
+#[derive(Debug)]
+pub struct ShimCall {
+    /// The process that called.
+    pub process: Pid,
+    /// Its effective user.
+    pub user: u32,
+    /// Which worker it says it is; a known token proves that it was told.
+    pub token: Token,
+    /// What it asks.
+    pub request: Request,
+    connection: OwnedFd,
+}
+
+/// What a call comes to.
+#[derive(Debug)]
+pub enum Answer<'a> {
+    /// It happens as without a library. The socket is not asked about again, not even when it listens.
+    Pass,
+    /// It returns 0, and nothing is done for it: `listen` on one of the primary's sockets, or its `shutdown`. Other calls pass.
+    Done,
+    /// It fails with the error's number (`EIO` when it has none).
+    Fail(io::Error),
+    /// It returns 0, and this socket stands at the program's descriptor: for `bind`, bound; for `listen`, listening. All who
+    /// get it share one open file description. The library makes it non-blocking when the program's own socket was, and
+    /// never the other way round; so give a blocking one (`O_NONBLOCK` off) that nobody here accepts from.
+    Take(BorrowedFd<'a>),
+}
+
+impl ShimListener {
+    /// A new one, under a random abstract name.
+    pub fn new() -> io::Result<Self> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let name = format!("oneport-{}", Token::random()?);
+        bind(&listener, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+        listen(&listener, BACKLOG)?;
+        Self::take_over(listener)
+    }
+
+    /// Takes over the socket of a predecessor, see [`socket`](Self::socket): programs that know its name are served again. The
+    /// descriptor must be non-blocking. `EINVAL`: it is something else.
+    pub fn take_over(listener: OwnedFd) -> io::Result<Self> {
+        let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
+        let address = SocketAddrUnix::try_from(getsockname(&listener)?).map_err(|_| invalid())?;
+        let name = address.abstract_name().ok_or_else(invalid)?.to_vec();
+        if !is_listening(listener.as_fd()) {
+            return Err(invalid());
+        }
+        let set = Poller::new()?;
+        set.add(listener.as_fd(), LISTENER, Interest::READ)?;
+        let readiness = Readiness::new();
+        Ok(Self { listener, name, set, readiness, waiting: VecDeque::new(), last: LISTENER })
+    }
+
+    /// The listening socket alone, to be kept for a successor.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+
+    /// The value of [`VARIABLE`](super::VARIABLE) for the worker with this token.
+    pub fn variable(&self, token: &Token) -> OsString {
+        let mut value = self.name.clone();
+        value.push(b':');
+        value.extend_from_slice(&token.0);
+        OsString::from_vec(value)
+    }
+
+    /// The next question. `None`: there is none now; ask again when readable. `EMFILE` and its like: no descriptor is left for
+    /// those who ask, and it stays readable; do not watch it for a while.
+    pub fn accept(&mut self) -> io::Result<Option<ShimCall>> {
+        self.drop_silent(Instant::now());
+        let mut readiness = mem::take(&mut self.readiness);
+        let waited = self.set.wait(&mut readiness, Some(Duration::ZERO));
+        let heard = waited.and_then(|()| self.hear_all(&readiness));
+        self.readiness = readiness;
+        heard
+    }
+
+    fn hear_all(&mut self, readiness: &Readiness) -> io::Result<Option<ShimCall>> {
+        // Those first who came first; a question must not wait behind a flood of connections.
+        let listener_last = |token: &u64| *token == LISTENER;
+        let (admit, speak): (Vec<u64>, Vec<u64>) =
+            readiness.iter().map(|ready| ready.token).partition(listener_last);
+        for token in speak {
+            if let Some(call) = self.hear(token) {
+                return Ok(Some(call));
+            }
+        }
+        if admit.is_empty() {
+            return Ok(None);
+        }
+        for _ in 0..MOST_WAITING {
+            let Some(token) = self.admit()? else { return Ok(None) };
+            if let Some(call) = self.hear(token) {
+                return Ok(Some(call));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lets one more in; answers its token.
+    fn admit(&mut self) -> io::Result<Option<u64>> {
+        let connection = match accept(self.listener.as_fd()) {
+            Accepted::Connection(connection) => connection,
+            Accepted::Empty | Accepted::Skipped => return Ok(None),
+            Accepted::Exhausted(error) | Accepted::Failed(error) => return Err(error),
+        };
+        if self.waiting.len() >= MOST_WAITING {
+            self.waiting.pop_front();
+        }
+        self.last += 1;
+        self.set.add(connection.as_fd(), self.last, Interest::READ)?;
+        self.waiting.push_back(Waiting { token: self.last, since: Instant::now(), connection });
+        Ok(Some(self.last))
+    }
+
+    /// What it has to say. One that still says nothing stays; one that speaks nonsense or has left is dropped.
+    fn hear(&mut self, token: u64) -> Option<ShimCall> {
+        let place = self.waiting.iter().position(|waiting| waiting.token == token)?;
+        let mut packet = [0; message::REQUEST_LENGTH + 1];
+        let waiting = self.waiting.get(place)?;
+        let length = match fdpass::receive_bytes(waiting.connection.as_fd(), &mut packet) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Ok(length) => length,
+            Err(_) => 0,
+        };
+        let Waiting { connection, .. } = self.waiting.remove(place)?;
+        let words = message::Request::decode(packet.get(..length)?)?;
+        let request = Request::read(&words)?;
+        let (process, user) = read_peer(connection.as_fd())?;
+        // An answered connection may live on in a fork of the program; ours is closed, but the set must not count on it.
+        self.set.remove(connection.as_fd()).ok()?;
+        Some(ShimCall { process, user, token: Token(words.token), request, connection })
+    }
+
+    fn drop_silent(&mut self, now: Instant) {
+        while self.waiting.front().is_some_and(|oldest| now.duration_since(oldest.since) >= PATIENCE) {
+            self.waiting.pop_front();
+        }
+    }
+}
+
+impl AsFd for ShimListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.set.as_fd()
+    }
+}
+
+impl ShimCall {
+    /// Answers. It never waits.
+    pub fn answer(self, answer: Answer<'_>) -> io::Result<Delivery> {
+        let (words, fd) = match answer {
+            Answer::Pass => (message::Answer::Pass, None),
+            Answer::Done => (message::Answer::Done, None),
+            Answer::Fail(error) => {
+                let errno = error.raw_os_error().filter(|errno| *errno > 0).unwrap_or(libc::EIO);
+                (message::Answer::Fail(errno), None)
+            }
+            Answer::Take(socket) => (message::Answer::Take, Some(socket)),
+        };
+        match fdpass::send(self.connection.as_fd(), &words.encode(), fd) {
+            Ok(_) => Ok(Delivery::Delivered),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
+                Ok(Delivery::CallerGone)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Who connected. `None`: it has no number here (another pid namespace, for which the kernel says 0).
+fn read_peer(connection: BorrowedFd<'_>) -> Option<(Pid, u32)> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of_val(&peer)).ok()?;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
+    let room = (&raw mut peer).cast();
+    // SAFETY: the kernel writes at most `length` bytes to `peer`, plain numbers, and how many it wrote to `length`.
+    let failed = unsafe { libc::getsockopt(connection.as_raw_fd(), level, name, room, &mut length) } != 0;
+    if failed { None } else { Some((Pid::new(peer.pid)?, peer.uid)) }
+}
