@@ -249,6 +249,7 @@ impl Primary {
             }
             Notice::Stopped => {
                 self.over = true;
+                self.end_spared();
                 self.all_gone();
                 Event::Stopped
             }

@@ -84,6 +84,8 @@ pub(crate) enum Command {
     ClosedWhileAlive { lane: LaneId },
     /// A program holds its listener and takes nothing from it.
     NotAccepting { lane: LaneId, after: Duration },
+    /// Processes of a crashed worker may serve what they have.
+    Spared { processes: Vec<OwnedFd> },
     /// A worker's tree is ended.
     TreeEnded { worker: WorkerId },
     /// Nobody listens to events any more.
@@ -234,6 +236,7 @@ impl Primary {
                 Command::Unseen { worker, error } => self.unseen(worker, error),
                 Command::ClosedWhileAlive { lane } => self.closed_while_alive(lane),
                 Command::NotAccepting { lane, after } => self.not_accepting(lane, after),
+                Command::Spared { processes } => self.remember_spared(processes),
                 Command::TreeEnded { worker } => self.tree_ended(worker, effects),
                 Command::OwnerLeft => self.happen(oneport_core::Event::StopNow, effects),
             }
@@ -283,6 +286,7 @@ impl Primary {
 
     /// The loop cannot go on: nothing that it started may outlive it.
     fn abandon(&mut self) {
+        self.end_spared();
         for (_, worker) in self.workers.drain() {
             worker.end_now();
         }

@@ -51,12 +51,15 @@ impl Primary {
     /// Ends the tree on a thread of its own: it has to read all of `/proc` and to wait.
     pub(super) fn end_tree(&mut self, worker: WorkerId, grace: Duration) {
         let stop = self.settings.stop_signal;
+        let sparing = if grace.is_zero() { self.sparing(worker) } else { None };
         let Some(w) = self.workers.get_mut(&worker) else { return };
         let Some((pid, _)) = w.process else { return };
         if grace.is_zero() {
             w.ending.hurry.store(true, Ordering::Relaxed);
-            // At once, not only when the thread gets to it.
-            w.signal_group(Signal::KILL);
+            if sparing.is_none() {
+                // At once, not only when the thread gets to it.
+                w.signal_group(Signal::KILL);
+            }
         }
         if w.ending.tree != TreeEnd::NotAsked {
             return;
@@ -66,11 +69,17 @@ impl Primary {
         let commands = self.own_commands.clone();
         let work = move || {
             allow(pid, &mark, stop, grace, &hurry);
-            let left = tree::kill_until_gone(pid, &mark, ROUNDS, PATIENCE);
+            let spare = |pid| sparing.as_ref().is_some_and(|sparing| sparing.speaks_for(pid));
+            let (left, spared) = tree::end_sparing(pid, &mark, ROUNDS, PATIENCE, spare);
             if !left.is_empty() {
                 warn!(worker = worker.0, pids = ?left.pids, "cannot end processes of the worker's tree");
             }
+            let pidfds = spared.iter().filter_map(|one| one.as_fd().try_clone_to_owned().ok()).collect();
+            commands.send(Command::Spared { processes: pidfds });
             commands.send(Command::TreeEnded { worker });
+            if let Some(sparing) = sparing {
+                sparing.see_out(spared);
+            }
         };
         if let Err(cause) = thread::Builder::new().name("oneport-tree".into()).spawn(work) {
             warn!(%cause, worker = worker.0, "cannot end the worker's tree, only its process group");

@@ -12,10 +12,12 @@ mod look;
 mod reply;
 mod retire;
 mod sentry;
+mod spare;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -48,6 +50,8 @@ pub(super) struct Programs {
     asked: HashMap<(WorkerId, QuerySeq), Asked>,
     next_seq: i64,
     lanes: IdMap<LaneId, Lane>,
+    /// Processes of crashed workers that serve their last connection.
+    spared: Vec<OwnedFd>,
     groups: IdMap<PortId, Group>,
 }
 
