@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "prctl, seccomp and F_DUPFD to an inheritable number, in the child")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_ulong, sock_filter};
 
@@ -97,7 +97,7 @@ impl Install {
 }
 
 impl Receipt {
-    /// After exec succeeded: the listener.
+    /// After exec succeeded, or once the report is [readable](AsFd::as_fd): the listener, or the reason why there is none.
     pub(crate) fn collect(&self) -> io::Result<Listener> {
         let mut report = [0; REPORT];
         let received = match receive(self.0.as_fd(), &mut report) {
@@ -108,6 +108,7 @@ impl Receipt {
         let waits = match how {
             TRAPPED_KILLABLE => Waits::Killable,
             TRAPPED_INTERRUPTIBLE => Waits::Interruptible,
+            REFUSED => return Err(Unavailable::explain(kept)),
             _ => return Err(ended_early()),
         };
         // Without it the report was cut short by our own limit of descriptors.
@@ -123,6 +124,13 @@ impl Receipt {
             (Ok(_), (REFUSED, errno)) => Unavailable::explain(errno),
             (Ok(_) | Err(_), _) => error,
         }
+    }
+}
+
+impl AsFd for Receipt {
+    /// Readable when the report is there, hung up when none will come.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

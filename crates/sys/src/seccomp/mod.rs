@@ -1,6 +1,7 @@
 //! Being asked before a program binds or listens: seccomp user notification.
 //!
-//! What lives here: the filter, its installation in a child about to exec, and receiving and answering the calls it traps.
+//! What lives here: the filter, its installation in a child about to exec, receiving and answering the calls it traps, and a
+//! trial of all that (`probe`).
 //! What does not: what the answer should be; looking into the caller (`foreign`). Invariant: between `fork` and `exec` nothing
 //! allocates, and a child that cannot be trapped never runs its program.
 //!
@@ -14,6 +15,7 @@ mod call;
 mod filter;
 mod install;
 mod listener;
+mod probe;
 mod unavailable;
 
 use std::os::fd::RawFd;
@@ -21,6 +23,7 @@ use std::os::fd::RawFd;
 pub use call::{Call, CallId, Kind};
 pub(crate) use install::{Receipt, prepare};
 pub use listener::{Delivery, Listener, Waits};
+pub use probe::{Reach, probe};
 pub use unavailable::{Reason, Unavailable};
 
 /// What a child is trapped at, beside `bind` and `listen`.

@@ -40,6 +40,16 @@ pub(crate) fn run() {
         "shutdown" => shut_down(port),
         "storm" => storm(port),
         "nested" => nested(),
+        "reach" => say_reach(),
+        "reach often" => reach_often(),
+        "reach without seccomp" => {
+            forbid(libc::SYS_seccomp);
+            say_reach();
+        }
+        "reach without pidfd_getfd" => {
+            forbid(libc::SYS_pidfd_getfd);
+            say_reach();
+        }
         "undumpable" => {
             // SAFETY: plain numbers.
             assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }, 0);
@@ -198,4 +208,42 @@ fn nested() {
     let error = inner.spawn().expect_err("refused");
     let unavailable = Unavailable::of(&error).expect("a reason");
     say(&format!("{:?} {}", unavailable.reason(), unavailable.errno()));
+}
+
+/// What can be had with children, as three words.
+fn say_reach() {
+    let reach = oneport_sys::seccomp::probe().expect("probe");
+    let traps = reach.traps.map_or_else(|unavailable| format!("{:?}", unavailable.reason()), |_| "ok".into());
+    say(&format!("{traps}, {}, {}", outcome(reach.takes), outcome(reach.adds)));
+}
+
+/// Counts what many probes leave behind, and asks whether there is any child.
+fn reach_often() {
+    let count = || std::fs::read_dir("/proc/self/fd").expect("descriptors").count();
+    let before = count();
+    for _ in 0..50 {
+        oneport_sys::seccomp::probe().expect("probe");
+    }
+    let more = count() - before;
+    // SAFETY: no status is asked for.
+    let child = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG | libc::__WALL) };
+    let child = if child < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    say(&format!("{more} more descriptors, {}", outcome(child)));
+}
+
+/// From now on this thread and its children fail with EPERM at this call, as under a container's filter.
+fn forbid(number: libc::c_long) {
+    let step = |code: u32, k: u32, jf: u8| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+    let mut listing = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number as u32, 1),
+        step(libc::BPF_RET | libc::BPF_K, refuse, 0),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    let program = libc::sock_fprog { len: 4, filter: listing.as_mut_ptr() };
+    // SAFETY: plain numbers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: `program` and its listing are alive; the kernel only reads them.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) }, 0);
 }

@@ -46,7 +46,7 @@ pub(crate) fn can_trap() -> bool {
 /// A program of ours that runs, and what it says.
 pub(crate) struct Program {
     pub(crate) running: Running,
-    output: OwnedFd,
+    pub(crate) output: OwnedFd,
 }
 
 impl Program {
