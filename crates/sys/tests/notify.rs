@@ -27,7 +27,7 @@ fn hear(socket: &NotifySocket) -> Vec<Word> {
 }
 
 #[test]
-fn words_arrive_with_the_number_of_who_sent_them() {
+fn words_arrive_with_the_number_and_the_user_of_who_sent_them() {
     let socket = NotifySocket::new().unwrap();
     assert_eq!(socket.receive().unwrap(), None);
     let other = NotifySocket::new().unwrap();
@@ -36,7 +36,7 @@ fn words_arrive_with_the_number_of_who_sent_them() {
     sender.send(b"READY=1\nSTATUS=up").unwrap();
     sender.send(b"STOPPING=1").unwrap();
     wait_readable(&socket);
-    let sender = Sender { pid: own_pid() };
+    let sender = Sender { pid: own_pid(), uid: rustix::process::getuid().as_raw() };
     let words = vec![Word::Ready, Word::Status("up".into())];
     assert_eq!(socket.receive().unwrap(), Some(Message { sender, words }));
     assert_eq!(socket.receive().unwrap(), Some(Message { sender, words: vec![Word::Stopping] }));

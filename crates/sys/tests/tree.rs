@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use oneport_sys::process::{Exit, Pid, Signal, own_pid};
-use oneport_sys::tree::{MARK_VARIABLE, Spared, TreeMark, end_sparing, kill, kill_until_gone, members};
+use oneport_sys::tree::{
+    MARK_VARIABLE, Spared, TreeMark, descends_from, end_sparing, kill, kill_until_gone, members,
+};
 
 use common::{Running, command, read_line};
 
@@ -68,6 +70,18 @@ fn a_descendant_that_hid_everything_else_is_found_by_its_parent() {
     let hidden = tree.read_pid();
     assert!(tree.members().contains(&hidden));
     assert!(tree.end());
+}
+
+#[test]
+fn descent_is_seen_from_parents_and_ends_with_an_orphan() {
+    let tree = Marked::start(8, "sh -c 'sh -c \"echo \\$\\$; exec sleep 1000\"; :' & wait");
+    let (root, grandchild) = (tree.child.0.pid, tree.read_pid());
+    assert!(descends_from(grandchild, root) && descends_from(root, root));
+    assert!(descends_from(grandchild, own_pid()));
+    assert!(!descends_from(root, grandchild));
+    assert!(tree.end());
+    let gone = Pid::new(i32::MAX).unwrap();
+    assert!(!descends_from(gone, root));
 }
 
 #[test]

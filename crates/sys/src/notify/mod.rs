@@ -48,6 +48,8 @@ pub struct NotifySocket {
 pub struct Sender {
     /// The process that called `send`, or one whose number a privileged one put there. It may have ended since.
     pub pid: Pid,
+    /// Its user, as seen from our user namespace; a privileged one may have put another there.
+    pub uid: u32,
 }
 
 /// One message.
@@ -139,6 +141,6 @@ impl Control {
         let is_credentials =
             self.header.cmsg_level == libc::SOL_SOCKET && self.header.cmsg_type == libc::SCM_CREDENTIALS;
         let pid = Pid::new(self.credentials.pid).filter(|_| is_credentials)?;
-        Some(Sender { pid })
+        Some(Sender { pid, uid: self.credentials.uid })
     }
 }

@@ -60,6 +60,23 @@ pub fn members(root: Pid, mark: &str) -> Vec<Pid> {
     scan(root, mark).into_iter().map(|member| member.pid).collect()
 }
 
+/// Ancestors looked at; a chain that is longer is a strange one.
+const MOST_ANCESTORS: usize = 64;
+
+/// Whether the process is `root` or descends from it now. Cheap, unlike [`members`]: it reads a file for each ancestor. One
+/// that lost its parent, or has ended, is not found.
+pub fn descends_from(pid: Pid, root: Pid) -> bool {
+    let mut next = Some(pid);
+    for _ in 0..MOST_ANCESTORS {
+        let Some(pid) = next else { return false };
+        if pid == root {
+            return true;
+        }
+        next = read_stat(pid).ok().and_then(|stat| Pid::new(stat.parent));
+    }
+    false
+}
+
 /// Sends a signal to all members; returns to how many.
 pub fn kill(root: Pid, mark: &str, signal: Signal) -> usize {
     scan(root, mark)
