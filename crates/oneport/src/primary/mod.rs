@@ -184,7 +184,7 @@ impl Primary {
         let mut effects = Effects::new();
         while !self.over {
             let mut timeout = self.core.next_deadline().map(|due| due.since(now()));
-            if !self.stalled.is_empty() || !self.stalled_streams.is_empty() {
+            if !self.stalled.is_empty() || !self.stalled_streams.is_empty() || self.is_shim_stalled() {
                 timeout = Some(timeout.map_or(STALL, |due| due.min(STALL)));
             }
             if let Err(cause) = self.poller.wait(&mut readiness, timeout) {
@@ -213,6 +213,7 @@ impl Primary {
             Some(Token::Channel(worker)) => self.channel_ready(worker, ready, effects),
             Some(Token::Process(worker)) => self.process_ended(worker, effects),
             Some(Token::Stream(stream)) => self.stream_ready(stream, effects),
+            Some(Token::Shim) => self.shim_ready(effects),
             None => {}
         }
     }
@@ -261,6 +262,7 @@ impl Primary {
     /// Sends again where the kernel had no room in itself.
     fn try_stalled(&mut self, effects: &mut Effects) {
         self.try_stalled_streams();
+        self.try_shim();
         for worker in std::mem::take(&mut self.stalled) {
             let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else {
                 continue;

@@ -23,6 +23,7 @@ use super::program::ProgramWorker;
 use super::token::Token;
 use crate::event::{Address, Event, Output};
 use crate::fork::Worker;
+use crate::program::ProgramWay;
 use crate::settings::Stdio;
 
 /// Two clusters of one process have workers of the same numbers; their marks must differ, or the end of one
@@ -204,6 +205,14 @@ impl Primary {
             .env
             .extend(set.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
 
+        let mut token = None;
+        if attach == Attach::Program
+            && let ProgramWay::Preload { library } = self.settings.program.way.clone()
+        {
+            let (own, variables) = self.shim_variables(&library, &command.env)?;
+            token = Some(own);
+            command.env.extend(variables);
+        }
         let mut roster = self.roster.hold();
         let child = command.spawn()?;
         roster.insert(child.pid.get());
@@ -221,7 +230,7 @@ impl Primary {
             wishes: VecDeque::new(),
             streams: Vec::new(),
             streams_ended: Vec::new(),
-            program: (attach == Attach::Program).then(ProgramWorker::default),
+            program: (attach == Attach::Program).then(|| ProgramWorker::new(token)),
             process: Some((child.pid, child.pidfd)),
         };
         let answered = child.notify.map(|listener| self.answer_calls(worker, listener)).transpose();

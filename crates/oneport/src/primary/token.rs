@@ -17,6 +17,8 @@ pub(crate) enum Token {
     Process(WorkerId),
     /// A worker answered hand-offs, or closed their stream.
     Stream(StreamId),
+    /// A program calls through the library that was loaded into it.
+    Shim,
 }
 
 const KIND_SHIFT: u32 = 32;
@@ -29,6 +31,7 @@ impl Token {
             Token::Channel(worker) => (2, worker.0),
             Token::Process(worker) => (3, worker.0),
             Token::Stream(stream) => (4, stream.0),
+            Token::Shim => (5, 0),
         };
         kind << KIND_SHIFT | u64::from(id)
     }
@@ -41,6 +44,7 @@ impl Token {
             2 => Some(Token::Channel(WorkerId(id))),
             3 => Some(Token::Process(WorkerId(id))),
             4 => Some(Token::Stream(StreamId(id))),
+            5 => Some(Token::Shim),
             _ => None,
         }
     }
@@ -58,6 +62,7 @@ mod tests {
             Token::Channel(WorkerId(u32::MAX)),
             Token::Process(WorkerId(1)),
             Token::Stream(StreamId(9)),
+            Token::Shim,
         ] {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }

@@ -10,7 +10,6 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
@@ -46,7 +45,6 @@ pub struct ShimListener {
     listener: OwnedFd,
     name: Vec<u8>,
     set: Poller,
-    readiness: Readiness,
     /// In the order they came in.
     waiting: VecDeque<Waiting>,
     last: u64,
@@ -110,8 +108,7 @@ impl ShimListener {
         }
         let set = Poller::new()?;
         set.add(listener.as_fd(), LISTENER, Interest::READ)?;
-        let readiness = Readiness::new();
-        Ok(Self { listener, name, set, readiness, waiting: VecDeque::new(), last: LISTENER })
+        Ok(Self { listener, name, set, waiting: VecDeque::new(), last: LISTENER })
     }
 
     /// The listening socket alone, to be kept for a successor.
@@ -131,11 +128,10 @@ impl ShimListener {
     /// those who ask, and it stays readable; do not watch it for a while.
     pub fn accept(&mut self) -> io::Result<Option<ShimCall>> {
         self.drop_silent(Instant::now());
-        let mut readiness = mem::take(&mut self.readiness);
-        let waited = self.set.wait(&mut readiness, Some(Duration::ZERO));
-        let heard = waited.and_then(|()| self.hear_all(&readiness));
-        self.readiness = readiness;
-        heard
+        // Not kept: its kind of memory cannot go from one thread to another.
+        let mut readiness = Readiness::new();
+        self.set.wait(&mut readiness, Some(Duration::ZERO))?;
+        self.hear_all(&readiness)
     }
 
     fn hear_all(&mut self, readiness: &Readiness) -> io::Result<Option<ShimCall>> {

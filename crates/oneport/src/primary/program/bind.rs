@@ -12,7 +12,7 @@ use oneport_core::{
     Transport,
 };
 use oneport_sys::foreign::{self, Name, Protocol};
-use oneport_sys::listen::{V6, bound_to, reuses_port};
+use oneport_sys::listen::{V6, bound_to};
 use oneport_sys::process::Pid;
 use oneport_sys::{proc, tree};
 
@@ -70,10 +70,7 @@ impl Primary {
         }
         let endpoint = endpoint(caller.kind(), address, caller.v6(), 0);
         self.notice_closed(caller.worker, &endpoint, effects);
-        let sharing = match caller.own().map(reuses_port) {
-            Some(true) => Sharing::WithItself,
-            Some(false) | None => Sharing::Alone,
-        };
+        let sharing = caller.sharing();
         self.ask_core(caller, AskedCall::Bind(address), endpoint, sharing, effects);
     }
 

@@ -7,10 +7,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use oneport_core::{EndpointKind, Transport, WorkerId};
+use oneport_core::{EndpointKind, Sharing, Transport, WorkerId};
 use oneport_sys::foreign::{self, Protocol};
 use oneport_sys::lane::set_blocking;
-use oneport_sys::listen::{V6, only_v6};
+use oneport_sys::listen::{V6, only_v6, reuses_port};
+use oneport_sys::preload::{Answer, ReusePort, ShimCall};
 use oneport_sys::process::Pid;
 use oneport_sys::seccomp::{CallId, Listener};
 use rustix::io::Errno;
@@ -33,22 +34,26 @@ pub(super) struct Caller {
 /// How it hears the answer.
 #[derive(Debug)]
 pub(super) enum Answering {
+    /// Its system call waits in the kernel.
     Trap { listener: Arc<Listener>, call: CallId },
+    /// The library that was loaded into it waits.
+    Shim(ShimCall),
 }
 
 impl Caller {
     pub(super) fn succeed(self) {
         match self.answering {
             Answering::Trap { listener, call } => answer(&listener, call, Ok(())),
+            Answering::Shim(call) => tell(call, Answer::Done),
         }
     }
 
     pub(super) fn fail(self, error: &io::Error) {
         let errno = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
+        let error = io::Error::from_raw_os_error(errno);
         match self.answering {
-            Answering::Trap { listener, call } => {
-                answer(&listener, call, Err(io::Error::from_raw_os_error(errno)));
-            }
+            Answering::Trap { listener, call } => answer(&listener, call, Err(error)),
+            Answering::Shim(call) => tell(call, Answer::Fail(error)),
         }
     }
 
@@ -56,23 +61,25 @@ impl Caller {
     pub(super) fn pass(self) {
         match self.answering {
             Answering::Trap { listener, call } => pass(&listener, call),
+            Answering::Shim(call) => tell(call, Answer::Pass),
         }
     }
 
     /// Puts another socket in place of the program's, with the flags that the program's has, and lets the call succeed.
     pub(super) fn place(self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let outcome = self.try_place(socket);
-        if let Err(error) = &outcome {
-            self.fail(error);
-        }
-        outcome
-    }
-
-    fn try_place(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let (blocking, at_exec) = foreign::fd_flags(self.process, self.fd)?;
-        set_blocking(socket, blocking)?;
-        match &self.answering {
-            Answering::Trap { listener, call } => listener.replace(*call, self.fd, socket, at_exec).map(drop),
+        match self.answering {
+            Answering::Trap { ref listener, call } => {
+                let placed = foreign::fd_flags(self.process, self.fd).and_then(|(blocking, at_exec)| {
+                    set_blocking(socket, blocking)?;
+                    listener.replace(call, self.fd, socket, at_exec).map(drop)
+                });
+                if let Err(error) = &placed {
+                    self.fail(error);
+                }
+                placed
+            }
+            // It sets them itself.
+            Answering::Shim(call) => call.answer(Answer::Take(socket)).map(drop),
         }
     }
 
@@ -103,10 +110,29 @@ impl Caller {
         }
     }
 
-    /// Whether an IPv6 socket serves IPv4 as well. Not to be known without a duplicate: then as the system would have it
-    /// by default.
+    /// Whether an IPv6 socket serves IPv4 as well. Where it is not to be known: as the system has it by default.
     pub(super) fn v6(&self) -> V6 {
-        if self.own().is_some_and(only_v6) { V6::Only } else { V6::Dual }
+        match (&self.answering, self.own()) {
+            (Answering::Shim(call), _) => call.request.v6,
+            (Answering::Trap { .. }, Some(own)) if only_v6(own) => V6::Only,
+            (Answering::Trap { .. }, Some(_) | None) => V6::Dual,
+        }
+    }
+
+    /// Whether the program itself wants several sockets there. Where it is not to be known: not.
+    pub(super) fn sharing(&self) -> Sharing {
+        let asked = match (&self.answering, self.own()) {
+            (Answering::Shim(call), _) => call.request.reuse_port == ReusePort::Set,
+            (Answering::Trap { .. }, Some(own)) => reuses_port(own),
+            (Answering::Trap { .. }, None) => false,
+        };
+        if asked { Sharing::WithItself } else { Sharing::Alone }
+    }
+}
+
+fn tell(call: ShimCall, answer: Answer<'_>) {
+    if let Err(cause) = call.answer(answer) {
+        debug!(%cause, "cannot answer a program");
     }
 }
 

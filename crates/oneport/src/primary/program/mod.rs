@@ -12,6 +12,7 @@ mod look;
 mod reply;
 mod retire;
 mod sentry;
+mod shim;
 mod spare;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use oneport_core::{
     Effects, Endpoint, Event as Core, LaneId, PortId, QuerySeq, QueryTerms, Sharing, Terms, WorkerId,
 };
+use oneport_sys::preload::{ShimListener, Token};
 use oneport_sys::process::Pid;
 use oneport_sys::seccomp::{Listener, Shutdown, Traps};
 use tracing::{debug, warn};
@@ -46,6 +48,9 @@ pub(crate) use self::look::Seen;
 pub(super) struct Programs {
     looker: Option<Looker>,
     sentry: Option<Sentry>,
+    shim: Option<ShimListener>,
+    /// It could not be heard for want of descriptors, and is tried again after a pause.
+    shim_stalled: bool,
     /// Calls that the core was asked about.
     asked: HashMap<(WorkerId, QuerySeq), Asked>,
     next_seq: i64,
@@ -58,10 +63,18 @@ pub(super) struct Programs {
 /// What it keeps of one.
 #[derive(Debug, Default)]
 pub(super) struct ProgramWorker {
+    /// What its library says that it is.
+    token: Option<Token>,
     /// Sockets bound to port 0, by inode, with their addresses.
     any_port: Vec<(u64, IpAddr)>,
     /// How many listen on a port of the kernel's choice, by address.
     chosen_ports: Vec<(IpAddr, u32)>,
+}
+
+impl ProgramWorker {
+    pub(super) fn new(token: Option<Token>) -> ProgramWorker {
+        ProgramWorker { token, ..ProgramWorker::default() }
+    }
 }
 
 /// Sockets bound to port 0 remembered per worker: nearly all of them are clients.
