@@ -3,6 +3,7 @@
 //! endless or hostile, and the answer is always a message or a [`Violation`], never a panic.
 
 pub mod handoff;
+pub mod health;
 pub mod node;
 mod violation;
 
