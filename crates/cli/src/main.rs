@@ -2,6 +2,7 @@
 //! 0 done, 1 failed, 2 usage, 70 a bug of ours, 130 interrupted a second time.
 
 mod args;
+mod attach;
 mod commands;
 mod error;
 mod output;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     };
     let done = match args.verb {
         Verb::Run(run) => commands::run::run(&run),
+        Verb::Check(check) => commands::check::run(&check),
         Verb::Demo(demo) => commands::demo::run(&demo),
         Verb::Hello => commands::hello::run(),
     };

@@ -4,6 +4,7 @@
 //! A slow terminal presses back on the workers, as it would on a program of one's own; the primary never waits, and
 //! nobody waits for this thread without a limit: a reader that has stopped reading holds it for ever.
 
+mod awaited;
 mod last_words;
 mod progress;
 
@@ -22,6 +23,8 @@ use oneport_sys::waker::Waker;
 use rustix::termios::isatty;
 
 use crate::error::Failure;
+pub(crate) use awaited::Awaited;
+use awaited::Unfinished;
 use last_words::LastWords;
 pub(crate) use progress::{Progress, write_all};
 
@@ -36,6 +39,7 @@ enum Order {
         worker: WorkerId,
         label: String,
         output: Output,
+        awaited: Option<Awaited>,
     },
     /// Read what is there, then say so.
     Read {
@@ -53,6 +57,15 @@ enum Order {
 /// What is kept for explanations. Filled before it is written on, so that it can be had even when nobody reads.
 type Kept = Arc<Mutex<HashMap<WorkerId, LastWords>>>;
 
+/// What becomes of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sink {
+    /// It is written on; of standard error the last lines are kept.
+    Pass,
+    /// Of both streams the last lines are kept, and nothing is written.
+    Keep,
+}
+
 /// The thread that carries output.
 pub(crate) struct Carrier {
     orders: Sender<Order>,
@@ -64,7 +77,7 @@ pub(crate) struct Carrier {
 }
 
 impl Carrier {
-    pub(crate) fn start() -> Result<Carrier, Failure> {
+    pub(crate) fn start(sink: Sink) -> Result<Carrier, Failure> {
         let failed = |cause: io::Error| Failure::new(format!("cannot carry output: {cause}"));
         let waker = Arc::new(Waker::new().map_err(failed)?);
         let poller = Poller::new().map_err(failed)?;
@@ -72,10 +85,12 @@ impl Carrier {
         let (orders, received) = channel();
         let (kept, progress) = (Kept::default(), Progress::default());
         let pump = Pump {
+            sink,
             poller,
             waker: waker.clone(),
             orders: received,
             pipes: HashMap::new(),
+            awaited: HashMap::new(),
             next: 0,
             kept: kept.clone(),
             progress: progress.clone(),
@@ -84,8 +99,9 @@ impl Carrier {
         Ok(Carrier { orders, waker, kept, progress, stuck_at: Cell::new(None) })
     }
 
-    pub(crate) fn add(&self, worker: WorkerId, label: String, output: Output) {
-        self.order(Order::Add { worker, label, output });
+    /// Carries what it writes, and waits for a line of it.
+    pub(crate) fn add(&self, worker: WorkerId, label: String, output: Output, awaited: Option<Awaited>) {
+        self.order(Order::Add { worker, label, output, awaited });
     }
 
     /// The last lines a worker wrote to standard error; everything it wrote before this call counts, unless our own
@@ -138,13 +154,17 @@ struct Pipe {
     fd: OwnedFd,
     label: Option<String>,
     line: Vec<u8>,
+    unfinished: Unfinished,
 }
 
 struct Pump {
+    sink: Sink,
     poller: Poller,
     waker: Arc<Waker>,
     orders: Receiver<Order>,
     pipes: HashMap<u64, Pipe>,
+    /// Whose line has not come yet.
+    awaited: HashMap<WorkerId, Awaited>,
     next: u64,
     kept: Kept,
     progress: Progress,
@@ -182,7 +202,10 @@ impl Pump {
         let _ = self.waker.clear();
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Add { worker, label, output } => {
+                Order::Add { worker, label, output, awaited } => {
+                    if let Some(awaited) = awaited {
+                        self.awaited.insert(worker, awaited);
+                    }
                     for (stream, fd) in [(Stream::Out, output.stdout), (Stream::Err, output.stderr)] {
                         fd.into_iter().for_each(|fd| self.watch(worker, stream, fd, &label));
                     }
@@ -195,6 +218,7 @@ impl Pump {
                 Order::Forget { worker } => {
                     self.carry_all(Some(worker), buffer);
                     lock(&self.kept).remove(&worker);
+                    self.awaited.remove(&worker);
                 }
                 Order::Finish { done } => {
                     self.carry_all(None, buffer);
@@ -208,6 +232,7 @@ impl Pump {
 
     fn watch(&mut self, worker: WorkerId, stream: Stream, fd: OwnedFd, label: &str) {
         let terminal = match stream {
+            _ if self.sink == Sink::Keep => false,
             Stream::Out => isatty(rustix::stdio::stdout()),
             Stream::Err => isatty(rustix::stdio::stderr()),
         };
@@ -215,7 +240,8 @@ impl Pump {
         self.next += 1;
         let label = terminal.then(|| format!("{label} | "));
         if self.poller.add(fd.as_fd(), token, Interest::READ).is_ok() {
-            self.pipes.insert(token, Pipe { worker, stream, fd, label, line: Vec::new() });
+            let (line, unfinished) = (Vec::new(), Unfinished::default());
+            self.pipes.insert(token, Pipe { worker, stream, fd, label, line, unfinished });
         }
     }
 
@@ -242,10 +268,20 @@ impl Pump {
         let Some(pipe) = self.pipes.get_mut(&token) else { return false };
         match rustix::io::retry_on_intr(|| rustix::io::read(&pipe.fd, &mut *buffer)) {
             Ok(n) if n > 0 => {
-                if pipe.stream == Stream::Err {
+                if pipe.stream == Stream::Err || self.sink == Sink::Keep {
                     lock(&self.kept).entry(pipe.worker).or_default().add(&buffer[..n]);
                 }
-                pipe.write(&buffer[..n], &self.progress);
+                // Before it is written: who reads slowly must not keep it from becoming ready.
+                let found = |awaited: &Awaited| pipe.unfinished.finds(&awaited.pattern, &buffer[..n]);
+                if self.awaited.get(&pipe.worker).is_some_and(found)
+                    && let Some(awaited) = self.awaited.remove(&pipe.worker)
+                {
+                    (awaited.done)();
+                }
+                match self.sink {
+                    Sink::Pass => pipe.write(&buffer[..n], &self.progress),
+                    Sink::Keep => {}
+                }
                 true
             }
             Err(rustix::io::Errno::AGAIN) => false,

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod hello;
 pub(crate) mod run;

@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use oneport::{Cluster, Event, Events, Policy};
 use oneport_sys::process::{self, Pid, Signal};
+use regex_lite::Regex;
 
 use crate::Done;
 use crate::args::RunArgs;
+use crate::attach::{self, Attachment, Class};
 use crate::error::{BUG, Failure};
-use crate::output::Carrier;
-use crate::program::{Kind, Program, Wanted};
+use crate::output::{Carrier, Sink};
+use crate::program::Program;
+use crate::render::beginning::Beginning;
 use crate::render::life::{Loudness, Teller, gap};
 use crate::render::scribe::Scribe;
 use crate::{signals, strangers};
@@ -25,11 +28,14 @@ mod listen;
 mod roll;
 mod setup;
 mod unheard;
+mod unshared;
 
 use addresses::Addresses;
 use roll::Roll;
-use setup::{choose_policy, log, no_directory, settings};
+pub(crate) use setup::no_directory;
+use setup::{choose_policy, log, settings};
 use unheard::Unheard;
+use unshared::Unshared;
 
 /// What is told about a command that cannot begin gets that long, if nobody reads it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -68,24 +74,22 @@ struct Run {
     /// Addresses whose refusal was told.
     refused: Addresses,
     unheard: Unheard,
+    unshared: Unshared,
+    class: Class,
+    /// The line by which a worker says that it is ready.
+    ready_line: Option<Regex>,
     had_terminal: bool,
     end: End,
 }
 
 pub(crate) fn run(args: &RunArgs) -> Done {
-    if let Some(cwd) = args.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
+    if let Some(cwd) = args.what.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
         return Err(no_directory(cwd));
     }
-    let program = Program::resolve(&Wanted {
-        target: args.target.as_deref(),
-        stray: &args.stray,
-        rest: &args.rest,
-        interpreter: args.interpreter.as_deref(),
-        node_args: &args.node_args,
-        cwd: args.cwd.as_deref(),
-    })?;
-    let (policy, why) = choose_policy(args.policy, &program)?;
+    let program = Program::resolve(&args.what)?;
+    let (policy, why) = choose_policy(args.policy, &program, Class::of(&program, &args.program))?;
     let instances = args.instances.count(process::cpus());
+    let attachment = attach::settle(args, &program, policy, instances)?;
     let (happenings, queue) = sync_channel(WAITING);
     signals::listen(happenings.clone(), Happening::Signal)?;
     let app = args.name.clone().unwrap_or_else(|| stem(&program.title));
@@ -102,7 +106,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         },
         app,
     };
-    let begun = begin(args, program, (policy, why), teller, happenings);
+    let begun = begin(args, program, (policy, why), attachment, teller, happenings);
     let done = begun.map(|run| ExitCode::from(run.until_the_end(&queue, instances)));
     // Standard error may be held by somebody, and signals are blocked by now.
     done.or_else(|failure| {
@@ -116,6 +120,7 @@ fn begin(
     args: &RunArgs,
     program: Program,
     (policy, why): (Policy, &'static str),
+    attachment: Attachment,
     teller: Teller,
     happenings: SyncSender<Happening>,
 ) -> Result<Run, Failure> {
@@ -123,28 +128,30 @@ fn begin(
     strangers::adopt_orphans();
     let had_terminal = signals::has_terminal();
 
-    let settings = settings(args, &program, policy);
-    let carrier = Carrier::start()?;
+    let settings = settings(args, &program, policy, &attachment);
+    let carrier = Carrier::start(Sink::Pass)?;
     let (cluster, events) =
         Cluster::start(settings).map_err(|error| Failure::new(error).hint("check --cwd"))?;
     forward(events, happenings.clone())?;
     let pid = process::own_pid().get();
-    let (policy, why) = match (program.kind, policy) {
-        (Kind::Other, _) => ("none", "it gets no channel and binds for itself"),
-        (_, Policy::RoundRobin) => ("rr", why),
-        (_, Policy::Shared) => ("shared", why),
+    let policy = match (attachment.class, policy) {
+        (Class::Nothing, _) => "none",
+        (Class::Channel, Policy::RoundRobin) => "rr",
+        (Class::Channel | Class::Program | Class::ListenFds, Policy::Shared) => "shared",
+        (Class::Program | Class::ListenFds, Policy::RoundRobin) => "kernel",
     };
-    teller.primary(pid, &program.title, instances, policy, why);
-    if program.forks_itself() {
+    let beginning = Beginning { pid, title: &program.title, instances, policy, why, attachment: &attachment };
+    teller.primary(&beginning);
+    for note in &attachment.notes {
+        teller.notice(&note.message, Some(note.hint));
+    }
+    let channel = attachment.class == Class::Channel;
+    if channel && program.forks_itself() {
         let message = format!(
             "`{}` calls cluster.fork(): here it is always a worker, that branch does not run",
             program.title
         );
         teller.notice(&message, None);
-    }
-    if program.kind == Kind::Other && instances > 1 {
-        let message = format!("`{}` gets no channel: each copy binds for itself", program.title);
-        teller.notice(&message, Some("only Node, Deno and programs with crate `oneport` share a port"));
     }
     cluster.scale(instances).map_err(Failure::new)?;
     Ok(Run {
@@ -157,6 +164,9 @@ fn begin(
         listened: Addresses::default(),
         refused: Addresses::default(),
         unheard: Unheard::default(),
+        unshared: Unshared::default(),
+        class: attachment.class,
+        ready_line: attach::ready_line(&args.program).cloned(),
         had_terminal,
         end: End::NotYet,
     })

@@ -1,5 +1,6 @@
 //! The life of an app, told as Node's own cluster example tells it: primary, workers started, address, deaths.
-//! One function per thing that can be said; text for people, JSON for programs, the same facts in both.
+//! One function per thing that can be said; text for people, JSON for programs, the same facts in both. The first line is
+//! in `beginning`, and what is said about programs alone in `program`.
 
 use oneport::{Address, AddressKind, EndCause, Exit, ReloadFailure, Slot, WorkerRef};
 use oneport_sys::process::Signal;
@@ -48,7 +49,7 @@ fn object(event: &str, app: &str, fields: Value) -> String {
 
 impl Teller {
     /// Tells one thing, if it is loud enough. `fields` are the facts, `text` is the sentence.
-    fn tell(&self, loudness: Loudness, event: &str, fields: Value, text: &str) {
+    pub(super) fn tell(&self, loudness: Loudness, event: &str, fields: Value, text: &str) {
         match self.format {
             LogFormat::Json if self.loudness == Loudness::Quiet && loudness > Loudness::Quiet => {}
             LogFormat::Json => {
@@ -59,16 +60,6 @@ impl Teller {
             }
             LogFormat::Text => {}
         }
-    }
-
-    pub(crate) fn primary(&self, pid: i32, title: &str, instances: u32, policy: &str, why: &str) {
-        let workers = count(instances as usize);
-        self.tell(
-            Loudness::Normal,
-            "primary",
-            json!({"pid": pid, "command": title, "instances": instances, "policy": policy, "why": why}),
-            &format!("Primary {pid} is running `{title}`: {workers}, policy {policy} ({why})"),
-        );
     }
 
     pub(crate) fn started(&self, worker: WorkerRef) {
@@ -255,17 +246,17 @@ impl Teller {
     }
 }
 
-fn count(workers: usize) -> String {
+pub(super) fn count(workers: usize) -> String {
     if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers") }
 }
 
-fn facts(worker: WorkerRef) -> Value {
+pub(super) fn facts(worker: WorkerRef) -> Value {
     // One that could not be started has no process.
     let pid = Some(worker.pid).filter(|pid| *pid != 0);
     json!({"worker": worker.id.0, "slot": worker.slot.map(|slot| slot.0), "pid": pid})
 }
 
-fn hint_line(hint: Option<&str>) -> String {
+pub(super) fn hint_line(hint: Option<&str>) -> String {
     hint.map(|hint| format!("\n hint: {hint}")).unwrap_or_default()
 }
 
@@ -319,7 +310,7 @@ fn signal_name(signal: i32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use oneport::WorkerId;
 
     use super::*;
@@ -328,7 +319,7 @@ mod tests {
     const NEVER_STARTED: WorkerRef = WorkerRef { id: WorkerId(7), slot: Some(Slot(2)), pid: 0 };
     const STARTED: WorkerRef = WorkerRef { id: WorkerId(8), slot: Some(Slot(2)), pid: 4711 };
 
-    fn told(format: LogFormat, tell: impl Fn(&Teller)) -> Vec<String> {
+    pub(in crate::render) fn told(format: LogFormat, tell: impl Fn(&Teller)) -> Vec<String> {
         let scribe = held();
         tell(&Teller { format, loudness: Loudness::Verbose, app: "app".into(), scribe: scribe.clone() });
         take(&scribe, usize::MAX)

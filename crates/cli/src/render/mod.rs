@@ -1,6 +1,8 @@
 //! Words for people: the life of an app on standard error, as text or as one JSON object a line.
 
+pub(crate) mod beginning;
 pub(crate) mod life;
+mod program;
 pub(crate) mod scribe;
 pub(crate) mod voice;
 

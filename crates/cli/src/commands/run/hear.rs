@@ -2,21 +2,23 @@
 
 use std::time::Instant;
 
-use oneport::{Event, Phase, WorkerRef};
+use oneport::{Event, Oddity, Phase, Worker, WorkerRef};
 
 use super::{End, FAILED, Run};
+use crate::output::Awaited;
 
 impl Run {
     /// Tells what happened. Gives the exit code once everything has ended.
     pub(super) fn hear(&mut self, event: Event) -> Option<u8> {
         match event {
             Event::Fork { worker, output } => {
+                let awaited = self.await_line(&worker);
                 let worker = worker.name();
                 self.roll.born(worker);
                 // One without a process failed to start: `Error` tells it.
                 if worker.pid != 0 {
                     let slot = worker.slot.map_or_else(|| "-".to_owned(), |slot| slot.to_string());
-                    self.carrier.add(worker.id, format!("{}|{slot}", self.teller.app), output);
+                    self.carrier.add(worker.id, format!("{}|{slot}", self.teller.app), output, awaited);
                     self.teller.started(worker);
                 }
             }
@@ -26,7 +28,7 @@ impl Run {
             Event::Moved { worker, to, .. } => {
                 let worker = worker.name();
                 match to {
-                    Phase::Online => self.unheard.watch(worker.id, Instant::now()),
+                    Phase::Online => self.watch_unheard(worker.id, Instant::now()),
                     Phase::Listening => self.unheard.forget(worker.id),
                     Phase::Stopping => self.roll.stopped(worker.id),
                     Phase::Starting | Phase::Draining | Phase::Leaving | Phase::Ending | Phase::Gone => {}
@@ -40,11 +42,15 @@ impl Run {
                 }
             }
             Event::Listening { worker, address } => {
+                self.roll.heard(worker.id());
                 self.refused.remove(&address.text);
                 let first = self.listened.insert(&address.text);
                 self.teller.listening(worker.name(), &address, first);
             }
-            Event::ListenFailed { address, error, .. } => self.explain_refusal(&address, &error),
+            Event::ListenFailed { worker, address, error } => {
+                self.roll.heard(worker.id());
+                self.explain_refusal(&address, &error);
+            }
             Event::Ready { worker } => self.teller.step("ready", worker.name()),
             Event::NotReadyYet { worker, after } => self.teller.not_ready_yet(worker.name(), after),
             Event::Proven { worker } => self.teller.step("proven", worker.name()),
@@ -59,6 +65,7 @@ impl Run {
                 let worker = worker.name();
                 self.teller.died(worker, exit, cause, self.roll.was_stopped(worker.id));
                 self.unheard.forget(worker.id);
+                self.explain_unshared(worker, cause);
                 if let Some(forgotten) = self.roll.died(worker.id) {
                     self.carrier.forget(forgotten);
                 }
@@ -82,10 +89,11 @@ impl Run {
                 let last = self.last_of(|other| other.id == worker.id);
                 self.teller.reload_aborted(slot, worker, failure, replaced, &last);
             }
-            Event::Oddity { .. } | Event::Status { .. } | Event::Temporary { .. } => {}
+            Event::Oddity { worker, oddity } => self.hear_of_oddity(worker.name(), &oddity),
+            Event::Status { worker, text } => self.teller.status(worker.name(), &text),
+            Event::Temporary { worker } => self.teller.temporary(worker.name()),
             Event::ConnectionsLost { address, connections } => {
-                let message = format!("{connections} connections that waited on `{address}` were lost");
-                self.teller.error(&message, None);
+                self.teller.connections_lost(&address, connections);
             }
             Event::AcceptExhausted { address } => {
                 let message =
@@ -100,6 +108,25 @@ impl Run {
             }
         }
         None
+    }
+
+    fn hear_of_oddity(&mut self, worker: WorkerRef, oddity: &Oddity) {
+        match oddity {
+            Oddity::LeftAlone { address } => {
+                self.unheard.forget(worker.id);
+                self.roll.left_alone(worker.id, address);
+            }
+            // It is said already why a second copy will fail.
+            Oddity::Unseen { .. } => self.roll.heard(worker.id),
+            Oddity::PolledEarly { .. } | Oddity::Closed { .. } | Oddity::NotAccepting { .. } => {}
+        }
+        self.teller.oddity(worker, oddity);
+    }
+
+    fn await_line(&self, worker: &Worker) -> Option<Awaited> {
+        let (pattern, worker) = (self.ready_line.clone()?, worker.clone());
+        // Fails only when the primary has ended.
+        Some(Awaited { pattern, done: Box::new(move || _ = worker.mark_ready()) })
     }
 
     /// The last lines of the newest worker that fits.

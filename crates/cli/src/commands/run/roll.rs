@@ -5,10 +5,17 @@ use std::collections::{HashMap, VecDeque};
 
 use oneport::{WorkerId, WorkerRef};
 
+/// Addresses remembered of each.
+const MOST_ALONE: usize = 16;
+
 struct Known {
     worker: WorkerRef,
     /// It was sent the stop signal.
     stopped: bool,
+    /// It asked for an address, or was told of.
+    heard: bool,
+    /// Addresses that it has for itself.
+    alone: Vec<String>,
     dead: bool,
 }
 
@@ -26,13 +33,38 @@ impl Roll {
     }
 
     pub(super) fn born(&mut self, worker: WorkerRef) {
-        self.known.insert(worker.id, Known { worker, stopped: false, dead: false });
+        self.known.insert(
+            worker.id,
+            Known { worker, stopped: false, heard: false, alone: Vec::new(), dead: false },
+        );
     }
 
     pub(super) fn stopped(&mut self, worker: WorkerId) {
         if let Some(known) = self.known.get_mut(&worker) {
             known.stopped = true;
         }
+    }
+
+    pub(super) fn heard(&mut self, worker: WorkerId) {
+        if let Some(known) = self.known.get_mut(&worker) {
+            known.heard = true;
+        }
+    }
+
+    pub(super) fn was_heard(&self, worker: WorkerId) -> bool {
+        self.known.get(&worker).is_some_and(|known| known.heard)
+    }
+
+    pub(super) fn left_alone(&mut self, worker: WorkerId, address: &str) {
+        if let Some(known) = self.known.get_mut(&worker).filter(|known| known.alone.len() < MOST_ALONE) {
+            known.alone.push(address.to_owned());
+        }
+    }
+
+    /// Whether one that lives has that address for itself.
+    pub(super) fn is_alone(&self, address: &str) -> bool {
+        let mut living = self.known.values().filter(|known| !known.dead);
+        living.any(|known| known.alone.iter().any(|alone| alone == address))
     }
 
     pub(super) fn was_stopped(&self, worker: WorkerId) -> bool {

@@ -11,6 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{LogFormat, PolicyArg, RunArgs, StopWithArg};
+use crate::attach::{Attachment, Class, conduct_readiness};
 use crate::error::Failure;
 use crate::program::{Kind, Program};
 use crate::render::scribe::Scribe;
@@ -32,7 +33,19 @@ impl Spans {
     }
 }
 
-pub(super) fn choose_policy(wanted: PolicyArg, program: &Program) -> Result<(Policy, &'static str), Failure> {
+pub(super) fn choose_policy(
+    wanted: PolicyArg,
+    program: &Program,
+    class: Class,
+) -> Result<(Policy, &'static str), Failure> {
+    match class {
+        Class::Channel => {}
+        // What the variable says is for Node's cluster.
+        Class::Program | Class::ListenFds | Class::Nothing => {
+            let shared = class == Class::ListenFds || wanted == PolicyArg::Shared;
+            return Ok((if shared { Policy::Shared } else { Policy::RoundRobin }, "it has no channel"));
+        }
+    }
     let from_env = std::env::var("NODE_CLUSTER_SCHED_POLICY").ok();
     let from_env = from_env.as_deref().and_then(oneport::scheduling_policy_of);
     let (policy, why) = match (wanted, from_env) {
@@ -50,19 +63,30 @@ pub(super) fn choose_policy(wanted: PolicyArg, program: &Program) -> Result<(Pol
     Ok((policy, why))
 }
 
-pub(super) fn settings(args: &RunArgs, program: &Program, policy: Policy) -> Settings {
+pub(super) fn settings(
+    args: &RunArgs,
+    program: &Program,
+    policy: Policy,
+    attachment: &Attachment,
+) -> Settings {
     let instances = args.instances.count(process::cpus());
     let spans = Spans::of(process::own_pid());
     let mut settings = Settings::new(&program.exec);
     settings.exec_path = program.exec_path.clone();
     settings.exec_args = program.exec_args.clone();
     settings.args = program.args.clone();
-    settings.cwd = args.cwd.clone();
+    settings.cwd = args.what.cwd.clone();
+    settings.program = attachment.settings.clone();
     (settings.stdout, settings.stderr) = (Stdio::Pipe, Stdio::Pipe);
-    settings.env.extend(args.env.iter().map(|(name, value)| (name.into(), value.into())));
+    settings.env.extend(args.what.env.iter().map(|(name, value)| (name.into(), value.into())));
+    if let Some(span) = args.watchdog {
+        // Our own supervisor's, if it has one, is not the worker's (sd_watchdog_enabled(3)).
+        settings.env.retain(|(name, _)| name != "WATCHDOG_PID" && name != "WATCHDOG_USEC");
+        settings.env.push(("WATCHDOG_USEC".into(), span.as_micros().to_string().into()));
+    }
     settings.stop_signal = match args.stop_signal {
         Some(signal) => signal,
-        None if program.is_javascript() => Signal::INT,
+        None if program.kind.is_javascript() => Signal::INT,
         None => Signal::TERM,
     };
     settings.worker_nofile = match process::set_nofile_to_hard() {
@@ -72,30 +96,34 @@ pub(super) fn settings(args: &RunArgs, program: &Program, policy: Policy) -> Set
             None
         }
     };
+    let defaults = Conduct::default();
     settings.conduct = Conduct {
         policy,
-        attach: program.attach(),
-        credits: args.credits,
-        readiness: if args.wait_ready { Readiness::Message } else { Readiness::Listening },
+        attach: attachment.attach,
+        credits: args.credits.unwrap_or(defaults.credits),
+        readiness: if args.wait_ready { Readiness::Message } else { conduct_readiness(&args.program) },
+        watchdog: args.watchdog,
         min_uptime: args.min_uptime,
         listen_timeout: args.listen_timeout,
         drain_timeout: args.drain_timeout.unwrap_or(spans.drain),
         kill_timeout: args.kill_timeout.unwrap_or(spans.kill),
         hang_timeout: args.hang_timeout.filter(|span| !span.is_zero()),
-        stop_with: match args.stop_with {
-            StopWithArg::Signal => StopWith::Signal,
-            StopWithArg::Disconnect => StopWith::Disconnect,
+        stop_with: match (args.stop_with, attachment.class) {
+            (Some(StopWithArg::Disconnect), _) | (None, Class::Channel) => StopWith::Disconnect,
+            (Some(StopWithArg::Signal), _) | (None, Class::Program | Class::ListenFds | Class::Nothing) => {
+                StopWith::Signal
+            }
         },
         max_restarts: args.max_restarts,
         restart_delay: args.restart_delay,
         // As PM2: two at a time, one where there are at most two.
         parallel: if instances > 2 { 2 } else { 1 },
-        ..Conduct::default()
+        ..defaults
     };
     settings
 }
 
-pub(super) fn no_directory(cwd: &Path) -> Failure {
+pub(crate) fn no_directory(cwd: &Path) -> Failure {
     Failure::usage(format!("cannot use directory `{}`: there is no such directory", cwd.display()))
         .hint("check --cwd; it is relative to the directory this command is started in")
 }

@@ -1,5 +1,6 @@
-//! A worker that is up and never asks for a port, while a process it started binds one: some wrapper took the
-//! channel for itself. Package managers are refused by name before they start; this finds the others.
+//! A worker that is up and never asks for a port, while a process of its tree listens on one. Of a worker with a channel
+//! some wrapper has kept that to itself (package managers are known by name and get none; this finds the others). A
+//! program's bind has passed by the traps.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use oneport_sys::process::Pid;
 use oneport_sys::tree;
 
 use super::Run;
+use crate::attach::Class;
 
 /// When a worker is looked at, from the moment it is up: what a wrapper starts may take its time.
 const LOOKS: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(30)];
@@ -56,23 +58,42 @@ impl Unheard {
 }
 
 impl Run {
+    pub(super) fn watch_unheard(&mut self, worker: WorkerId, online: Instant) {
+        match self.class {
+            Class::Channel | Class::Program => self.unheard.watch(worker, online),
+            // Their sockets are not asked for.
+            Class::ListenFds | Class::Nothing => {}
+        }
+    }
+
     pub(super) fn look_at_unheard(&mut self, now: Instant) {
         while let Some(worker) = self.unheard.take(now) {
             let Some(root) = self.roll.get(worker).and_then(|worker| Pid::new(worker.pid)) else { continue };
             // Without the mark: only what is still in its family tree.
-            let below = tree::members(root, "").into_iter().filter(|pid| *pid != root);
-            let found = below
+            let own = self.class == Class::Program;
+            let looked_at = tree::members(root, "").into_iter().filter(|pid| own || *pid != root);
+            let found = looked_at
                 .flat_map(|pid| listening_sockets(pid).into_iter().map(move |socket| (pid, socket)))
                 .find(|(_, socket)| socket.port.is_some());
             let Some((pid, socket)) = found else { continue };
             self.unheard.forget(worker);
-            self.teller.error(
-                &format!(
-                    "cannot share `{}`: worker {root} kept the channel, and pid {pid}, which it started, binds alone",
-                    socket.address
+            let address = &socket.address;
+            let (message, hint) = match self.class {
+                Class::Channel => (
+                    format!(
+                        "cannot share `{address}`: worker {root} kept the channel, and pid {pid}, which it started, binds alone"
+                    ),
+                    "run the script itself instead of what starts it, or let its binds be trapped: --attach own",
                 ),
-                Some("run the script itself instead of what starts it: oneport run server.js"),
-            );
+                Class::Program | Class::ListenFds | Class::Nothing => (
+                    format!(
+                        "cannot share `{address}`: pid {pid} of worker {root} listens there, and its bind was not seen"
+                    ),
+                    "it passes by the traps (io_uring, a 32-bit program), and a second copy gets EADDRINUSE: \
+                     `oneport check` tells more",
+                ),
+            };
+            self.teller.error(&message, Some(hint));
         }
     }
 }

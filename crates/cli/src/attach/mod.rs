@@ -1,0 +1,266 @@
+//! How a program becomes a worker, decided before it is started: by its channel, by its binds, by sockets it is given,
+//! or not at all. `choose` has the table, `here` asks the system, `fit` refuses what does not go together.
+
+mod choose;
+mod fit;
+mod here;
+mod rules;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use oneport::{Attach, Policy, ProgramSettings};
+use oneport_sys::seccomp::Waits;
+
+use crate::args::RunArgs;
+use crate::args::program::{AttachArg, ProgramArgs, ReadyOnArg};
+use crate::error::Failure;
+use crate::program::Program;
+pub(crate) use choose::{Bits, Image, Lies, Linked, Obstacle, Rights, Way};
+use choose::{Here, best, obstacle};
+pub(crate) use rules::conduct_readiness;
+
+/// What kind of worker it will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Channel,
+    /// Its binds are had, in one of the [`Way`]s.
+    Program,
+    ListenFds,
+    Nothing,
+}
+
+impl Class {
+    pub(crate) fn of(program: &Program, args: &ProgramArgs) -> Class {
+        match args.attach {
+            AttachArg::Auto if program.kind.speaks_channel() => Class::Channel,
+            AttachArg::Channel => Class::Channel,
+            AttachArg::Auto | AttachArg::Own | AttachArg::Slot | AttachArg::Preload => Class::Program,
+            AttachArg::ListenFds => Class::ListenFds,
+            AttachArg::None => Class::Nothing,
+        }
+    }
+
+    fn attach(self) -> Attach {
+        match self {
+            Class::Channel => Attach::Channel,
+            Class::Program | Class::ListenFds => Attach::Program,
+            Class::Nothing => Attach::Nothing,
+        }
+    }
+}
+
+/// How the workers of an app are attached.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    pub(crate) class: Class,
+    pub(crate) attach: Attach,
+    /// As `--attach` spells it.
+    pub(crate) name: &'static str,
+    /// What that means for connections, and why it is not a better one.
+    pub(crate) why: String,
+    pub(crate) settings: ProgramSettings,
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Worth knowing before the start.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) message: String,
+    pub(crate) hint: &'static str,
+}
+
+/// What was found out about a program and this system.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    pub(crate) file: PathBuf,
+    pub(crate) image: Image,
+    /// Why the file could not be looked into.
+    pub(crate) unread: Option<io::Error>,
+    waits: Option<Waits>,
+    here: Here,
+}
+
+impl Survey {
+    pub(crate) fn of(program: &Program) -> Result<Survey, Failure> {
+        let file = program.image();
+        let (image, unread) = here::inspect(&file);
+        let (here, waits) = here::look()?;
+        Ok(Survey { file, image, unread, waits, here })
+    }
+
+    /// The way that is gone, with what is in the way of better ones; or what is in the way.
+    pub(crate) fn way(&self, wanted: AttachArg) -> Result<(Way, Vec<Obstacle>), Vec<Obstacle>> {
+        let forced = match wanted {
+            AttachArg::Own => Way::Own,
+            AttachArg::Slot => Way::Slot,
+            AttachArg::Preload => Way::Preload,
+            AttachArg::Auto | AttachArg::Channel | AttachArg::ListenFds | AttachArg::None => {
+                return best(&self.here, self.image);
+            }
+        };
+        match obstacle(forced, &self.here, self.image) {
+            None => Ok((forced, Vec::new())),
+            Some(obstacle) => Err(vec![obstacle]),
+        }
+    }
+
+    pub(crate) fn library(&self) -> PathBuf {
+        self.here.library.as_ref().cloned().unwrap_or_default()
+    }
+
+    fn notes(&self, way: Way, title: &str) -> Vec<Note> {
+        let trapped = match way {
+            Way::Own | Way::Slot => true,
+            Way::Preload => false,
+        };
+        let rights = match self.image.rights {
+            Rights::None => None,
+            Rights::SetUid => Some("is setuid"),
+            Rights::FileCapabilities => Some("has file capabilities"),
+        };
+        let rights = rights.filter(|_| trapped).map(|rights| Note {
+            message: format!("`{title}` {rights}, which has no effect while its calls are trapped"),
+            hint: "start oneport with the rights it needs; for a port below 1024 --low-ports",
+        });
+        let old = self.waits.filter(|waits| trapped && *waits == Waits::Interruptible).map(|_| Note {
+            message: "signals interrupt trapped calls on this kernel: a bind may fail with EINTR".to_owned(),
+            hint: "Linux 5.19 or later",
+        });
+        rights.into_iter().chain(old).collect()
+    }
+}
+
+/// Decides for `run`.
+pub(crate) fn settle(
+    args: &RunArgs,
+    program: &Program,
+    policy: Policy,
+    instances: u32,
+) -> Result<Attachment, Failure> {
+    let wanted = &args.program;
+    let class = Class::of(program, wanted);
+    fit::program(wanted, class, &program.title)?;
+    fit::run(args, class, &program.title)?;
+    let settings = rules::settings(wanted, args.what.cwd.as_deref())?;
+    let bare = |class: Class, name, why: &str, notes| Attachment {
+        class,
+        attach: class.attach(),
+        name,
+        why: why.to_owned(),
+        settings: settings.clone(),
+        notes,
+    };
+    match class {
+        Class::Channel => {
+            Ok(bare(class, "channel", "it says on Node's channel where it listens", Vec::new()))
+        }
+        Class::ListenFds => {
+            Ok(bare(class, "listen-fds", "every copy accepts from the same sockets", Vec::new()))
+        }
+        Class::Nothing => Ok(bare(class, "none", "each copy binds for itself", Vec::new())),
+        Class::Program => {
+            let survey = Survey::of(program)?;
+            match survey.way(wanted.attach) {
+                Ok((way, over)) => attached(way, &over, &survey, settings, policy, &program.title),
+                Err(obstacles) if runs_alone(&obstacles, survey.image, wanted.attach) && instances <= 1 => {
+                    let note = Note {
+                        message: format!("`{}` {}", program.title, "is a 32-bit program: it is run as it is"),
+                        hint: "more copies cannot share its port, and a reload cannot replace it",
+                    };
+                    Ok(bare(Class::Nothing, "none", "its calls cannot be trapped", vec![note]))
+                }
+                Err(obstacles) => Err(refusal(&obstacles, &program.title)),
+            }
+        }
+    }
+}
+
+/// The settings of a way that can be gone. One socket for all copies cannot tell one copy from another.
+pub(crate) fn attached(
+    way: Way,
+    over: &[Obstacle],
+    survey: &Survey,
+    settings: ProgramSettings,
+    policy: Policy,
+    title: &str,
+) -> Result<Attachment, Failure> {
+    let shared = way == Way::Preload || policy == Policy::Shared;
+    if shared && matches!(settings.ready_on, oneport::ReadyOn::Http { .. }) {
+        let cause = "all copies have one socket, so that none can be asked alone";
+        return Err(Failure::usage(format!("cannot use --ready-on http for `{title}`: {cause}"))
+            .hint("--ready-on notify, or line:REGEX"));
+    }
+    let what = match (way, policy) {
+        (Way::Own, Policy::RoundRobin) => {
+            "each copy listens on its own socket; the kernel spreads connections evenly"
+        }
+        (Way::Slot, Policy::RoundRobin) => {
+            "each copy is given a socket for its own; the kernel spreads connections evenly"
+        }
+        (Way::Own | Way::Slot, Policy::Shared) => {
+            "every copy accepts from one socket, given to it for its own"
+        }
+        (Way::Preload, Policy::RoundRobin | Policy::Shared) => {
+            "a library in each copy has it accept from one socket"
+        }
+    };
+    let why = if over.is_empty() { what.to_owned() } else { format!("{what}; not {}", grouped(over)) };
+    Ok(Attachment {
+        class: Class::Program,
+        attach: Attach::Program,
+        name: way.name(),
+        why,
+        settings: ProgramSettings { way: rules::way(way, survey.library()), ..settings },
+        notes: survey.notes(way, title),
+    })
+}
+
+fn runs_alone(obstacles: &[Obstacle], image: Image, wanted: AttachArg) -> bool {
+    let in_program = obstacles.iter().all(|obstacle| obstacle.lies == Lies::InTheProgram);
+    wanted == AttachArg::Auto && image.bits == Bits::ThirtyTwo && in_program
+}
+
+/// `own, slot: <reason>; preload: <reason>`.
+pub(crate) fn grouped(obstacles: &[Obstacle]) -> String {
+    let mut groups: Vec<(Vec<&str>, &str)> = Vec::new();
+    for obstacle in obstacles {
+        match groups.last_mut().filter(|(_, reason)| *reason == obstacle.lack.reason) {
+            Some((ways, _)) => ways.push(obstacle.way.name()),
+            None => groups.push((vec![obstacle.way.name()], &obstacle.lack.reason)),
+        }
+    }
+    let words = groups.iter().map(|(ways, reason)| format!("{}: {reason}", ways.join(", ")));
+    words.collect::<Vec<_>>().join("; ")
+}
+
+/// No way can be gone.
+pub(crate) fn refusal(obstacles: &[Obstacle], title: &str) -> Failure {
+    let message = format!("cannot attach `{title}`: {}", grouped(obstacles));
+    let by_program = obstacles.iter().all(|obstacle| obstacle.lies == Lies::InTheProgram);
+    let failure = if by_program { Failure::usage(message) } else { Failure::new(message) };
+    match obstacles.first() {
+        Some(first) if by_program => failure.hint(first.lack.remedy),
+        Some(first) => failure.hint(format!("{}; one copy can run with --attach none", first.lack.remedy)),
+        None => failure,
+    }
+}
+
+/// For `check`: what is said about the program goes together, and what follows of it.
+pub(crate) fn settings_of(
+    args: &ProgramArgs,
+    class: Class,
+    title: &str,
+    cwd: Option<&Path>,
+) -> Result<ProgramSettings, Failure> {
+    fit::program(args, class, title)?;
+    rules::settings(args, cwd)
+}
+
+/// Whether readiness is told by a line of its output.
+pub(crate) fn ready_line(args: &ProgramArgs) -> Option<&regex_lite::Regex> {
+    match &args.ready_on {
+        ReadyOnArg::Line(pattern) => Some(pattern),
+        ReadyOnArg::Listen | ReadyOnArg::Notify | ReadyOnArg::Http(_) => None,
+    }
+}

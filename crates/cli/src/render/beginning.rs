@@ -1,0 +1,83 @@
+//! The first line: who runs what, and how connections reach the workers.
+
+use serde_json::json;
+
+use super::life::{Loudness, Teller, count};
+use crate::attach::{Attachment, Class};
+
+pub(crate) struct Beginning<'a> {
+    pub(crate) pid: i32,
+    pub(crate) title: &'a str,
+    pub(crate) instances: u32,
+    pub(crate) policy: &'static str,
+    /// Why this policy, for workers with a channel.
+    pub(crate) why: &'static str,
+    pub(crate) attachment: &'a Attachment,
+}
+
+impl Teller {
+    pub(crate) fn primary(&self, beginning: &Beginning<'_>) {
+        let Beginning { pid, title, instances, policy, why, attachment } = *beginning;
+        let (what, why) = match attachment.class {
+            Class::Channel => (format!("policy {policy}"), why),
+            Class::Program | Class::ListenFds | Class::Nothing => {
+                (format!("attach {}", attachment.name), attachment.why.as_str())
+            }
+        };
+        let fields = json!({
+            "pid": pid,
+            "command": title,
+            "instances": instances,
+            "attach": attachment.name,
+            "policy": policy,
+            "why": why,
+        });
+        let workers = count(instances as usize);
+        let text = format!("Primary {pid} is running `{title}`: {workers}, {what} ({why})");
+        self.tell(Loudness::Normal, "primary", fields, &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oneport::{Attach, ProgramSettings};
+    use serde_json::Value;
+
+    use super::super::life::tests::told;
+    use super::*;
+    use crate::args::LogFormat;
+
+    fn beginning(class: Class, name: &'static str, format: LogFormat) -> String {
+        let attachment = Attachment {
+            class,
+            attach: Attach::Program,
+            name,
+            why: "each on its own".into(),
+            settings: ProgramSettings::default(),
+            notes: Vec::new(),
+        };
+        let beginning = Beginning {
+            pid: 7,
+            title: "app.py",
+            instances: 4,
+            policy: "rr",
+            why: "as asked for",
+            attachment: &attachment,
+        };
+        told(format, |teller| teller.primary(&beginning)).remove(0)
+    }
+
+    #[test]
+    fn the_first_line_says_the_way_of_a_program_and_the_policy_of_a_channel() {
+        assert_eq!(
+            beginning(Class::Program, "own", LogFormat::Text),
+            "Primary 7 is running `app.py`: 4 workers, attach own (each on its own)"
+        );
+        assert_eq!(
+            beginning(Class::Channel, "channel", LogFormat::Text),
+            "Primary 7 is running `app.py`: 4 workers, policy rr (as asked for)"
+        );
+        let object: Value = serde_json::from_str(&beginning(Class::Program, "own", LogFormat::Json)).unwrap();
+        assert_eq!((&object["attach"], &object["why"]), (&"own".into(), &"each on its own".into()));
+    }
+}

@@ -1,0 +1,179 @@
+//! What is said about programs alone: what is unusual about their sockets, how they say they are, what was lost.
+
+use oneport::{Address, Oddity, WorkerRef};
+use serde_json::{Value, json};
+
+use super::life::{Loudness, Teller, facts, hint_line};
+use super::span;
+
+/// One oddity in words.
+struct Words {
+    event: &'static str,
+    loudness: Loudness,
+    text: String,
+    hint: Option<&'static str>,
+    facts: Vec<(&'static str, Value)>,
+}
+
+impl Teller {
+    pub(crate) fn oddity(&self, worker: WorkerRef, oddity: &Oddity) {
+        let Words { event, loudness, text, hint, facts: more } = words(worker.pid, oddity);
+        let mut fields = facts(worker);
+        for (name, value) in more {
+            fields[name] = value;
+        }
+        fields["message"] = text.as_str().into();
+        fields["hint"] = hint.into();
+        let kind = match loudness {
+            Loudness::Quiet => "error: ",
+            Loudness::Normal => "note: ",
+            Loudness::Verbose => "",
+        };
+        self.tell(loudness, event, fields, &format!("{kind}{text}{}", hint_line(hint)));
+    }
+
+    /// In the program's own words.
+    pub(crate) fn status(&self, worker: WorkerRef, text: &str) {
+        let mut fields = facts(worker);
+        fields["status"] = text.into();
+        // It may be anything, and this is a line of a terminal.
+        let shown: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        let text = format!("worker {} says: {shown}", worker.pid);
+        self.tell(Loudness::Verbose, "status", fields, &text);
+    }
+
+    pub(crate) fn temporary(&self, worker: WorkerRef) {
+        let text = format!(
+            "note: worker {} is started only to serve connections that wait where nobody else takes them",
+            worker.pid
+        );
+        self.tell(Loudness::Normal, "temporary", facts(worker), &text);
+    }
+
+    pub(crate) fn connections_lost(&self, address: &Address, connections: u32) {
+        let many = match connections {
+            1 => "1 connection that waited was".to_owned(),
+            n => format!("{n} connections that waited were"),
+        };
+        let hint = "with net.ipv4.tcp_migrate_req=1 the kernel gives them to other copies";
+        let text = format!("error: cannot keep `{address}` whole: {many} lost{}", hint_line(Some(hint)));
+        let fields = json!({"address": address.text, "connections": connections, "hint": hint});
+        self.tell(Loudness::Quiet, "connections_lost", fields, &text);
+    }
+}
+
+fn words(pid: i32, oddity: &Oddity) -> Words {
+    match oddity {
+        Oddity::LeftAlone { address } => Words {
+            event: "left_alone",
+            loudness: Loudness::Verbose,
+            text: format!("worker {pid} has `{address}` for itself"),
+            hint: None,
+            facts: vec![("address", address.as_str().into())],
+        },
+        Oddity::Unseen { error } => Words {
+            event: "unseen",
+            loudness: Loudness::Quiet,
+            text: format!("cannot look into a call of worker {pid}: {error}; it was let through"),
+            hint: Some("a second copy gets EADDRINUSE there: run oneport as root, or one copy"),
+            facts: vec![("reason", error.to_string().into())],
+        },
+        Oddity::PolledEarly { address } => Words {
+            event: "polled_early",
+            loudness: Loudness::Quiet,
+            text: format!(
+                "cannot put a socket in place of that on `{address}`: worker {pid} polls it since before it was bound"
+            ),
+            hint: Some("--attach own, which replaces no socket, serves such a program whole"),
+            facts: vec![("address", address.text.as_str().into())],
+        },
+        Oddity::Closed { address } => Words {
+            event: "closed",
+            loudness: Loudness::Normal,
+            text: format!(
+                "worker {pid} lives and closed its listener on `{address}`; the other copies serve on"
+            ),
+            hint: None,
+            facts: vec![("address", address.text.as_str().into())],
+        },
+        Oddity::NotAccepting { address, after } => Words {
+            event: "not_accepting",
+            loudness: Loudness::Quiet,
+            text: format!(
+                "cannot see worker {pid} accept on `{address}`: connections wait for {} now",
+                span(*after)
+            ),
+            hint: Some("it hangs, or polled its socket before that was replaced: --attach own replaces none"),
+            facts: vec![
+                ("address", address.text.as_str().into()),
+                ("after_ms", (after.as_millis() as u64).into()),
+            ],
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use oneport::{AddressKind, Slot, WorkerId};
+
+    use super::super::life::tests::told;
+    use super::*;
+    use crate::args::LogFormat;
+
+    const WORKER: WorkerRef = WorkerRef { id: WorkerId(3), slot: Some(Slot(1)), pid: 4711 };
+
+    fn address() -> Address {
+        Address { kind: AddressKind::Tcp, text: "0.0.0.0:8000".into(), socket: None }
+    }
+
+    fn oddities() -> [Oddity; 5] {
+        [
+            Oddity::LeftAlone { address: "127.0.0.1:9000".into() },
+            Oddity::Unseen { error: io::Error::from_raw_os_error(13) },
+            Oddity::PolledEarly { address: address() },
+            Oddity::Closed { address: address() },
+            Oddity::NotAccepting { address: address(), after: Duration::from_secs(5) },
+        ]
+    }
+
+    #[test]
+    fn every_oddity_is_one_line_and_one_hint_at_most() {
+        for oddity in &oddities() {
+            let lines = told(LogFormat::Text, |teller| teller.oddity(WORKER, oddity));
+            let [line] = lines.as_slice() else { panic!("{lines:?}") };
+            let (first, hint) = line.split_once('\n').unwrap_or((line, ""));
+            assert!(first.contains("worker 4711"), "{first}");
+            assert!(hint.is_empty() || hint.starts_with(" hint: "), "{hint}");
+            assert!(first.strip_prefix("error: ").is_none_or(|said| said.starts_with("cannot ")), "{first}");
+        }
+    }
+
+    #[test]
+    fn every_oddity_has_its_facts_in_json() {
+        for oddity in &oddities() {
+            let lines = told(LogFormat::Json, |teller| teller.oddity(WORKER, oddity));
+            let object: Value = serde_json::from_str(&lines[0]).unwrap();
+            assert_eq!((&object["worker"], &object["pid"]), (&3.into(), &4711.into()));
+            assert!(object["message"].is_string() && object["event"].is_string(), "{object}");
+            assert!(object["address"].is_string() || object["reason"].is_string(), "{object}");
+        }
+    }
+
+    #[test]
+    fn what_a_program_says_of_itself_cannot_draw_on_the_terminal() {
+        let lines = told(LogFormat::Text, |teller| teller.status(WORKER, "up\x1b[2J\nerror: x"));
+        assert_eq!(lines, ["worker 4711 says: up?[2J?error: x"]);
+    }
+
+    #[test]
+    fn lost_connections_are_counted() {
+        let lost = |n| told(LogFormat::Text, |teller| teller.connections_lost(&address(), n)).remove(0);
+        assert!(
+            lost(1).starts_with("error: cannot keep `0.0.0.0:8000` whole: 1 connection that waited was lost")
+        );
+        assert!(lost(40).contains("40 connections that waited were lost"));
+    }
+}
