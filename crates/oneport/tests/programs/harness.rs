@@ -1,43 +1,75 @@
-//! A cluster whose workers are copies of this test binary without a channel, playing an act.
+//! What the tests of programs share: a cluster whose workers are copies of this binary playing a script, its events noted in
+//! order, a line of orders and facts to each copy, and clients.
 //!
 //! Invariant: every wait has a deadline, and nothing that a test started outlives it, failed or not.
 
+mod clients;
+mod line;
+mod ports;
+#[path = "../cluster/harness/skipped.rs"]
+mod skipped;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use oneport::{Attach, Cluster, Conduct, Event, ProgramSettings, Settings, StopWith, Worker, WorkerId};
+use oneport::{
+    Attach, Cluster, Conduct, EndCause, Event, Events, Exit, Oddity, ProgramWay, Settings, Stdio, StopWith,
+    Worker, WorkerId,
+};
+use oneport_sys::process::{Pid, Signal, signal_group};
+use tokio::runtime::Runtime;
+
+pub(crate) use clients::{
+    Answers, Datagrams, Load, ask, ask_often, call, call_often, fill_a_queue, hear, hear_all, queues,
+};
+use line::Line;
+pub(crate) use ports::free_port;
+pub(crate) use skipped::skipped;
+
+use crate::acts::SCRIPT;
 
 /// How long a test waits for what must happen; far more than it takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// What a program plays, and what with.
-pub(crate) const ACT: &str = "TEST_ACT";
-pub(crate) const WITH: &str = "TEST_WITH";
+/// Arguments that make this binary a program.
+const ARGS: [&str; 3] = ["entry_of_the_program", "--exact", "--nocapture"];
+
+/// Runs each scenario in each way of attaching that the primary answers calls in.
+macro_rules! in_both_ways {
+    ($($scenario:ident),* $(,)?) => {
+        mod own {
+            $(#[test] fn $scenario() { super::$scenario(oneport::ProgramWay::Own); })*
+        }
+        mod slot {
+            $(#[test] fn $scenario() { super::$scenario(oneport::ProgramWay::Slot); })*
+        }
+    };
+}
+pub(crate) use in_both_ways;
 
 /// A cluster under test.
 pub(crate) struct Test {
     pub(crate) cluster: Cluster,
-    events: Receiver<Event>,
-    /// Everything that was told, in words.
-    pub(crate) told: Vec<String>,
+    pub(crate) events: Events,
+    /// Every worker there was.
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    /// Everything that happened, in order, as far as it was waited for.
+    pub(crate) told: Vec<Event>,
+    lines: BTreeMap<WorkerId, Line>,
+    runtime: Runtime,
 }
 
-/// The settings of copies of an act.
-pub(crate) fn settings(act: &str, with: &str, program: ProgramSettings) -> Settings {
+/// Settings of copies that play a script.
+pub(crate) fn settings(script: &str) -> Settings {
     let mut settings = Settings::new("/proc/self/exe");
-    settings.exec = std::env::current_exe().expect("this binary").into();
-    settings.args = ["is_the_program", "--exact", "--nocapture"].map(Into::into).to_vec();
-    settings.env.extend([(ACT.into(), act.into()), (WITH.into(), with.into())]);
-    settings.stdout = oneport::Stdio::Null;
-    settings.program = program;
+    settings.args = ARGS.map(Into::into).to_vec();
+    settings.env.push((SCRIPT.into(), script.into()));
+    (settings.stdin, settings.stdout) = (Stdio::Pipe, Stdio::Pipe);
     settings.conduct = Conduct {
         attach: Attach::Program,
         stop_with: StopWith::Signal,
         min_uptime: Duration::from_millis(100),
-        drain_timeout: Duration::from_secs(10),
         restart_delay: Some(Duration::ZERO),
         ..Conduct::default()
     };
@@ -45,90 +77,222 @@ pub(crate) fn settings(act: &str, with: &str, program: ProgramSettings) -> Setti
 }
 
 impl Test {
-    pub(crate) fn start(settings: Settings, copies: u32) -> Test {
-        let (cluster, mut events) = Cluster::start(settings).expect("a cluster");
-        let (sender, receiver) = channel();
-        std::thread::spawn(move || {
-            while let Some(event) = events.blocking_recv() {
-                if sender.send(event).is_err() {
-                    return;
-                }
-            }
-        });
-        cluster.scale(copies).expect("scale");
-        Test { cluster, events: receiver, told: Vec::new(), workers: BTreeMap::new() }
+    /// So many copies of a program that plays this script.
+    pub(crate) fn start(copies: u32, way: ProgramWay, script: &str) -> Test {
+        Test::start_with(copies, script, |settings| settings.program.way = way)
     }
 
-    /// The next event that fits; those before it are remembered.
-    pub(crate) fn until<T>(&mut self, what: &str, mut fits: impl FnMut(&Event) -> Option<T>) -> T {
-        let end = Instant::now() + PATIENCE;
+    pub(crate) fn start_with(copies: u32, script: &str, change: impl FnOnce(&mut Settings)) -> Test {
+        let mut settings = settings(script);
+        change(&mut settings);
+        let (cluster, events) = Cluster::start(settings).unwrap();
+        cluster.scale(copies).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Test { cluster, events, workers: BTreeMap::new(), told: Vec::new(), lines: BTreeMap::new(), runtime }
+    }
+
+    /// The next event that fits; every other is only noted.
+    pub(crate) fn wait<T>(&mut self, what: &str, mut fits: impl FnMut(&Event) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(event) => {
-                    self.told.push(format!("{event:?}"));
-                    match &event {
-                        Event::Fork { worker, .. } => _ = self.workers.insert(worker.id(), worker.clone()),
-                        Event::Exit { worker, .. } => _ = self.workers.remove(&worker.id()),
-                        _ => {}
-                    }
-                    if let Some(found) = fits(&event) {
-                        return found;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("{what} did not come; told: {:#?}", self.told)
-                }
+            self.next(what, deadline);
+            if let Some(found) = self.told.last().and_then(&mut fits) {
+                return found;
             }
         }
     }
 
-    /// Where the first listens.
-    pub(crate) fn until_listening(&mut self, copies: usize) -> SocketAddr {
-        let mut listening = BTreeSet::new();
-        self.until("listening", |event| match event {
-            Event::Listening { worker, address } => {
-                listening.insert(worker.id());
-                (listening.len() == copies).then(|| address.socket.expect("an address"))
+    /// Waits until what was told so far satisfies; nothing is missed, in whichever order it came.
+    pub(crate) fn until<T>(&mut self, what: &str, mut found: impl FnMut(&Test) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = found(self) {
+                return found;
             }
+            self.next(what, deadline);
+        }
+    }
+
+    fn next(&mut self, what: &str, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let events = &mut self.events;
+        match self.runtime.block_on(async { tokio::time::timeout(left, events.recv()).await }) {
+            Ok(Some(event)) => self.note(event),
+            Ok(None) => panic!("the cluster ended before: {what}; told: {:#?}", self.told),
+            Err(_) => panic!("{what} did not happen in time; told: {:#?}", self.told),
+        }
+    }
+
+    /// Takes in what has happened by now.
+    pub(crate) fn catch_up(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.note(event);
+        }
+    }
+
+    fn note(&mut self, mut event: Event) {
+        if let Event::Fork { worker, output } = &mut event {
+            self.workers.insert(worker.id(), worker.clone());
+            self.lines.extend(Line::new(std::mem::take(output)).map(|line| (worker.id(), line)));
+        }
+        self.told.push(event);
+    }
+
+    /// How often something happened so far.
+    pub(crate) fn count(&self, is: impl Fn(&Event) -> bool) -> usize {
+        self.told.iter().filter(|event| is(event)).count()
+    }
+
+    /// Waits until so many copies listen and are proven, the dead counted; where the first listens.
+    pub(crate) fn proven(&mut self, copies: usize) -> SocketAddr {
+        self.until("copies listen and are proven", |test| {
+            let proven = test.count(|event| matches!(event, Event::Proven { .. })) >= copies;
+            let listening = test.listening().count() >= copies;
+            (proven && listening).then(|| test.listening().next()).flatten()
+        })
+    }
+
+    /// Where copies began to listen so far.
+    pub(crate) fn listening(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.told.iter().filter_map(|event| match event {
+            Event::Listening { address, .. } => address.socket,
             _ => None,
         })
     }
 
-    /// And good for traffic.
-    pub(crate) fn until_proven(&mut self, copies: usize) {
-        let mut proven = 0;
-        self.until("proven", |event| {
-            proven += usize::from(matches!(event, Event::Proven { .. }));
-            (proven == copies).then_some(())
-        });
+    /// Waits until something about a worker's sockets is told.
+    pub(crate) fn oddity<T>(&mut self, what: &str, fits: impl Fn(&Worker, &Oddity) -> Option<T>) -> T {
+        self.until(what, |test| {
+            test.told.iter().find_map(|event| match event {
+                Event::Oddity { worker, oddity } => fits(worker, oddity),
+                _ => None,
+            })
+        })
     }
 
-    pub(crate) fn stop(&mut self) {
-        self.cluster.stop().expect("stop");
-        self.until("stopped", |event| matches!(event, Event::Stopped).then_some(()));
+    /// Waits until a worker is refused an address; with which number.
+    pub(crate) fn refusal(&mut self) -> (WorkerId, i32) {
+        self.until("a refusal", |test| {
+            test.told.iter().find_map(|event| match event {
+                Event::ListenFailed { worker, error, .. } => Some((worker.id(), error.raw_os_error()?)),
+                _ => None,
+            })
+        })
     }
 
+    /// Waits until a worker is gone; how it ended.
+    pub(crate) fn exit(&mut self, worker: u32) -> (Exit, EndCause) {
+        self.until(&format!("the exit of {worker}"), |test| {
+            test.told.iter().find_map(|event| match event {
+                Event::Exit { worker: gone, exit, cause } if gone.id().0 == worker => Some((*exit, *cause)),
+                _ => None,
+            })
+        })
+    }
+
+    /// The pid of a worker that was born.
+    pub(crate) fn pid(&mut self, worker: u32) -> i32 {
+        let id = WorkerId(worker);
+        self.until(&format!("the birth of {worker}"), |test| test.workers.get(&id).map(Worker::pid))
+    }
+
+    /// Those of all workers that live.
     pub(crate) fn pids(&self) -> BTreeSet<i32> {
-        self.workers.values().map(Worker::pid).collect()
+        self.cluster.workers().iter().map(Worker::pid).collect()
+    }
+
+    pub(crate) fn signal(&mut self, worker: u32, signal: Signal) {
+        signal_group(Pid::new(self.pid(worker)).unwrap(), signal).unwrap();
+    }
+
+    /// What the next step of a worker came to.
+    pub(crate) fn fact(&mut self, worker: u32) -> String {
+        self.pid(worker);
+        self.lines.get_mut(&WorkerId(worker)).unwrap().fact()
+    }
+
+    /// Gives a worker an order; [`fact`](Self::fact) tells what it came to.
+    pub(crate) fn tell(&mut self, worker: u32, order: &str) {
+        self.pid(worker);
+        self.lines.get_mut(&WorkerId(worker)).unwrap().tell(order);
+    }
+
+    /// Waits until a worker has played its script of so many steps; what the last one came to.
+    pub(crate) fn played(&mut self, worker: u32, steps: usize) -> String {
+        let facts: Vec<String> = (0..steps).map(|_| self.fact(worker)).collect();
+        facts.last().unwrap().clone()
+    }
+
+    /// An order to a worker that has played its script, and what it came to.
+    pub(crate) fn order(&mut self, worker: u32, order: &str) -> String {
+        self.tell(worker, order);
+        self.fact(worker)
+    }
+
+    /// Waits until the primary is done with what it does now: a trapped call of a worker takes its turn.
+    pub(crate) fn barrier(&mut self, worker: u32) {
+        for step in ["socket barrier 4 tcp", "bind barrier 127.0.0.1:0", "close barrier"] {
+            assert_eq!(self.order(worker, step), "ok");
+        }
+    }
+
+    pub(crate) fn stopped(&mut self) {
+        self.until("the stop", |test| (test.count(|e| matches!(e, Event::Stopped)) == 1).then_some(()));
+    }
+
+    /// Ends everything in order.
+    pub(crate) fn stop(mut self) {
+        self.cluster.stop().unwrap();
+        self.stopped();
     }
 }
 
-/// A port that was free a moment ago; nobody has it by accident soon after, as the kernel gives out others first.
-pub(crate) fn free_port() -> u16 {
-    let probe = TcpListener::bind("127.0.0.1:0").expect("bind");
-    probe.local_addr().expect("address").port()
+impl Drop for Test {
+    /// Ends everything now. Where the primary does not, every process group it named is ended here.
+    fn drop(&mut self) {
+        let _ = self.cluster.stop_now();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let events = &mut self.events;
+            match self.runtime.block_on(async { tokio::time::timeout(left, events.recv()).await }) {
+                Ok(None | Some(Event::Stopped)) => return,
+                Ok(Some(Event::Fork { worker, .. })) => _ = self.workers.insert(worker.id(), worker),
+                Ok(Some(_)) => {}
+                Err(_) => break,
+            }
+        }
+        for worker in self.workers.values().filter(|worker| !worker.is_dead()) {
+            if let Some(pid) = Pid::new(worker.pid()) {
+                let _ = signal_group(pid, Signal::KILL);
+            }
+        }
+        assert!(std::thread::panicking(), "the primary did not end its workers in time");
+    }
 }
 
-/// Who serves one new connection.
-pub(crate) fn ask(address: SocketAddr) -> std::io::Result<i32> {
-    let mut connection = TcpStream::connect(address)?;
-    hear(&mut connection)
+/// Waits for what nothing announces, by looking again and again.
+pub(crate) fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < deadline, "{what} did not come true in time");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
 }
 
-pub(crate) fn hear(connection: &mut TcpStream) -> std::io::Result<i32> {
-    connection.set_read_timeout(Some(PATIENCE))?;
-    connection.write_all(b"?")?;
-    let mut pid = [0; 4];
-    connection.read_exact(&mut pid)?;
-    Ok(i32::from_ne_bytes(pid))
+/// A process, watched from when it lived.
+pub(crate) struct Watched(OwnedFd);
+
+impl Watched {
+    pub(crate) fn new(pid: i32) -> Watched {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        Watched(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap())
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn ended(&self) {
+        let mut wanted = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::IN)];
+        let patience = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut wanted, Some(&patience)).unwrap(), 1, "the process lives on");
+    }
 }

@@ -1,10 +1,20 @@
 //! Programs without a channel as workers: this binary again, as a server that knows nothing of a cluster.
+//!
+//! What a copy does is a script in its environment (`acts`); afterwards it takes orders from its test. Scenarios that must
+//! hold in every way of attaching run once per way.
+
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test says so by failing")]
 
 mod acts;
 mod harness;
-mod sharing;
 
+mod any_port;
+mod claims;
+mod sharing;
+mod udp;
+
+/// Runs in copies.
 #[test]
-fn is_the_program() {
+fn entry_of_the_program() {
     acts::play();
 }

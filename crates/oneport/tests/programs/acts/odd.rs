@@ -1,0 +1,72 @@
+//! Programs that do what few do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Barrier;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen, socket};
+
+/// How many threads a crowd is.
+pub(crate) const CROWD: u8 = 200;
+
+/// The address it got, if connecting left it as it was.
+pub(super) fn binds_before_it_connects(server: SocketAddr) -> io::Result<String> {
+    let any = SocketAddr::new(if server.is_ipv4() { [0; 4].into() } else { [0; 16].into() }, 0);
+    let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let client = socket(family, SocketType::STREAM, None)?;
+    bind(&client, &any)?;
+    let before = SocketAddr::try_from(getsockname(&client)?)?;
+    connect(&client, &server)?;
+    let after = SocketAddr::try_from(getsockname(&client)?)?;
+    assert_eq!(before.port(), after.port());
+    // The server sees it as long as we live.
+    std::mem::forget(client);
+    Ok(after.to_string())
+}
+
+/// From now on only root may look into it.
+pub(super) fn becomes_undumpable() -> io::Result<String> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    super::nothing()
+}
+
+fn listens(address: SocketAddr) -> io::Result<std::os::fd::OwnedFd> {
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&listener, &address)?;
+    listen(&listener, 16)?;
+    Ok(listener)
+}
+
+pub(super) fn listens_again_and_again(turns: u32, address: SocketAddr) -> io::Result<String> {
+    for _ in 0..turns {
+        drop(listens(address)?);
+    }
+    super::nothing()
+}
+
+/// How many of them listen, and how many were told that the address is taken.
+pub(super) fn listens_with_many_threads(address: impl Fn(u8) -> SocketAddr + Sync) -> io::Result<String> {
+    let start = Barrier::new(usize::from(CROWD));
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let (start, address) = (&start, &address);
+        let threads: Vec<_> = (1..=CROWD)
+            .map(|thread| {
+                scope.spawn(move || {
+                    start.wait();
+                    listens(address(thread))
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let taken = |outcome: &io::Result<_>| {
+        outcome
+            .as_ref()
+            .is_err_and(|error: &io::Error| error.raw_os_error() == Some(Errno::ADDRINUSE.raw_os_error()))
+    };
+    let listening = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let taken = outcomes.iter().filter(|outcome| taken(outcome)).count();
+    std::mem::forget(outcomes);
+    Ok(format!("{listening} {taken}"))
+}
