@@ -38,8 +38,9 @@ pub struct Settings {
     /// Arguments of the program (Node's `args`). None from [`new`](Self::new); from
     /// [`this_program`](Self::this_program) those of the program that runs now.
     pub args: Vec<OsString>,
-    /// Its whole environment; what a channel needs is added, and what a channel of this process' own parent
-    /// would leave in it is not passed on. Default: this process's own.
+    /// Its whole environment; what a channel needs is added. What a channel of this process' own parent would leave in it
+    /// is not passed on, nor what a service manager says to this process alone (`NOTIFY_SOCKET`, `WATCHDOG_*`, `LISTEN_*`).
+    /// Default: this process's own.
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory. Default: this process's own.
     pub cwd: Option<PathBuf>,

@@ -224,7 +224,10 @@ impl Primary {
             Notice::Proven { worker } => Event::Proven { worker: self.handle(worker) },
             Notice::Condemned { worker, cause } => {
                 let reason = self.workers.get_mut(&worker).and_then(|w| w.reason.take());
-                let reason = reason.unwrap_or_else(|| condemned_for(cause).to_owned());
+                let silent =
+                    cause == EndCause::Hung && self.workers.get(&worker).is_some_and(|w| w.program.is_some());
+                let known = if silent { SILENT } else { condemned_for(cause) };
+                let reason = reason.unwrap_or_else(|| known.to_owned());
                 Event::Condemned { worker: self.handle(worker), reason }
             }
             Notice::Died { worker, slot: _, exit, cause } => return self.died(worker, exit, cause),
@@ -313,6 +316,9 @@ impl Primary {
 fn unknown_address() -> Address {
     Address { kind: AddressKind::Tcp, text: "an unknown address".to_owned(), socket: None }
 }
+
+/// What hanging is for a program: it holds no hand-off that it could answer late.
+const SILENT: &str = "it did not say within the watchdog time that it is alive";
 
 fn condemned_for(cause: EndCause) -> &'static str {
     match cause {

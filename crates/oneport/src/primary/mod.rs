@@ -211,9 +211,14 @@ impl Primary {
             Some(Token::Waker) => self.take_commands(effects),
             Some(Token::Port(port)) => self.accept(port, effects),
             Some(Token::Channel(worker)) => self.channel_ready(worker, ready, effects),
-            Some(Token::Process(worker)) => self.process_ended(worker, effects),
+            Some(Token::Process(worker)) => {
+                // What it said last is why it ended.
+                self.hear_notify(worker, effects);
+                self.process_ended(worker, effects);
+            }
             Some(Token::Stream(stream)) => self.stream_ready(stream, effects),
             Some(Token::Shim) => self.shim_ready(effects),
+            Some(Token::Notify(worker)) => self.hear_notify(worker, effects),
             None => {}
         }
     }

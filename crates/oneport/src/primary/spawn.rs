@@ -23,12 +23,27 @@ use super::program::ProgramWorker;
 use super::token::Token;
 use crate::event::{Address, Event, Output};
 use crate::fork::Worker;
-use crate::program::ProgramWay;
 use crate::settings::Stdio;
 
 /// Two clusters of one process have workers of the same numbers; their marks must differ, or the end of one
 /// tree would be the end of another.
 static MARKS: AtomicU64 = AtomicU64::new(1);
+
+/// A channel that we ourselves were started with is not the worker's, and it would answer our service manager in our place
+/// or take our sockets for its own.
+const OURS: [&str; 10] = [
+    env::CHANNEL_FD,
+    env::UNIQUE_ID,
+    env::SERIALIZATION_MODE,
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+    // With LISTEN_PID since systemd 258.
+    "LISTEN_PIDFDID",
+];
 
 /// How far a worker's end has come.
 #[derive(Debug, Default)]
@@ -192,27 +207,19 @@ impl Primary {
                 command.channel = Some(their_end);
                 ours = Some(our_end);
             }
-            Attach::Nothing => {}
-            Attach::Program => command.trap = self.traps(),
+            Attach::Nothing | Attach::Program => {}
         }
         command.env = self.settings.env.clone();
         command.env.extend(env);
-        // A channel that we ourselves were started with is not the worker's.
-        command.env.retain(|(name, _)| {
-            ![env::CHANNEL_FD, env::UNIQUE_ID, env::SERIALIZATION_MODE].iter().any(|ours| name == ours)
-        });
+        command.env.retain(|(name, _)| !OURS.iter().any(|ours| name == ours));
         command
             .env
             .extend(set.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
 
-        let mut token = None;
-        if attach == Attach::Program
-            && let ProgramWay::Preload { library } = self.settings.program.way.clone()
-        {
-            let (own, variables) = self.shim_variables(&library, &command.env)?;
-            token = Some(own);
-            command.env.extend(variables);
-        }
+        let program = match attach {
+            Attach::Program => Some(self.prepare_program(&mut command)?),
+            Attach::Channel | Attach::Nothing => None,
+        };
         let mut roster = self.roster.hold();
         let child = command.spawn()?;
         roster.insert(child.pid.get());
@@ -230,7 +237,7 @@ impl Primary {
             wishes: VecDeque::new(),
             streams: Vec::new(),
             streams_ended: Vec::new(),
-            program: (attach == Attach::Program).then(|| ProgramWorker::new(token)),
+            program,
             process: Some((child.pid, child.pidfd)),
         };
         let answered = child.notify.map(|listener| self.answer_calls(worker, listener)).transpose();
@@ -248,6 +255,9 @@ impl Primary {
         }
         if let Some(channel) = &worker.channel {
             self.poller.add(channel.fd(), Token::Channel(worker.id).pack(), worker.interest)?;
+        }
+        if let Some(program) = &worker.program {
+            self.watch_program(worker.id, program)?;
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ pub(crate) enum Token {
     Stream(StreamId),
     /// A program calls through the library that was loaded into it.
     Shim,
+    /// A program said something of itself.
+    Notify(WorkerId),
 }
 
 const KIND_SHIFT: u32 = 32;
@@ -32,6 +34,7 @@ impl Token {
             Token::Process(worker) => (3, worker.0),
             Token::Stream(stream) => (4, stream.0),
             Token::Shim => (5, 0),
+            Token::Notify(worker) => (6, worker.0),
         };
         kind << KIND_SHIFT | u64::from(id)
     }
@@ -45,6 +48,7 @@ impl Token {
             3 => Some(Token::Process(WorkerId(id))),
             4 => Some(Token::Stream(StreamId(id))),
             5 => Some(Token::Shim),
+            6 => Some(Token::Notify(WorkerId(id))),
             _ => None,
         }
     }
@@ -63,6 +67,7 @@ mod tests {
             Token::Process(WorkerId(1)),
             Token::Stream(StreamId(9)),
             Token::Shim,
+            Token::Notify(WorkerId(3)),
         ] {
             assert_eq!(Token::unpack(token.pack()), Some(token));
         }

@@ -9,11 +9,13 @@ mod call;
 mod lanes;
 mod listen;
 mod look;
+mod notify;
 mod reply;
 mod retire;
 mod sentry;
 mod shim;
 mod spare;
+mod start;
 
 use std::collections::HashMap;
 use std::io;
@@ -34,6 +36,7 @@ use tracing::{debug, warn};
 use self::call::Caller;
 use self::lanes::{Group, Lane};
 use self::look::{Looker, Taking, Wish};
+use self::notify::Notify;
 use self::sentry::{Post, Sentry};
 use super::Primary;
 use super::ids::IdMap;
@@ -65,16 +68,12 @@ pub(super) struct Programs {
 pub(super) struct ProgramWorker {
     /// What its library says that it is.
     token: Option<Token>,
+    /// Where it says how it is.
+    notify: Option<Notify>,
     /// Sockets bound to port 0, by inode, with their addresses.
     any_port: Vec<(u64, IpAddr)>,
     /// How many listen on a port of the kernel's choice, by address.
     chosen_ports: Vec<(IpAddr, u32)>,
-}
-
-impl ProgramWorker {
-    pub(super) fn new(token: Option<Token>) -> ProgramWorker {
-        ProgramWorker { token, ..ProgramWorker::default() }
-    }
 }
 
 /// Sockets bound to port 0 remembered per worker: nearly all of them are clients.
