@@ -18,6 +18,7 @@ use crate::error::Failure;
 use crate::program::Program;
 pub(crate) use choose::{Bits, Image, Lies, Linked, Obstacle, Rights, Way};
 use choose::{Here, best, obstacle};
+pub(crate) use here::inspect;
 pub(crate) use rules::conduct_readiness;
 
 /// What kind of worker it will be.
@@ -84,7 +85,7 @@ pub(crate) struct Survey {
 impl Survey {
     pub(crate) fn of(program: &Program) -> Result<Survey, Failure> {
         let file = program.image();
-        let (image, unread) = here::inspect(&file);
+        let (image, unread) = inspect(&file);
         let (here, waits) = here::look()?;
         Ok(Survey { file, image, unread, waits, here })
     }

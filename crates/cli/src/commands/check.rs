@@ -19,6 +19,7 @@ use crate::output::{Awaited, Carrier, Sink};
 use crate::program::Program;
 use crate::signals;
 
+mod judge;
 mod report;
 mod seen;
 
@@ -149,6 +150,7 @@ impl Check {
             }
             Watched::Interrupted => {}
         }
+        self.seen.asked = true;
         // Fails only when everything has ended.
         let _ = self.cluster.stop();
         let stopped = self.until(Instant::now() + STOPPING + GONE, Duration::ZERO, None, |seen| seen.stopped);

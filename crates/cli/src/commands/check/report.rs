@@ -1,13 +1,14 @@
-//! What was seen, judged: whether copies of the program will work, and what is unusual about it. As text for people and
-//! as one JSON object, with the same facts.
+//! What came of it, as text for people and as one JSON object, with the same facts. Whether that is good is `judge`'s.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use oneport::{Attach, Exit, Oddity, ProgramSettings};
+use oneport::{Attach, ProgramSettings};
 use serde_json::{Value, json};
 
+use super::judge::{notes, problems};
 use super::seen::Seen;
-use crate::attach::{Attachment, Bits, Linked, Obstacle, Rights, Survey, grouped};
+use crate::attach::{Attachment, Bits, Image, Linked, Obstacle, Rights, Survey, grouped, inspect};
 use crate::render::voice;
 
 /// How the program is to be attached.
@@ -36,11 +37,17 @@ impl Plan {
     }
 }
 
+/// One of the files that its processes execute.
+#[derive(Debug)]
+struct File {
+    path: String,
+    image: Image,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Report {
     program: String,
-    file: String,
-    build: Vec<&'static str>,
+    files: Vec<File>,
     /// The way and what it means; none when there is none.
     way: Option<(&'static str, String)>,
     over: Vec<Obstacle>,
@@ -51,6 +58,39 @@ pub(super) struct Report {
     problems: Vec<String>,
     notes: Vec<String>,
     last_lines: Vec<String>,
+}
+
+impl File {
+    fn of(path: &Path, image: Image) -> File {
+        File { path: path.display().to_string(), image }
+    }
+
+    fn build(&self) -> Vec<&'static str> {
+        let bits = match self.image.bits {
+            Bits::ThirtyTwo => "32-bit",
+            Bits::SixtyFour => "64-bit",
+        };
+        let linked = match self.image.linked {
+            Linked::Dynamically => "linked dynamically",
+            Linked::Statically => "linked statically",
+            Linked::Go => "Go",
+        };
+        let rights = match self.image.rights {
+            Rights::None => None,
+            Rights::SetUid => Some("setuid"),
+            Rights::FileCapabilities => Some("file capabilities"),
+        };
+        [bits, linked].into_iter().chain(rights).collect()
+    }
+
+    fn note(&self, attach: Attach) -> Option<String> {
+        let cause = match (attach, self.image.linked) {
+            (Attach::Program, Linked::Go) => "makes its system calls itself",
+            (Attach::Program, Linked::Statically) => "is linked statically",
+            (Attach::Program | Attach::Channel | Attach::Nothing, _) => return None,
+        };
+        Some(format!("`{}` {cause}: preload would do nothing", self.path))
+    }
 }
 
 impl Report {
@@ -67,8 +107,13 @@ impl Report {
 
     pub(super) fn of(title: &str, survey: &Survey, plan: Plan, seen: &Seen) -> Report {
         let mut report = Report::about(title, survey);
-        report.problems = problems(&plan, seen);
-        report.notes = plan.notes.into_iter().chain(notes(survey, plan.attach, seen)).collect();
+        report.problems = problems(plan.attach, seen);
+        // A wrapper may have become something else.
+        if !seen.files.is_empty() {
+            report.files = seen.files.iter().map(|path| File::of(path, inspect(path).0)).collect();
+        }
+        report.notes = plan.notes.into_iter().chain(notes(survey, seen)).collect();
+        report.notes.extend(report.files.iter().filter_map(|file| file.note(plan.attach)));
         if !report.problems.is_empty() {
             report.last_lines.clone_from(&seen.last_lines);
         }
@@ -81,26 +126,8 @@ impl Report {
     }
 
     fn about(title: &str, survey: &Survey) -> Report {
-        let bits = match survey.image.bits {
-            Bits::ThirtyTwo => "32-bit",
-            Bits::SixtyFour => "64-bit",
-        };
-        let linked = match survey.image.linked {
-            Linked::Dynamically => "linked dynamically",
-            Linked::Statically => "linked statically",
-            Linked::Go => "Go",
-        };
-        let rights = match survey.image.rights {
-            Rights::None => None,
-            Rights::SetUid => Some("setuid"),
-            Rights::FileCapabilities => Some("file capabilities"),
-        };
-        Report {
-            program: title.to_owned(),
-            file: survey.file.display().to_string(),
-            build: [bits, linked].into_iter().chain(rights).collect(),
-            ..Report::default()
-        }
+        let files = vec![File::of(&survey.file, survey.image)];
+        Report { program: title.to_owned(), files, ..Report::default() }
     }
 
     /// Prints it and gives the exit code.
@@ -118,8 +145,7 @@ impl Report {
         let over = |obstacle: &Obstacle| json!({"way": obstacle.way.name(), "reason": obstacle.lack.reason, "remedy": obstacle.lack.remedy});
         json!({
             "program": self.program,
-            "file": self.file,
-            "build": self.build,
+            "files": self.files.iter().map(|file| json!({"path": file.path, "build": file.build()})).collect::<Vec<_>>(),
             "works": self.problems.is_empty(),
             "attach": self.way.as_ref().map(|(name, _)| name),
             "why": self.way.as_ref().map(|(_, why)| why),
@@ -147,7 +173,9 @@ impl Report {
         for obstacle in self.over.iter().filter(|_| self.way.is_some()) {
             row("", &format!("not {obstacle}"));
         }
-        row("file", &format!("{} ({})", self.file, self.build.join(", ")));
+        for file in &self.files {
+            row("file", &format!("{} ({})", file.path, file.build().join(", ")));
+        }
         for (address, kind) in &self.listens {
             row("listens", &format!("{address} ({kind}), shared by all copies"));
         }
@@ -165,150 +193,19 @@ impl Report {
     }
 }
 
-/// What keeps copies from working.
-fn problems(plan: &Plan, seen: &Seen) -> Vec<String> {
-    let mut problems = Vec::new();
-    if let Some(cause) = &seen.failed {
-        problems.push(format!("it cannot be started: {cause}"));
-    }
-    match seen.ended {
-        Some(Exit::Code(0)) if seen.failed.is_none() => problems.push(
-            "it ended at once with code 0: if it goes into the background, tell it to stay in the foreground"
-                .to_owned(),
-        ),
-        Some(Exit::Code(code)) if seen.failed.is_none() => {
-            problems.push(format!("it ended by itself with code {code}"));
-        }
-        Some(Exit::Signal(signal)) if seen.failed.is_none() => {
-            problems.push(format!("it was ended by signal {signal}"));
-        }
-        Some(Exit::Code(_) | Exit::Signal(_) | Exit::NotSpawned) | None => {}
-    }
-    for (address, error) in &seen.refused {
-        problems.push(format!("it cannot listen on `{address}`: {error}"));
-    }
-    for (address, pid) in &seen.unseen {
-        problems.push(format!(
-            "pid {pid} listens on `{address}`, and its bind was not seen (io_uring, a 32-bit program, or a process that \
-             cannot be looked into): a second copy gets EADDRINUSE"
-        ));
-    }
-    for address in &seen.not_accepted {
-        problems.push(format!("a connection to `{address}` was not accepted"));
-    }
-    for oddity in &seen.oddities {
-        match oddity {
-            Oddity::Unseen { error } => problems.push(format!("a call of it cannot be looked into: {error}")),
-            Oddity::PolledEarly { address } => problems.push(format!(
-                "it polls its socket on `{address}` since before it was bound, so that no other can take its place"
-            )),
-            Oddity::NotAccepting { address, .. } => {
-                problems.push(format!("it does not accept on `{address}`"));
-            }
-            Oddity::LeftAlone { .. } | Oddity::Closed { .. } => {}
-        }
-    }
-    // Why it has no port is told above, where it is known.
-    if problems.is_empty() && plan.attach != Attach::Nothing {
-        match (seen.listens.is_empty(), seen.proven) {
-            (true, _) => problems.push(
-                "it did not listen in time: there is nothing to share (--timeout, if it starts slowly)"
-                    .to_owned(),
-            ),
-            (false, false) => problems.push("it listens and was not ready in time".to_owned()),
-            (false, true) => {}
-        }
-    }
-    problems
-}
-
-/// What is unusual, and works all the same.
-fn notes(survey: &Survey, attach: Attach, seen: &Seen) -> Vec<String> {
-    let mut notes = Vec::new();
-    if let Some(cause) = &survey.unread {
-        notes.push(format!("its file cannot be read ({cause}): only root may look into a process of it"));
-    }
-    match (attach, survey.image.linked) {
-        (Attach::Program, Linked::Go) => {
-            notes.push("a Go program makes its system calls itself: preload would do nothing".to_owned());
-        }
-        (Attach::Program, Linked::Statically) => {
-            notes.push("it is linked statically: preload would do nothing".to_owned());
-        }
-        (Attach::Program | Attach::Channel | Attach::Nothing, _) => {}
-    }
-    for pid in &seen.rings {
-        notes.push(format!(
-            "pid {pid} uses io_uring: what it binds through that passes by (Linux 6.11 and later)"
-        ));
-    }
-    for path in &seen.unix {
-        notes.push(format!("it listens on the Unix socket `{path}`, which --unix would share"));
-    }
-    for oddity in &seen.oddities {
-        match oddity {
-            Oddity::Closed { address } => notes.push(format!("it closed its listener on `{address}` again")),
-            Oddity::LeftAlone { .. }
-            | Oddity::Unseen { .. }
-            | Oddity::PolledEarly { .. }
-            | Oddity::NotAccepting { .. } => {}
-        }
-    }
-    if seen.processes > 1 {
-        notes.push(format!("one copy is {} processes", seen.processes));
-    }
-    notes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn plan() -> Plan {
-        Plan::of(Attach::Program, "own", "each on its own")
-    }
-
-    fn good() -> Seen {
-        Seen { listens: vec![("0.0.0.0:8000".into(), "tcp")], proven: true, processes: 1, ..Seen::default() }
-    }
-
-    #[test]
-    fn what_listened_and_stayed_up_works() {
-        assert_eq!(problems(&plan(), &good()), [""; 0]);
-    }
-
-    #[test]
-    fn each_thing_that_goes_wrong_is_one_problem() {
-        let address = || "0.0.0.0:8000".to_owned();
-        let table = [
-            (Seen::default(), "did not listen in time"),
-            (Seen { proven: false, ..good() }, "not ready in time"),
-            (Seen { ended: Some(Exit::Code(1)), ..Seen::default() }, "code 1"),
-            (Seen { ended: Some(Exit::Code(0)), ..Seen::default() }, "foreground"),
-            (Seen { ended: Some(Exit::Signal(11)), ..good() }, "signal 11"),
-            (Seen { refused: vec![(address(), "in use".into())], ..Seen::default() }, "in use"),
-            (Seen { unseen: vec![(address(), 7)], ..Seen::default() }, "pid 7"),
-            (Seen { not_accepted: vec![address()], ..good() }, "was not accepted"),
-            (
-                Seen { failed: Some("no".into()), ended: Some(Exit::NotSpawned), ..Seen::default() },
-                "cannot be started",
-            ),
-        ];
-        for (seen, words) in table {
-            let problems = problems(&plan(), &seen);
-            let [problem] = problems.as_slice() else { panic!("{problems:?}") };
-            assert!(problem.contains(words), "{problem}");
-        }
-    }
+    const PLAIN: Image = Image { bits: Bits::SixtyFour, linked: Linked::Dynamically, rights: Rights::None };
 
     #[test]
     fn text_and_json_have_the_same_facts() {
         let report = Report {
             program: "app.py".into(),
-            file: "/usr/bin/python3".into(),
-            build: vec!["64-bit", "linked dynamically"],
+            files: vec![File::of(Path::new("/usr/bin/python3"), PLAIN)],
             way: Some(("own", "each on its own".into())),
-            listens: good().listens,
+            listens: vec![("0.0.0.0:8000".into(), "tcp")],
             alone: vec!["127.0.0.1:9000".into()],
             processes: 2,
             notes: vec!["one copy is 2 processes".into()],

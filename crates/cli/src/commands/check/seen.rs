@@ -2,6 +2,7 @@
 //! is judged here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,11 @@ pub(super) struct Seen {
     pub(super) ended: Option<Exit>,
     /// It could not be started.
     pub(super) failed: Option<String>,
+    /// It was told to stop: what it does from then on is not its own doing.
+    pub(super) asked: bool,
     pub(super) stopped: bool,
+    /// What its processes execute, its first one's first.
+    pub(super) files: Vec<PathBuf>,
     /// Sockets it listens on that nobody was asked for, with their processes.
     pub(super) unseen: Vec<(String, i32)>,
     /// Unix sockets it listens on.
@@ -54,6 +59,8 @@ impl Seen {
 
     pub(super) fn note(&mut self, event: Event) {
         match event {
+            Event::Stopped => self.stopped = true,
+            _ if self.asked => {}
             Event::Listening { address, .. } => {
                 let kind = match address.kind {
                     oneport::AddressKind::Tcp => "tcp",
@@ -74,7 +81,6 @@ impl Seen {
             Event::Error { error, .. } => self.failed = Some(error.to_string()),
             Event::Proven { .. } => self.proven = true,
             Event::Exit { exit, .. } => _ = self.ended.get_or_insert(exit),
-            Event::Stopped => self.stopped = true,
             Event::Setup { .. }
             | Event::Fork { .. }
             | Event::Online { .. }
@@ -107,6 +113,11 @@ impl Seen {
         };
         let members = tree::members(root, "");
         self.processes = members.len();
+        for pid in [root].iter().chain(&members) {
+            if let Ok(file) = std::fs::read_link(format!("/proc/{pid}/exe")) {
+                add(&mut self.files, file);
+            }
+        }
         self.rings =
             members.iter().filter(|pid| uses_io_uring(**pid)).map(|pid| pid.get()).take(MOST).collect();
         // The primary is this process, and keeps a duplicate of whatever is shared.
