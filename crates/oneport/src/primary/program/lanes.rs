@@ -1,20 +1,16 @@
-//! The sockets of programs, one or more per worker and port, and who of them gets new connections.
+//! The sockets of programs, one or more per worker and port: the table of them.
 //!
-//! What does not live here: when a lane comes or goes (the core's matter), and emptying (`retire`). Invariant: the order of a
-//! group is the kernel's own. The kernel numbers the sockets of a group as they join it (TCP by `listen`, UDP by `bind`)
-//! and moves the last one into the place of one that leaves; the primary performs every joining and leaving that
-//! it knows of, and before it names numbers it looks for those that left by themselves.
+//! What does not live here: when a lane comes or goes (the core's matter), who gets new connections (`group`), and emptying
+//! (`retire`). Invariant: what is in the table is held by the primary, so no program's end closes it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oneport_core::{LaneId, PortId, WorkerId};
-use oneport_sys::listen::door::{open_door, shut_door};
-use oneport_sys::listen::selector::{Exception, Selection, Spread, attach};
+use oneport_sys::listen::door::shut_door;
 use oneport_sys::listen::{is_listening, start_listening};
 use rustix::io::Errno;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::Programs;
 use crate::primary::Primary;
@@ -35,17 +31,6 @@ pub(super) struct Lane {
 pub(super) enum LaneKind {
     Stream,
     Datagram,
-}
-
-/// All sockets of one port.
-#[derive(Debug, Default)]
-pub(super) struct Group {
-    /// In the kernel's order.
-    order: Vec<LaneId>,
-    /// Who gets new connections.
-    chosen: Vec<LaneId>,
-    /// One connection that goes elsewhere: a question whether a lane is ready.
-    asking: Option<(SocketAddr, LaneId)>,
 }
 
 impl Programs {
@@ -105,70 +90,6 @@ impl Programs {
         }
     }
 
-    /// It has joined the kernel's group of its port.
-    fn joined(&mut self, lane: LaneId, port: PortId) {
-        let group = self.groups.entry(port).or_default();
-        if !group.order.contains(&lane) {
-            group.order.push(lane);
-        }
-    }
-
-    /// It has left, and the last one has its number now.
-    fn left(&mut self, lane: LaneId, port: PortId) {
-        let Some(group) = self.groups.get_mut(&port) else { return };
-        if let Some(at) = group.order.iter().position(|of| *of == lane) {
-            group.order.swap_remove(at);
-        }
-    }
-
-    /// Those whose programs shut them are in no group any more.
-    fn drop_departed(&mut self, port: PortId) {
-        let Some(group) = self.groups.get_mut(&port) else { return };
-        let lanes = &self.lanes;
-        let listens = |lane: &LaneId| {
-            lanes.get(lane).is_some_and(|lane| match lane.kind {
-                LaneKind::Stream => is_listening(lane.socket.as_fd()),
-                LaneKind::Datagram => true,
-            })
-        };
-        while let Some(at) = group.order.iter().position(|lane| !listens(lane)) {
-            group.order.swap_remove(at);
-        }
-    }
-
-    /// Makes the kernel do what was chosen last.
-    pub(super) fn apply(&mut self, port: PortId) {
-        self.drop_departed(port);
-        let Some(group) = self.groups.get(&port) else { return };
-        let place = |lane: &LaneId| group.order.iter().position(|of| of == lane);
-        let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let indexes: Vec<u32> = group.chosen.iter().filter_map(place).map(number).collect();
-        let sockets = group.order.iter().filter_map(|lane| self.lanes.get(lane));
-        for lane in sockets.clone().filter(|lane| lane.kind == LaneKind::Stream) {
-            // Where nobody is to be chosen every other selection would be wrong.
-            let door = if indexes.is_empty() { shut_door } else { open_door };
-            if let Err(cause) = door(lane.socket.as_fd()) {
-                debug!(%cause, "cannot move the door of a socket");
-            }
-        }
-        let Some(any) = sockets.clone().next() else { return };
-        let exception = group
-            .asking
-            .as_ref()
-            .and_then(|(from, lane)| Some(Exception { from: *from, index: number(place(lane)?) }));
-        if indexes.is_empty() && exception.is_none() {
-            return;
-        }
-        let spread = match any.kind {
-            LaneKind::Stream => Spread::AtRandom,
-            LaneKind::Datagram => Spread::ByFlow,
-        };
-        let selection = Selection { indexes: &indexes, spread, exception };
-        if let Err(cause) = attach(any.socket.as_fd(), &selection) {
-            warn!(%cause, "cannot choose among the sockets of a port: the kernel's hash does");
-        }
-    }
-
     fn unwatch(&self, lane: LaneId) {
         if let Some(sentry) = &self.sentry {
             sentry.forget(lane);
@@ -181,19 +102,6 @@ impl Programs {
         self.unwatch(lane);
         self.left(lane, taken.port);
         Some(taken)
-    }
-
-    pub(in crate::primary) fn forget_port(&mut self, port: PortId) {
-        self.groups.remove(&port);
-    }
-
-    /// From now on a connection from there, and only that, goes to this lane.
-    pub(super) fn ask_from(&mut self, from: Option<SocketAddr>, lane: LaneId) {
-        let Some(port) = self.port_of(lane) else { return };
-        if let Some(group) = self.groups.get_mut(&port) {
-            group.asking = from.map(|from| (from, lane));
-        }
-        self.apply(port);
     }
 }
 
@@ -217,8 +125,7 @@ impl Primary {
             return Err(io::Error::from_raw_os_error(Errno::BADF.raw_os_error()));
         };
         let port = lane.port;
-        let chosen = self.programs.groups.get(&port).is_some_and(|group| !group.chosen.is_empty());
-        if !chosen && !is_listening(lane.socket.as_fd()) {
+        if !self.programs.is_anybody_chosen(port) && !is_listening(lane.socket.as_fd()) {
             // It would be the only one, and whoever comes would be sent to it.
             if let Err(cause) = shut_door(lane.socket.as_fd()) {
                 debug!(%cause, "cannot shut the door of a socket");
@@ -228,10 +135,5 @@ impl Primary {
         self.programs.joined(id, port);
         self.programs.apply(port);
         Ok(())
-    }
-
-    pub(in crate::primary) fn choose_lanes(&mut self, port: PortId, lanes: Vec<LaneId>) {
-        self.programs.groups.entry(port).or_default().chosen = lanes;
-        self.programs.apply(port);
     }
 }

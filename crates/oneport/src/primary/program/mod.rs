@@ -6,6 +6,7 @@
 
 mod bind;
 mod call;
+mod group;
 mod lanes;
 mod listen;
 mod look;
@@ -34,7 +35,8 @@ use oneport_sys::seccomp::{Listener, Shutdown, Traps};
 use tracing::{debug, warn};
 
 use self::call::Caller;
-use self::lanes::{Group, Lane};
+use self::group::Group;
+use self::lanes::Lane;
 use self::look::{Looker, Taking, Wish};
 use self::notify::Notify;
 use self::sentry::{Post, Sentry};
