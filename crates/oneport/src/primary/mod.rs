@@ -37,7 +37,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::cluster::{Backlog, Commands, Roster, Shared};
-use crate::event::Event;
+use crate::event::{Event, Oddity};
 use crate::fork::Worker;
 use crate::handle::Handle;
 use crate::settings::Settings;
@@ -48,7 +48,7 @@ use ids::IdMap;
 use notes::Notes;
 use orders::Forking;
 use port::PortSocket;
-use program::{Programs, Seen};
+use program::{Programs, Question, Seen};
 use spawn::WorkerProcess;
 use token::Token;
 
@@ -80,12 +80,18 @@ pub(crate) enum Command {
     Called(Box<Seen>),
     /// A program's call could not be looked into, and was let through.
     Unseen { worker: WorkerId, error: io::Error },
+    /// Somebody is about to ask a copy of a program, and nobody else, whether it is well.
+    AskAlone(Question),
+    /// And has asked.
+    AskedAlone { lane: LaneId },
     /// A program closed its listener and lives on.
     ClosedWhileAlive { lane: LaneId },
     /// A program holds its listener and takes nothing from it.
     NotAccepting { lane: LaneId, after: Duration },
     /// Processes of a crashed worker may serve what they have.
     Spared { processes: Vec<OwnedFd> },
+    /// A program left in peace, and processes that it started lived on.
+    WentToBackground { worker: WorkerId, processes: usize },
     /// A worker's tree is ended.
     TreeEnded { worker: WorkerId },
     /// Nobody listens to events any more.
@@ -240,9 +246,14 @@ impl Primary {
                 Command::Note { worker, note } => self.tell_note(worker, note),
                 Command::Called(seen) => self.called(*seen, effects),
                 Command::Unseen { worker, error } => self.unseen(worker, error),
+                Command::AskAlone(question) => self.ask_alone(question),
+                Command::AskedAlone { lane } => self.asked_alone(lane),
                 Command::ClosedWhileAlive { lane } => self.closed_while_alive(lane),
                 Command::NotAccepting { lane, after } => self.not_accepting(lane, after),
                 Command::Spared { processes } => self.remember_spared(processes),
+                Command::WentToBackground { worker, processes } => {
+                    self.tell_oddity(worker, Oddity::WentToBackground { processes });
+                }
                 Command::TreeEnded { worker } => self.tree_ended(worker, effects),
                 Command::OwnerLeft => self.happen(oneport_core::Event::StopNow, effects),
             }

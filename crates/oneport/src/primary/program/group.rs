@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 
 use oneport_core::{LaneId, PortId};
 use oneport_sys::lane::make_tcp;
-use oneport_sys::listen::door::{open_door, shut_door};
+use oneport_sys::listen::door::{open_door, shut_door, shut_door_but};
 use oneport_sys::listen::selector::{Exception, Selection, Spread, attach};
 use oneport_sys::listen::{V6, bound_to, inode, is_listening, only_v6, start_listening};
 use rustix::io::Errno;
@@ -27,7 +27,7 @@ pub(super) struct Group {
     order: Vec<LaneId>,
     /// Who gets new connections.
     chosen: Vec<LaneId>,
-    /// One connection that goes elsewhere: a question whether a lane is ready.
+    /// One connection that goes elsewhere: a question whether a lane is well.
     asking: Option<(SocketAddr, LaneId)>,
     /// A socket of ours that takes the selector where no program's does.
     helper: Option<LaneId>,
@@ -99,8 +99,13 @@ impl Programs {
             let Some(lane) = self.lanes.get(id).filter(|lane| lane.kind == LaneKind::Stream) else {
                 continue;
             };
-            let door = if anybody && group.helper != Some(*id) { open_door } else { shut_door };
-            if let Err(cause) = door(lane.socket.as_fd()) {
+            let socket = lane.socket.as_fd();
+            let moved = match group.asking {
+                _ if anybody && group.helper != Some(*id) => open_door(socket),
+                Some((from, asked)) if asked == *id => shut_door_but(socket, from),
+                Some(_) | None => shut_door(socket),
+            };
+            if let Err(cause) = moved {
                 debug!(%cause, "cannot move the door of a socket");
             }
         }
@@ -108,17 +113,18 @@ impl Programs {
 
     fn select(&self, port: PortId) -> io::Result<()> {
         let Some(group) = self.groups.get(&port) else { return Ok(()) };
+        let exception =
+            group.asking.and_then(|(from, lane)| Some(Exception { from, index: group.index(lane)? }));
         let mut indexes: Vec<u32> = group.chosen.iter().filter_map(|lane| group.index(*lane)).collect();
         if indexes.is_empty() {
-            // Its door is shut, where those of the others cannot be.
-            indexes.extend(group.helper.and_then(|helper| group.index(helper)));
+            // Its door is shut, where those of the others cannot be. That of who is asked lets in nobody else.
+            let shut = group.helper.and_then(|helper| group.index(helper));
+            indexes.extend(shut.or(exception.map(|Exception { index, .. }| index)));
         }
         let any = group.helper.or_else(|| group.order.first().copied());
         let Some(any) = any.and_then(|any| self.lanes.get(&any)).filter(|_| !indexes.is_empty()) else {
             return Ok(());
         };
-        let exception =
-            group.asking.and_then(|(from, lane)| Some(Exception { from, index: group.index(lane)? }));
         let spread = match any.kind {
             LaneKind::Stream => Spread::AtRandom,
             LaneKind::Datagram => Spread::ByFlow,
@@ -152,13 +158,18 @@ impl Programs {
         }
     }
 
-    /// From now on a connection from there, and only that, goes to this lane.
-    pub(super) fn ask_from(&mut self, from: Option<SocketAddr>, lane: LaneId) {
-        let Some(port) = self.port_of(lane) else { return };
+    /// A connection from there, and only that, goes to this lane of the port; `None`: none does any more.
+    pub(super) fn ask_from(&mut self, port: PortId, asking: Option<(SocketAddr, LaneId)>) {
         if let Some(group) = self.groups.get_mut(&port) {
-            group.asking = from.map(|from| (from, lane));
+            group.asking = asking;
         }
         self.apply(port);
+    }
+
+    /// Whether the kernel can send somebody there.
+    pub(super) fn is_in_group(&self, lane: LaneId) -> bool {
+        let group = self.port_of(lane).and_then(|port| self.groups.get(&port));
+        group.is_some_and(|group| group.order.contains(&lane))
     }
 }
 

@@ -121,6 +121,7 @@ impl Primary {
     pub(super) fn tell_listening(&mut self, worker: WorkerId, lane: LaneId) {
         if let Some(port) = self.programs.port_of(lane) {
             self.tell_listening_at(worker, port);
+            self.begin_asking(worker, lane);
         }
     }
 

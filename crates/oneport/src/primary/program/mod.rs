@@ -7,6 +7,7 @@
 mod bind;
 mod call;
 mod group;
+mod http;
 mod lanes;
 mod listen;
 mod look;
@@ -36,6 +37,7 @@ use tracing::{debug, warn};
 
 use self::call::Caller;
 use self::group::Group;
+use self::http::Questions;
 use self::lanes::Lane;
 use self::look::{Looker, Taking, Wish};
 use self::notify::Notify;
@@ -46,6 +48,7 @@ use crate::cluster::STRANGERS_WORDS;
 use crate::event::{Address, Event, Oddity};
 use crate::program::ProgramWay;
 
+pub(crate) use self::http::Question;
 pub(crate) use self::look::Seen;
 
 /// What the primary keeps of all programs.
@@ -63,6 +66,7 @@ pub(super) struct Programs {
     /// Processes of crashed workers that serve their last connection.
     spared: Vec<OwnedFd>,
     groups: IdMap<PortId, Group>,
+    questions: Questions,
 }
 
 /// What it keeps of one.
@@ -72,6 +76,8 @@ pub(super) struct ProgramWorker {
     token: Option<Token>,
     /// Where it says how it is.
     notify: Option<Notify>,
+    /// A thread asks it whether it is well.
+    is_asked: bool,
     /// Sockets bound to port 0, by inode, with their addresses.
     any_port: Vec<(u64, IpAddr)>,
     /// How many listen on a port of the kernel's choice, by address.
@@ -222,7 +228,7 @@ impl Primary {
         Some((*root, w.mark.clone()))
     }
 
-    fn tell_oddity(&mut self, worker: WorkerId, oddity: Oddity) {
+    pub(super) fn tell_oddity(&mut self, worker: WorkerId, oddity: Oddity) {
         let event = Event::Oddity { worker: self.handle(worker), oddity };
         self.tell_if_heard(worker, event);
     }
