@@ -83,6 +83,12 @@ pub enum Oddity {
         /// Where.
         address: Address,
     },
+    /// Its first process left with code 0, and others that it started lived on: it went into the background. They were
+    /// ended: nobody could tell when such a program dies.
+    WentToBackground {
+        /// How many processes.
+        processes: usize,
+    },
     /// Connections wait in its socket and it does not accept them, though it holds it.
     NotAccepting {
         /// Where.

@@ -96,6 +96,13 @@ fn words(pid: i32, oddity: &Oddity) -> Words {
             hint: None,
             facts: vec![("address", address.text.as_str().into())],
         },
+        Oddity::WentToBackground { processes } => Words {
+            event: "went_to_background",
+            loudness: Loudness::Quiet,
+            text: format!("cannot keep worker {pid}: it went into the background"),
+            hint: Some("run it in the foreground, as for systemd or Docker (nginx -g 'daemon off;')"),
+            facts: vec![("processes", (*processes).into())],
+        },
         Oddity::NotAccepting { address, after } => Words {
             event: "not_accepting",
             loudness: Loudness::Quiet,
@@ -129,12 +136,13 @@ mod tests {
         Address { kind: AddressKind::Tcp, text: "0.0.0.0:8000".into(), socket: None }
     }
 
-    fn oddities() -> [Oddity; 5] {
+    fn oddities() -> [Oddity; 6] {
         [
             Oddity::LeftAlone { address: "127.0.0.1:9000".into() },
             Oddity::Unseen { error: io::Error::from_raw_os_error(13) },
             Oddity::PolledEarly { address: address() },
             Oddity::Closed { address: address() },
+            Oddity::WentToBackground { processes: 2 },
             Oddity::NotAccepting { address: address(), after: Duration::from_secs(5) },
         ]
     }

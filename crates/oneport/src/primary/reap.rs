@@ -65,10 +65,16 @@ impl Primary {
             return;
         }
         w.ending.tree = TreeEnd::UnderWay;
+        let in_peace = sparing.is_some() && w.ending.exit == Some(Exit::Code(0));
         let (mark, hurry) = (w.mark.clone(), w.ending.hurry.clone());
         let commands = self.own_commands.clone();
         let work = move || {
             allow(pid, &mark, stop, grace, &hurry);
+            // Of a crashed one they are simply what is left.
+            let processes = if in_peace { tree::members(pid, &mark).len() } else { 0 };
+            if processes > 0 {
+                commands.send(Command::WentToBackground { worker, processes });
+            }
             let spare = |pid| sparing.as_ref().is_some_and(|sparing| sparing.speaks_for(pid));
             let (left, spared) = tree::end_sparing(pid, &mark, ROUNDS, PATIENCE, spare);
             if !left.is_empty() {

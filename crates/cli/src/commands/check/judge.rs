@@ -46,6 +46,9 @@ pub(super) fn problems(attach: Attach, seen: &Seen) -> Vec<String> {
             Oddity::NotAccepting { address, .. } => {
                 problems.push(format!("it does not accept on `{address}`"));
             }
+            Oddity::WentToBackground { .. } => {
+                problems.push("it goes into the background, where nobody sees it die".to_owned());
+            }
             Oddity::LeftAlone { .. } | Oddity::Closed { .. } => {}
         }
     }
@@ -83,6 +86,7 @@ pub(super) fn notes(survey: &Survey, seen: &Seen) -> Vec<String> {
             Oddity::LeftAlone { .. }
             | Oddity::Unseen { .. }
             | Oddity::PolledEarly { .. }
+            | Oddity::WentToBackground { .. }
             | Oddity::NotAccepting { .. } => {}
         }
     }

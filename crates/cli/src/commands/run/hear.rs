@@ -118,7 +118,10 @@ impl Run {
             }
             // It is said already why a second copy will fail.
             Oddity::Unseen { .. } => self.roll.heard(worker.id),
-            Oddity::PolledEarly { .. } | Oddity::Closed { .. } | Oddity::NotAccepting { .. } => {}
+            Oddity::PolledEarly { .. }
+            | Oddity::Closed { .. }
+            | Oddity::WentToBackground { .. }
+            | Oddity::NotAccepting { .. } => {}
         }
         self.teller.oddity(worker, oddity);
     }

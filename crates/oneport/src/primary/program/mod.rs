@@ -178,9 +178,10 @@ impl Primary {
         let terms = Terms::default();
         let query = Box::new(QueryTerms { endpoint, terms, data: None, sharing });
         self.happen(Core::Query { worker, seq, query }, effects);
-        // The core does not answer those who are leaving.
+        // The core does not answer those who are leaving. The number is none that `bind` has, so that nobody looks for
+        // who has the address.
         if let Some(asked) = self.programs.asked.remove(&(worker, seq)) {
-            asked.caller.fail(&io::Error::from_raw_os_error(rustix::io::Errno::ADDRINUSE.raw_os_error()));
+            asked.caller.fail(&io::Error::from_raw_os_error(rustix::io::Errno::CANCELED.raw_os_error()));
         }
     }
 
