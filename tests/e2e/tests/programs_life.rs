@@ -251,7 +251,7 @@ fn what_waits_for_a_slot_that_is_given_up_is_served_all_the_same() {
     let dir = TempDir::new();
     let words = [place::free_port().to_string(), dir.file("doom").to_str().unwrap().to_owned()];
     let limits = ["--max-restarts", "2", "--restart-delay", "10"];
-    let app = odd("doomed", words).instances(2).min_uptime("1s").args(limits).start();
+    let app = odd("doomed", words).instances(2).min_uptime("3s").args(limits).start();
     let address = app.serving(2);
     let victim = app.worker(1);
     procfs::signal(victim, Signal::STOP);
@@ -286,18 +286,12 @@ fn reloads_and_crashes_leave_no_descriptor_behind() {
         app.wait_count("a reload", round, |event| event.is("reloaded"));
         let victim = app.worker(0);
         procfs::signal(victim, Signal::KILL);
-        app.wait_for("the replacement", |e| {
-            e.is("proven") && e.slot() == 0 && !e.of(victim) && e.at > app_time(&app, victim)
-        });
+        let died = app.wait_for("its death", |e| e.is("died") && e.of(victim)).at;
+        app.wait_for("the replacement", |e| e.is("proven") && e.slot() == 0 && e.at > died);
         all_answer_http(&app, address);
     }
     eventually("the descriptors of the dead to be closed", || {
         (procfs::descriptors(app.pid()) <= descriptors + 1).then_some(())
     });
     app.stop();
-}
-
-/// When this worker died.
-fn app_time(app: &App, pid: u32) -> std::time::Instant {
-    app.wait_for("its death", |event| event.is("died") && event.of(pid)).at
 }

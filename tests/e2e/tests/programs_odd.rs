@@ -47,7 +47,6 @@ fn a_program_that_exits_at_once_is_given_up_with_its_last_words() {
     let limits = ["--max-restarts", "2", "--restart-delay", "10"];
     let left = odd("exits", none).min_uptime("10s").args(limits).finish();
     gave_up(&left, "no configuration: giving up");
-    assert_eq!(left.all("started").len(), 3, "{}", left.err());
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! What stands between oneport and the server: shells, npm, another oneport. The server is the descendant that listens.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+
 use oneport_e2e::programs::{all_answer_http, c, python, run, source};
+use oneport_e2e::wait::eventually;
 use oneport_e2e::{Signal, place, procfs};
 
 fn port() -> String {
@@ -59,16 +63,42 @@ fn a_script_named_alone_runs_in_its_interpreter() {
     app.stop();
 }
 
+/// Two copies of `oneport run -i 2` of a C server, which is `inner`'s whole command line.
+fn inside(inner: &[String]) -> oneport_e2e::Run {
+    run(inner).instances(1).args(["--max-restarts", "1"])
+}
+
+fn inner(port: u16) -> String {
+    let (oneport, server) = (place::oneport(), c("block"));
+    format!("'{}' run -i 2 --min-uptime 100 -- '{}' {port}", oneport.display(), server.display())
+}
+
 #[test]
-fn oneport_inside_a_worker_falls_back_or_says_why_it_cannot() {
+fn oneport_as_a_worker_keeps_its_copies_to_itself() {
+    let port = place::free_port();
+    let line = inner(port).replace('\'', "");
+    let app = inside(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()).start();
+    app.wait_err("worker");
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut copies = BTreeSet::new();
+    eventually("answers of both inner copies", || {
+        copies.insert(oneport_e2e::http::try_get(address, "/").ok()?.pid());
+        (copies.len() == 2).then_some(())
+    });
+    app.stop();
+    assert!(copies.into_iter().all(|pid| !procfs::runs(pid)), "the inner copies are gone");
+}
+
+#[test]
+fn oneport_behind_a_shell_falls_back_or_says_why_it_cannot() {
     // The kernel has one listener for notifications per process tree: the inner one cannot trap what is trapped already.
-    let inner = place::oneport();
-    let words = [inner.into_os_string(), "run".into(), "-i".into(), "2".into(), "--".into()];
-    let server = [c("block").into_os_string(), port().into()];
-    let app = run(words.into_iter().chain(server)).instances(1).args(["--max-restarts", "1"]).start();
+    let line = format!("{}; true", inner(place::free_port()));
+    let app = inside(&["sh".to_owned(), "-c".to_owned(), line]).start();
     let said = app.wait_until("a line about the fallback", |_, _, err| {
         let err = String::from_utf8_lossy(err).into_owned();
-        err.lines().find(|line| line.contains("seccomp") || line.contains("trapped")).map(str::to_owned)
+        let line =
+            err.lines().find(|line| line.contains("supervisor above") || line.contains("attach preload"));
+        line.map(str::to_owned)
     });
     assert!(!said.is_empty());
 }
