@@ -25,16 +25,20 @@ impl Cluster {
         self.live(now, worker, Input::LeavesByItself, fx);
     }
 
-    /// From the moment it is told ready, a worker has to say that it is alive.
-    pub(crate) fn watch_over(&mut self, now: Time, worker: WorkerId) {
-        if let Some(span) = self.settings.watchdog {
+    /// It serves: from now on it has to say that it is alive. One that passes for ready because it never listens may
+    /// still be starting, and is watched from its first word on.
+    pub(crate) fn begin_watch(&mut self, now: Time, worker: WorkerId) {
+        if !self.timers.is_armed(Timer::Watchdog(worker))
+            && let Some(span) = self.settings.watchdog
+        {
             self.timers.arm(Timer::Watchdog(worker), now.after(span));
         }
     }
 
     pub(crate) fn alive(&mut self, now: Time, worker: WorkerId) {
-        if self.timers.is_armed(Timer::Watchdog(worker)) {
-            self.watch_over(now, worker);
+        if self.workers.get(&worker).is_some_and(|w| w.told_ready && !w.phase.is_leaving()) {
+            self.timers.disarm(Timer::Watchdog(worker));
+            self.begin_watch(now, worker);
         }
     }
 

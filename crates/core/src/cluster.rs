@@ -204,7 +204,7 @@ impl Cluster {
                 Timer::Readiness(worker) => self.readiness_due(now, worker, fx),
                 Timer::Hang(worker) => self.hang_due(now, worker, fx),
                 Timer::Watchdog(worker) => self.watchdog_due(now, worker, fx),
-                Timer::Lane(lane) => self.lane_due(lane, fx),
+                Timer::Lane(lane) => self.lane_due(now, lane, fx),
                 Timer::Restart(slot) => self.fill(now, slot, fx),
                 Timer::Retry(port) => self.serve(now, port, fx),
                 Timer::Watch => self.watch_arrivals(fx),

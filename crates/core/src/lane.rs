@@ -91,9 +91,12 @@ impl Cluster {
             State::Closed { worker: owner } => owner == worker,
             State::Inherited { heir } => heir == worker,
             State::Kept => lane.slot == slot && !temporary,
-            State::Promised { .. } | State::Listens { .. } | State::Retiring | State::Stuck => false,
+            // It comes for one of them on each port; where it shares with itself it takes more.
+            State::Stuck => temporary,
+            State::Promised { .. } | State::Listens { .. } | State::Retiring => false,
         };
-        if let Some((&lane, _)) = there().find(|(_, lane)| waits_for_it(lane)) {
+        let waiting = there().filter(|(_, lane)| waits_for_it(lane));
+        if let Some((&lane, _)) = waiting.min_by_key(|(id, lane)| (lane.state == State::Stuck, **id)) {
             self.change(lane, State::Promised { to: worker, origin: Origin::Adopted });
             return Ok((lane, Origin::Adopted));
         }

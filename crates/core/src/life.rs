@@ -11,7 +11,7 @@ pub enum Phase {
     Online,
     /// It listens and is in the rotation.
     Listening,
-    /// It gets nothing new; hand-offs under way settle.
+    /// It gets nothing new; hand-offs under way settle, and it takes what waits in sockets of its own.
     Draining,
     /// It was told to leave, or leaves of its own accord, and finishes what it has.
     Leaving,
@@ -34,7 +34,7 @@ pub enum Input {
     Asked,
     /// It must end now.
     Condemned,
-    /// No hand-off to it is under way (any more).
+    /// No hand-off to it is under way (any more), and nothing waits in sockets of its own.
     Settled,
     /// It announced that it leaves.
     LeavesByItself,
@@ -53,7 +53,7 @@ pub enum Input {
 /// What a transition asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Act {
-    /// Take it out of every rotation.
+    /// Take it out of every rotation and choice.
     Unschedule,
     /// Give it `drain_timeout`.
     AllowDrain,

@@ -211,6 +211,7 @@ impl Cluster {
                 if self.ending != Ending::No && mode == Mode::RoundRobin {
                     fx.push(Effect::Shut { port });
                 }
+                self.close_bare_ports(fx);
                 self.update_accepting(fx);
                 self.note_orphans(now);
             }

@@ -79,7 +79,9 @@ impl Cluster {
                 holder.scheduled = true;
             }
         }
-        if self.settings.readiness == Readiness::Listening && !told_ready {
+        if told_ready {
+            self.begin_watch(now, worker);
+        } else if self.settings.readiness == Readiness::Listening {
             if self.listens_like_predecessor(worker) {
                 self.became_ready(now, worker, fx);
             } else {
@@ -101,7 +103,7 @@ impl Cluster {
         if !w.told_ready && (w.has_listened || self.settings.readiness == Readiness::Message) {
             w.told_ready = true;
             fx.push(Effect::Tell(Notice::Ready { worker }));
-            self.watch_over(now, worker);
+            self.begin_watch(now, worker);
         }
         self.timers.disarm(Timer::Readiness(worker));
         self.timers.arm(Timer::Proof(worker), now.after(self.settings.min_uptime));
@@ -116,7 +118,6 @@ impl Cluster {
         w.standing = Standing::Proven;
         if !std::mem::replace(&mut w.told_ready, true) {
             fx.push(Effect::Tell(Notice::Ready { worker }));
-            self.watch_over(now, worker);
         }
         fx.push(Effect::Tell(Notice::Proven { worker }));
         self.serve_worker(now, worker, fx);

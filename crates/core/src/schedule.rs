@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::effect::{DropReason, Effect, Effects};
 use crate::ids::{ConnId, PortId, Time, WorkerId};
 use crate::life::Phase;
-use crate::port::Port;
+use crate::port::{Mode, Port};
 use crate::stop::Ending;
 use crate::timer::Timer;
 use crate::worker::{EndCause, InFlight, Worker};
@@ -48,7 +48,8 @@ impl Cluster {
         if !self.timers.is_armed(Timer::Accept) {
             self.exhausted = 0;
         }
-        match (self.ending, self.ports.get_mut(&port)) {
+        // Nobody can be handed what the primary would accept where everybody has a socket of his own.
+        match (self.ending, self.ports.get_mut(&port).filter(|p| p.mode != Mode::Lanes)) {
             (Ending::No | Ending::Emptying(_), Some(p)) => {
                 p.queue.push_back(conn);
                 self.queued += 1;

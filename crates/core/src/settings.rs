@@ -71,7 +71,8 @@ pub struct Settings {
     /// A worker that holds a hand-off longer than this is ended. `None`: never.
     /// A Rust worker answers in `accept()`: one that does not accept for so long counts as hung.
     pub hang_timeout: Option<Duration>,
-    /// A worker that does not say for this long that it is alive is ended; it counts from the moment it is told ready.
+    /// A worker that does not say for this long that it is alive is ended; it counts from the moment it serves,
+    /// or for one that never listens from its first word.
     /// `None`: it need not say so.
     pub watchdog: Option<Duration>,
     /// How a worker is asked to leave.

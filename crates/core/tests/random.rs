@@ -8,8 +8,8 @@ mod sim;
 mod world;
 
 use oneport_core::{
-    Attach, Cluster, ConnId, Effect, EndCause, Endpoint, Errno, Event, Exit, Policy, PortId, QuerySeq,
-    QueryTerms, Readiness, Settings, Sharing, StopWith, Terms, WorkerId,
+    Attach, Cluster, ConnId, Effect, EndCause, Endpoint, Errno, Event, Exit, LaneId, Policy, PortId,
+    QuerySeq, QueryTerms, Readiness, Settings, Sharing, StopWith, Terms, WorkerId,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,20 +19,22 @@ use world::{Action, World};
 fn any_settings() -> impl Strategy<Value = Settings> {
     let counts = (0u32..4, 0usize..10, 1usize..6, 1u32..4, 1usize..3);
     let pause = prop_oneof![3 => Just(None), 1 => Just(Some(ms(0))), 1 => Just(Some(ms(50)))];
-    let hang = prop_oneof![2 => Just(None), 1 => Just(Some(ms(500)))];
+    let late = || prop_oneof![2 => Just(None), 1 => Just(Some(ms(500)))];
+    let late = (late(), late());
     let policy = prop_oneof![6 => Just(Policy::RoundRobin), 1 => Just(Policy::Shared)];
     let readiness = prop_oneof![3 => Just(Readiness::Listening), 1 => Just(Readiness::Message)];
     let stop_with = prop_oneof![Just(StopWith::Disconnect), Just(StopWith::Signal)];
     let uptime = prop_oneof![4 => Just(1000), 1 => Just(0)];
-    (counts, pause, hang, policy, readiness, stop_with, uptime).prop_map(
+    (counts, pause, late, policy, readiness, stop_with, uptime, any_attach()).prop_map(
         |(
             (credits, queue, ports, max_restarts, parallel),
             pause,
-            hang,
+            (hang, watchdog),
             policy,
             readiness,
             stop_with,
             uptime,
+            attach,
         )| {
             Settings {
                 credits,
@@ -45,11 +47,17 @@ fn any_settings() -> impl Strategy<Value = Settings> {
                 stop_with,
                 restart_delay: pause,
                 hang_timeout: hang,
+                watchdog,
+                attach,
                 min_uptime: ms(uptime),
                 ..settings()
             }
         },
     )
+}
+
+fn any_attach() -> impl Strategy<Value = Attach> {
+    prop_oneof![3 => Just(Attach::Channel), 2 => Just(Attach::Program)]
 }
 
 fn any_port() -> impl Strategy<Value = u16> {
@@ -60,7 +68,7 @@ fn any_action() -> impl Strategy<Value = Action> {
     let i = || 0usize..8;
     prop_oneof![
         3 => (0u32..5).prop_map(Action::Scale),
-        1 => Just(Action::Fork),
+        1 => any_attach().prop_map(Action::Fork),
         4 => Just(Action::Reload),
         2 => i().prop_map(Action::Leave),
         1 => i().prop_map(Action::Kill),
@@ -72,6 +80,15 @@ fn any_action() -> impl Strategy<Value = Action> {
         4 => i().prop_map(Action::Listening),
         1 => (i(), 1_u32..4).prop_map(|(i, most)| Action::Limit(i, most)),
         2 => (i(), i()).prop_map(|(i, j)| Action::Close(i, j)),
+        2 => (i(), any_port()).prop_map(|(i, port)| Action::QueryMore(i, port)),
+        8 => i().prop_map(Action::LaneListens),
+        1 => i().prop_map(Action::LaneFails),
+        2 => i().prop_map(Action::LaneCloses),
+        6 => i().prop_map(Action::Empty),
+        6 => (i(), any::<bool>()).prop_map(|(i, stuck)| Action::Retire(i, stuck)),
+        1 => i().prop_map(Action::Stopping),
+        4 => i().prop_map(Action::Alive),
+        1 => (i(), 0u64..500).prop_map(|(i, by)| Action::Extend(i, by)),
         1 => i().prop_map(Action::LeaveByItself),
         1 => i().prop_map(Action::CloseChannel),
         4 => (i(), 0i32..3).prop_map(|(i, code)| Action::Exit(i, code)),
@@ -98,20 +115,20 @@ fn any_event() -> impl Strategy<Value = Event> {
     let worker = || (0u32..8).prop_map(WorkerId);
     let port = || (0u32..6).prop_map(PortId);
     let conn = || (0u64..40).prop_map(ConnId);
-    let query = (worker(), any_port(), 0u32..2, any::<bool>()).prop_map(|(worker, port, index, narrow)| {
-        let terms = Terms { backlog: if narrow { 10 } else { 1000 }, ..Terms::default() };
-        let query = QueryTerms {
-            endpoint: Endpoint { index, ..tcp(port) },
-            terms,
-            data: None,
-            sharing: Sharing::Alone,
-        };
-        Event::Query { worker, seq: QuerySeq(0), query: Box::new(query) }
-    });
+    let lane = || (0u32..12).prop_map(LaneId);
+    let sharing = prop_oneof![Just(Sharing::Alone), Just(Sharing::WithItself)];
+    let query = (worker(), any_port(), 0u32..2, any::<bool>(), sharing).prop_map(
+        |(worker, port, index, narrow, sharing)| {
+            let terms = Terms { backlog: if narrow { 10 } else { 1000 }, ..Terms::default() };
+            let query = QueryTerms { endpoint: Endpoint { index, ..tcp(port) }, terms, data: None, sharing };
+            Event::Query { worker, seq: QuerySeq(0), query: Box::new(query) }
+        },
+    );
     let cause = prop_oneof![Just(EndCause::Violation), Just(EndCause::ByItself), Just(EndCause::Asked)];
     prop_oneof![
         2 => (0u32..5).prop_map(Event::Scale),
         1 => Just(Event::Fork { attach: Attach::Nothing }),
+        1 => any_attach().prop_map(|attach| Event::Fork { attach }),
         1 => worker().prop_map(|worker| Event::Leave { worker }),
         1 => worker().prop_map(|worker| Event::Kill { worker }),
         2 => Just(Event::Reload),
@@ -133,6 +150,15 @@ fn any_event() -> impl Strategy<Value = Event> {
             .prop_map(|(worker, conn, accepted)| Event::Answered { worker, conn, accepted }),
         3 => (worker(), conn()).prop_map(|(worker, conn)| Event::NotReceived { worker, conn }),
         1 => worker().prop_map(|worker| Event::ChannelClosed { worker }),
+        8 => (worker(), lane()).prop_map(|(worker, lane)| Event::LaneListens { worker, lane }),
+        1 => (worker(), lane()).prop_map(|(worker, lane)| Event::LaneFailed { worker, lane }),
+        1 => lane().prop_map(|lane| Event::LaneClosed { lane }),
+        2 => worker().prop_map(|worker| Event::LanesEmpty { worker }),
+        2 => lane().prop_map(|lane| Event::LaneStuck { lane }),
+        2 => lane().prop_map(|lane| Event::LaneRetired { lane }),
+        1 => worker().prop_map(|worker| Event::Stopping { worker }),
+        1 => worker().prop_map(|worker| Event::Alive { worker }),
+        1 => (worker(), 0u64..500).prop_map(|(worker, by)| Event::Extend { worker, by: ms(by) }),
         1 => (worker(), cause).prop_map(|(worker, cause)| Event::Condemned { worker, cause }),
         8 => (port(), prop::bool::weighted(0.8)).prop_map(|(port, works)| Event::PortOpened {
             port,
@@ -188,7 +214,7 @@ proptest! {
         events in vec((any_event(), prop_oneof![4 => 0u64..5, 1 => 0u64..3000]), 1..300),
     ) {
         let mut sim = Sim::promising(settings, Promises::Ownership);
-        sim.obeys = sim::Obeys { spawn: false, open: false, shut: false, end_tree: false };
+        sim.obeys = sim::Obeys::NOTHING;
         let mut ending = Vec::new();
         let mut next = 0;
         sim.event(Event::Scale(3));

@@ -34,7 +34,9 @@ fn phase_means(phase: Phase) -> &'static str {
         Phase::Starting => "The process exists or is about to; nothing was heard of it yet.",
         Phase::Online => "Its runtime is up. It serves nothing.",
         Phase::Listening => "A server of it listens. It gets connections, once it is ready.",
-        Phase::Draining => "It is out of every rotation; hand-offs under way settle.",
+        Phase::Draining => {
+            "It gets nothing new; hand-offs under way settle, and what waits in its own sockets is taken."
+        }
         Phase::Leaving => "It was told to leave, or leaves of its own accord, and finishes what it has.",
         Phase::Stopping => "The stop signal was sent.",
         Phase::Ending => "The process is dead or killed; what is left of its tree is being ended.",
@@ -48,7 +50,7 @@ fn input_means(input: Input) -> &'static str {
         Input::Listening => "a server of it listens",
         Input::Asked => "it should leave in order",
         Input::Condemned => "it must end now",
-        Input::Settled => "no hand-off to it is under way",
+        Input::Settled => "nothing is on its way to it, and nothing waits in its own sockets",
         Input::LeavesByItself => "it announces that it leaves",
         Input::Idle => "its open connections are gone or idle",
         Input::ChannelClosed => "its channel is closed",

@@ -2,7 +2,7 @@
 //! copy of the program is started outside the slots, adopts that lane, empties it and leaves. It is never chosen,
 //! never ready, and there is at most one at a time; what it fails to adopt is closed.
 
-use super::State;
+use super::{Lane, State};
 use crate::cluster::Cluster;
 use crate::effect::{Effect, Effects, Notice, Origin};
 use crate::ids::{LaneId, Time, WorkerId};
@@ -31,15 +31,39 @@ impl Cluster {
             for lane in stuck {
                 self.close_lane(lane, fx);
             }
-        } else if self.heir().is_none() && self.workers.values().any(|w| stays(w) && w.is_proven()) {
+        } else if let Some(heir) = self.heir() {
+            self.bequeath(stuck, heir);
+        } else if self.workers.values().any(|w| stays(w) && w.is_proven()) {
             let heir = self.spawn(now, None, Attach::Program, fx);
             if let Some(w) = self.workers.get_mut(&heir) {
                 w.role = Role::Temporary;
             }
             fx.push(Effect::Tell(Notice::Temporary { worker: heir }));
-            for lane in stuck {
+            self.bequeath(stuck, heir);
+        }
+    }
+
+    /// Gives the copy one lane on each port that it has not bound yet; more of them it may not be able to have.
+    fn bequeath(&mut self, stuck: Vec<LaneId>, heir: WorkerId) {
+        for lane in stuck {
+            let Some(port) = self.lanes.get(&lane).map(|lane| lane.port) else { continue };
+            let bound =
+                self.workers.get(&heir).is_none_or(|w| w.phase.is_leaving() || w.ports.contains(&port));
+            let inherits = |l: &Lane| {
+                l.port == port && matches!(l.state, State::Inherited { heir: whose } if whose == heir)
+            };
+            if !bound && !self.lanes.values().any(inherits) {
                 self.change(lane, State::Inherited { heir });
             }
+        }
+    }
+
+    /// It waits for a copy. While one is at work, the next one may be for this lane.
+    pub(super) fn stuck_too_long(&mut self, now: Time, lane: LaneId, fx: &mut Effects) {
+        if self.heir().is_some() {
+            self.timers.arm(Timer::Lane(lane), now.after(self.settings.listen_timeout));
+        } else {
+            self.close_lane(lane, fx);
         }
     }
 

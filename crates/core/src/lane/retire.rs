@@ -129,10 +129,10 @@ impl Cluster {
     }
 
     /// Whoever was waited for has not come.
-    pub(crate) fn lane_due(&mut self, lane: LaneId, fx: &mut Effects) {
+    pub(crate) fn lane_due(&mut self, now: Time, lane: LaneId, fx: &mut Effects) {
         match self.state(lane) {
             Some(State::Kept | State::Closed { .. }) => self.retire_lane(lane, fx),
-            Some(State::Stuck) => self.close_lane(lane, fx),
+            Some(State::Stuck) => self.stuck_too_long(now, lane, fx),
             Some(
                 State::Promised { .. } | State::Listens { .. } | State::Inherited { .. } | State::Retiring,
             )
@@ -167,7 +167,7 @@ impl Cluster {
     }
 
     /// Without a socket a port is nobody's: it is to be looked at anew whether it is free when somebody asks again.
-    pub(super) fn close_bare_ports(&mut self, fx: &mut Effects) {
+    pub(crate) fn close_bare_ports(&mut self, fx: &mut Effects) {
         let used: BTreeSet<PortId> = self.lanes.values().map(|lane| lane.port).collect();
         let bare = self
             .ports

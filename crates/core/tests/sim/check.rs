@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::lanes::{Judged, LaneCheck};
 use oneport_core::{
     Cluster, ConnId, Effect, Event, Mode, Notice, Phase, PortId, ReplyOutcome, Settings, Time, WorkerId,
 };
@@ -67,6 +68,7 @@ pub(crate) struct Check {
     done: BTreeSet<ConnId>,
     workers: BTreeMap<WorkerId, SeenWorker>,
     ports: BTreeMap<PortId, SeenPort>,
+    pub(crate) lanes: LaneCheck,
     hand_offs: u64,
     exhausted: bool,
     /// Asked to disconnect and not told yet that it is done.
@@ -86,6 +88,7 @@ impl Check {
             done: BTreeSet::new(),
             workers: BTreeMap::new(),
             ports: BTreeMap::new(),
+            lanes: LaneCheck::default(),
             hand_offs: 0,
             exhausted: false,
             disconnecting: false,
@@ -146,6 +149,9 @@ impl Check {
 
     /// What an event means by itself.
     pub(crate) fn before(&mut self, event: &Event) {
+        if self.promises == Promises::All {
+            self.lanes.before(event);
+        }
         match *event {
             Event::Accepted { port, conn } => {
                 assert!(
@@ -207,10 +213,13 @@ impl Check {
     pub(crate) fn after(&mut self, now: Time, event: &Event, fx: &[Effect], cluster: &Cluster) {
         let wanted = if let Event::Scale(n) = event { *n as usize } else { 0 };
         let open = self.unanswered(At::Queue) + self.workers.len() * self.settings.credits as usize;
-        let bound = 64 + 10 * (self.workers.len() + self.ports.len() + open + wanted);
+        let bound = 64 + 10 * (self.workers.len() + self.ports.len() + self.lanes.count() + open + wanted);
         assert!(fx.len() <= bound, "{} effects of {event:?}", fx.len());
         for effect in fx {
             self.effect(event, effect);
+            if self.promises == Promises::All {
+                self.lanes.effect(event, effect, fx);
+            }
         }
         assert_eq!(self.unanswered(At::Taken), 0, "not settled after {event:?}");
         assert_eq!(cluster.queued(), self.unanswered(At::Queue), "queued() after {event:?}: {fx:#?}");
@@ -234,7 +243,16 @@ impl Check {
         if self.promises == Promises::All {
             self.nobody_waits_in_vain(event, fx);
             self.accepting_follows_the_queue(event);
+            self.lanes_are_in_order(event);
         }
+    }
+
+    fn lanes_are_in_order(&self, event: &Event) {
+        self.lanes.after(event, self.is_ending(), |worker| {
+            let w = self.workers.get(&worker)?;
+            Some(Judged { phase: w.phase, trusted: w.ready && (w.proven || w.founding) })
+        });
+        assert!(!self.stopped || self.lanes.count() == 0, "lanes outlive the end");
     }
 
     fn effect(&mut self, event: &Event, effect: &Effect) {
@@ -256,6 +274,7 @@ impl Check {
             | Effect::EndTree { worker, .. }
             | Effect::TellDisconnect { worker }
             | Effect::Acknowledge { worker, .. }
+            | Effect::EmptyLanes { worker }
             | Effect::WatchIdle { worker, .. } => self.known(*worker, event),
             Effect::Forget { worker } => {
                 let seen = self.workers.remove(worker).expect("only somebody known can be forgotten");
@@ -308,10 +327,8 @@ impl Check {
                 let known = self.ports.remove(port).is_some();
                 assert!(known || matches!(event, Event::PortOpened { .. }), "{port:?} is closed twice");
             }
-            Effect::Choose { .. }
-            | Effect::EmptyLanes { .. }
-            | Effect::RetireLane { .. }
-            | Effect::CloseLane { .. } => {}
+            Effect::Choose { port, .. } => assert!(self.ports.contains_key(port), "{port:?} is there"),
+            Effect::RetireLane { .. } | Effect::CloseLane { .. } => {}
             Effect::Tell(notice) => self.notice(event, notice),
         }
     }

@@ -5,13 +5,15 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks at the few effects it is about")]
 
 mod check;
+mod lanes;
+pub(crate) mod programs;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use oneport_core::{
-    Cluster, ConnId, Effect, Endpoint, EndpointKind, Errno, Event, Exit, Notice, Opened, Place, PortId,
-    QuerySeq, QueryTerms, ReplyOutcome, Settings, Sharing, Terms, Time, WorkerId,
+    Cluster, ConnId, Effect, Endpoint, EndpointKind, Errno, Event, Exit, LaneId, Notice, Opened, Place,
+    PortId, QuerySeq, QueryTerms, ReplyOutcome, Settings, Sharing, Terms, Time, WorkerId,
 };
 
 pub(crate) use check::{Check, Promises};
@@ -44,6 +46,15 @@ pub(crate) struct Obeys {
     pub(crate) open: bool,
     pub(crate) shut: bool,
     pub(crate) end_tree: bool,
+    pub(crate) empty: bool,
+    pub(crate) retire: bool,
+}
+
+impl Obeys {
+    pub(crate) const ALL: Obeys =
+        Obeys { spawn: true, open: true, shut: true, end_tree: true, empty: true, retire: true };
+    pub(crate) const NOTHING: Obeys =
+        Obeys { spawn: false, open: false, shut: false, end_tree: false, empty: false, retire: false };
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +67,8 @@ pub(crate) struct Sim {
     pub(crate) open_fails: BTreeMap<u16, Errno>,
     /// Connections that wait in the kernel's queue of every port that is shut.
     pub(crate) kernel_queue: u32,
+    /// Lanes in which connections wait that do not migrate.
+    pub(crate) stuck: BTreeSet<LaneId>,
     log: Vec<Effect>,
     pending: VecDeque<Event>,
     names: BTreeMap<Endpoint, PortId>,
@@ -83,10 +96,11 @@ impl Sim {
         Sim {
             cluster: Cluster::new(settings.clone()),
             now: Time(1_000_000_000_000),
-            obeys: Obeys { spawn: true, open: true, shut: true, end_tree: true },
+            obeys: Obeys::ALL,
             check: Check::new(settings, promises),
             open_fails: BTreeMap::new(),
             kernel_queue: 0,
+            stuck: BTreeSet::new(),
             log: Vec::new(),
             pending: VecDeque::new(),
             names: BTreeMap::new(),
@@ -140,6 +154,14 @@ impl Sim {
                     self.pending.push_back(Event::Accepted { port: *port, conn });
                 }
                 self.pending.push_back(Event::PortShut { port: *port });
+            }
+            Effect::EmptyLanes { worker } if self.obeys.empty => {
+                self.pending.push_back(Event::LanesEmpty { worker: *worker });
+            }
+            Effect::RetireLane { lane } if self.obeys.retire => {
+                let stuck = self.stuck.contains(lane);
+                let (lane, retired) = (*lane, Event::LaneRetired { lane: *lane });
+                self.pending.push_back(if stuck { Event::LaneStuck { lane } } else { retired });
             }
             Effect::EndTree { worker, .. } if self.obeys.end_tree => {
                 self.pending.push_back(Event::Exited { worker: *worker, exit: Exit::Signal(9) });

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use oneport_core::{
-    Attach, Cluster, ConnId, Effect, EndCause, Endpoint, EndpointKind, Errno, Event, Exit, PortId, QuerySeq,
-    Settings, Terms, WorkerId,
+    Attach, Cluster, ConnId, Effect, EndCause, Endpoint, Errno, Event, Exit, LaneId, PortId, QuerySeq,
+    Settings, Sharing, Terms, WorkerId,
 };
 
+use crate::sim::programs::udp;
 use crate::sim::{Obeys, Sim, ms, tcp};
 
 /// Something that may happen; a number picks among those to whom it can.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     Scale(u32),
-    Fork,
+    Fork(Attach),
     Reload,
     Leave(usize),
     Kill(usize),
@@ -23,6 +24,18 @@ pub(crate) enum Action {
     Online(usize),
     Ready(usize),
     Query(usize, u16),
+    /// A program has several sockets on one port.
+    QueryMore(usize, u16),
+    LaneListens(usize),
+    LaneFails(usize),
+    LaneCloses(usize),
+    /// The sockets of a draining worker are empty.
+    Empty(usize),
+    /// A lane is retired, or stuck.
+    Retire(usize, bool),
+    Stopping(usize),
+    Alive(usize),
+    Extend(usize, u64),
     Listening(usize),
     Limit(usize, u32),
     Close(usize, usize),
@@ -57,6 +70,13 @@ pub(crate) struct World {
     ending: Vec<WorkerId>,
     watched: Vec<WorkerId>,
     exited: Vec<WorkerId>,
+    channels: Vec<WorkerId>,
+    emptying: Vec<WorkerId>,
+    retiring: Vec<LaneId>,
+}
+
+fn endpoint(port: u16) -> Endpoint {
+    if port == 53 { udp(53) } else { tcp(port) }
 }
 
 /// One drain time, one kill time and some ticks.
@@ -69,7 +89,7 @@ fn pick<T: Copy>(from: &[T], index: usize) -> Option<T> {
 impl World {
     pub(crate) fn new(settings: Settings) -> World {
         let mut sim = Sim::new(settings);
-        sim.obeys = Obeys { spawn: false, open: false, shut: false, end_tree: false };
+        sim.obeys = Obeys::NOTHING;
         World {
             sim,
             spawning: Vec::new(),
@@ -78,6 +98,9 @@ impl World {
             ending: Vec::new(),
             watched: Vec::new(),
             exited: Vec::new(),
+            channels: Vec::new(),
+            emptying: Vec::new(),
+            retiring: Vec::new(),
         }
     }
 
@@ -89,13 +112,27 @@ impl World {
     fn note(&mut self) {
         for effect in self.sim.take() {
             match effect {
-                Effect::Spawn { worker, .. } => self.spawning.push(worker),
+                Effect::Spawn { worker, attach, .. } => {
+                    self.spawning.push(worker);
+                    if attach == Attach::Channel {
+                        self.channels.push(worker);
+                    }
+                }
+                Effect::EmptyLanes { worker } => self.emptying.push(worker),
+                Effect::RetireLane { lane } => self.retiring.push(lane),
                 Effect::Open { port, .. } => self.opening.push(port),
                 Effect::Shut { port } => self.shutting.push(port),
                 Effect::EndTree { worker, .. } if !self.ending.contains(&worker) => self.ending.push(worker),
                 Effect::WatchIdle { worker, .. } => self.watched.push(worker),
                 Effect::Forget { worker } => {
-                    for list in [&mut self.spawning, &mut self.ending, &mut self.watched, &mut self.exited] {
+                    for list in [
+                        &mut self.spawning,
+                        &mut self.ending,
+                        &mut self.watched,
+                        &mut self.exited,
+                        &mut self.channels,
+                        &mut self.emptying,
+                    ] {
                         list.retain(|w| *w != worker);
                     }
                 }
@@ -149,9 +186,34 @@ impl World {
     }
 
     fn query(&mut self, worker: WorkerId, port: u16) {
-        let endpoint = if port == 53 { Endpoint { kind: EndpointKind::Udp4, ..tcp(53) } } else { tcp(port) };
-        self.sim.query(worker, endpoint, Terms::default());
+        self.sim.query(worker, endpoint(port), Terms::default());
         self.note();
+    }
+
+    /// Running workers with a channel.
+    fn talking(&self) -> Vec<WorkerId> {
+        self.running().into_iter().filter(|w| self.channels.contains(w)).collect()
+    }
+
+    fn lanes_of(&self, worker: Option<WorkerId>, listening: bool) -> (WorkerId, Vec<LaneId>) {
+        let worker = worker.unwrap_or(WorkerId(0));
+        (worker, self.sim.check.lanes.of(worker, listening))
+    }
+
+    fn about_lane(&mut self, lane: Option<LaneId>, event: impl Fn(LaneId) -> Event) {
+        if let Some(lane) = lane {
+            self.event(event(lane));
+        }
+    }
+
+    fn empty(&mut self, worker: WorkerId) {
+        self.emptying.retain(|w| *w != worker);
+        self.event(Event::LanesEmpty { worker });
+    }
+
+    fn retire(&mut self, lane: LaneId, stuck: bool) {
+        self.retiring.retain(|l| *l != lane);
+        self.event(if stuck { Event::LaneStuck { lane } } else { Event::LaneRetired { lane } });
     }
 
     pub(crate) fn act(&mut self, action: Action) {
@@ -159,7 +221,7 @@ impl World {
         let all = self.sim.check.live();
         match action {
             Action::Scale(n) => self.event(Event::Scale(n)),
-            Action::Fork => self.event(Event::Fork { attach: Attach::Channel }),
+            Action::Fork(attach) => self.event(Event::Fork { attach }),
             Action::Reload => self.event(Event::Reload),
             Action::Leave(i) => self.to(pick(&all, i), |worker| Event::Leave { worker }),
             Action::Kill(i) => self.to(pick(&all, i), |worker| Event::Kill { worker }),
@@ -176,6 +238,39 @@ impl World {
                     self.query(worker, port);
                 }
             }
+            Action::QueryMore(i, port) => {
+                if let Some(worker) = pick(&running, i) {
+                    self.sim.bind_later(worker, endpoint(port), Sharing::WithItself);
+                    self.note();
+                }
+            }
+            Action::LaneListens(i) => {
+                let (worker, lanes) = self.lanes_of(pick(&running, i), false);
+                self.about_lane(pick(&lanes, i), |lane| Event::LaneListens { worker, lane });
+            }
+            Action::LaneFails(i) => {
+                let (worker, lanes) = self.lanes_of(pick(&running, i), false);
+                self.about_lane(pick(&lanes, i), |lane| Event::LaneFailed { worker, lane });
+            }
+            Action::LaneCloses(i) => {
+                let (_, lanes) = self.lanes_of(pick(&running, i), i % 3 != 0);
+                self.about_lane(pick(&lanes, i), |lane| Event::LaneClosed { lane });
+            }
+            Action::Empty(i) => {
+                if let Some(worker) = pick(&self.emptying, i) {
+                    self.empty(worker);
+                }
+            }
+            Action::Retire(i, stuck) => {
+                if let Some(lane) = pick(&self.retiring, i) {
+                    self.retire(lane, stuck);
+                }
+            }
+            Action::Stopping(i) => self.to(pick(&running, i), |worker| Event::Stopping { worker }),
+            Action::Alive(i) => self.to(pick(&running, i), |worker| Event::Alive { worker }),
+            Action::Extend(i, by) => {
+                self.to(pick(&running, i), |worker| Event::Extend { worker, by: ms(by) });
+            }
             Action::Limit(i, most) => {
                 self.to(pick(&running, i), |worker| Event::CreditsLimited { worker, most })
             }
@@ -187,9 +282,14 @@ impl World {
                 }
             }
             Action::LeaveByItself(i) => {
-                self.to(pick(&running, i), |worker| Event::LeavesByItself { worker, seq: QuerySeq(1) });
+                self.to(pick(&self.talking(), i), |worker| Event::LeavesByItself {
+                    worker,
+                    seq: QuerySeq(1),
+                });
             }
-            Action::CloseChannel(i) => self.to(pick(&running, i), |worker| Event::ChannelClosed { worker }),
+            Action::CloseChannel(i) => {
+                self.to(pick(&self.talking(), i), |worker| Event::ChannelClosed { worker });
+            }
             Action::Exit(i, code) => {
                 if let Some(worker) = pick(&running, i) {
                     self.exit(worker, Exit::Code(code));
@@ -257,6 +357,9 @@ impl World {
         while let Some(port) = self.opening.first().copied() {
             self.open(port, true);
         }
+        for lane in self.sim.check.lanes.of(worker, false) {
+            self.event(Event::LaneListens { worker, lane });
+        }
         self.event(Event::Listening { worker });
         self.event(Event::Ready { worker });
     }
@@ -287,6 +390,9 @@ impl World {
         }
         while let Some(port) = self.shutting.first().copied() {
             self.shut(port, 2);
+        }
+        while let Some(lane) = self.retiring.first().copied() {
+            self.retire(lane, lane.0 % 2 == 0);
         }
         while let Some(worker) = self.ending.first().copied() {
             self.bury(worker);
