@@ -93,10 +93,7 @@ fn readiness(args: &ProgramArgs, class: Class, title: &str) -> Result<(), Failur
     let (what, cause, hint) = match (&args.ready_on, class) {
         (ReadyOnArg::Listen | ReadyOnArg::Line(_), _)
         | (ReadyOnArg::Notify, Class::Program | Class::ListenFds)
-        | (ReadyOnArg::Http(_), Class::Program) => return Ok(()),
-        (ReadyOnArg::Http(_), Class::ListenFds) => {
-            ("http", "all copies have one socket, so that none can be asked alone", "--ready-on notify")
-        }
+        | (ReadyOnArg::Http(_), Class::Program | Class::ListenFds) => return Ok(()),
         (ReadyOnArg::Notify, Class::Channel) => {
             ("notify", "it has a channel to say it on", "--wait-ready: it says process.send('ready')")
         }
@@ -164,9 +161,10 @@ pub(super) fn run(args: &RunArgs, class: Class, title: &str) -> Result<(), Failu
         (PolicyArg::Shared, Class::Nothing) => {
             refuse("--policy shared", "it binds for itself", "leave --attach none out")
         }
-        (PolicyArg::Auto, _) | (PolicyArg::Shared, Class::Channel | Class::Program | Class::ListenFds) => {
-            Ok(())
+        (PolicyArg::Shared, Class::ListenFds) => {
+            refuse("--policy shared", "each copy is started with sockets of its own", "leave it out")
         }
+        (PolicyArg::Auto, _) | (PolicyArg::Shared, Class::Channel | Class::Program) => Ok(()),
     }
 }
 
@@ -206,7 +204,7 @@ mod tests {
             (Channel, "--ready-on notify", "cannot use --ready-on notify"),
             (Channel, "--ready-on http:/", "cannot use --ready-on http"),
             (Nothing, "--ready-on notify", "it is not attached"),
-            (ListenFds, "--listen 8000 --ready-on http:/", "one socket"),
+            (ListenFds, "--listen 8000 --policy shared", "sockets of its own"),
             (Program, "--wait-ready", "it has no channel"),
             (Channel, "--wait-ready --ready-on line:up", "says otherwise"),
             (Program, "--watchdog 5s", "NOTIFY_SOCKET"),
@@ -233,8 +231,8 @@ mod tests {
             (Program, "--policy shared --stop-with signal"),
             (Program, "--ready-on notify --watchdog 5s"),
             (Program, "--ready-on http:/health"),
-            (ListenFds, "--listen 8000=web --listen 8443=tls --ready-on notify --policy shared"),
-            (ListenFds, "--listen 0 --listen 0"),
+            (ListenFds, "--listen 8000=web --listen 8443=tls --ready-on notify"),
+            (ListenFds, "--listen 0 --listen 0 --ready-on http:/"),
             (Channel, "--policy rr --credits 4 --hang-timeout 5s --wait-ready --stop-with disconnect"),
             (Channel, "--ready-on line:up"),
             (Nothing, "--ready-on line:up"),

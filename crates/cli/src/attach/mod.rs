@@ -85,6 +85,7 @@ pub(crate) struct Survey {
 impl Survey {
     pub(crate) fn of(program: &Program) -> Result<Survey, Failure> {
         let file = program.image();
+        let file = std::path::absolute(&file).unwrap_or(file);
         let (image, unread) = inspect(&file);
         let (here, waits) = here::look()?;
         Ok(Survey { file, image, unread, waits, here })
@@ -157,7 +158,16 @@ pub(crate) fn settle(
             Ok(bare(class, "channel", "it says on Node's channel where it listens", Vec::new()))
         }
         Class::ListenFds => {
-            Ok(bare(class, "listen-fds", "every copy accepts from the same sockets", Vec::new()))
+            let why = "each copy is started with sockets of its own; the kernel spreads connections evenly";
+            let note = Note {
+                message: format!(
+                    "`{}` counts as ready from its start on, for its sockets listen",
+                    program.title
+                ),
+                hint: "--ready-on notify, http:/PATH or line:REGEX",
+            };
+            let notes = matches!(wanted.ready_on, ReadyOnArg::Listen).then_some(note);
+            Ok(bare(class, "listen-fds", why, notes.into_iter().collect()))
         }
         Class::Nothing => Ok(bare(class, "none", "each copy binds for itself", Vec::new())),
         Class::Program => {
@@ -186,8 +196,7 @@ pub(crate) fn attached(
     policy: Policy,
     title: &str,
 ) -> Result<Attachment, Failure> {
-    let shared = way == Way::Preload || policy == Policy::Shared;
-    if shared && matches!(settings.ready_on, oneport::ReadyOn::Http { .. }) {
+    if policy == Policy::Shared && matches!(settings.ready_on, oneport::ReadyOn::Http { .. }) {
         let cause = "all copies have one socket, so that none can be asked alone";
         return Err(Failure::usage(format!("cannot use --ready-on http for `{title}`: {cause}"))
             .hint("--ready-on notify, or line:REGEX"));
@@ -202,9 +211,10 @@ pub(crate) fn attached(
         (Way::Own | Way::Slot, Policy::Shared) => {
             "every copy accepts from one socket, given to it for its own"
         }
-        (Way::Preload, Policy::RoundRobin | Policy::Shared) => {
-            "a library in each copy has it accept from one socket"
+        (Way::Preload, Policy::RoundRobin) => {
+            "a library in each copy gets it a socket for its own; the kernel spreads connections evenly"
         }
+        (Way::Preload, Policy::Shared) => "a library in each copy has it accept from one socket",
     };
     let why = if over.is_empty() { what.to_owned() } else { format!("{what}; not {}", grouped(over)) };
     Ok(Attachment {

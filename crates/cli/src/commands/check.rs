@@ -51,7 +51,9 @@ pub(crate) fn run(args: &CheckArgs) -> Done {
     let survey = Survey::of(&program)?;
     let plan = match class {
         Class::Channel => Plan::of(Attach::Channel, "channel", "it says on Node's channel where it listens"),
-        Class::ListenFds => Plan::of(Attach::Program, "listen-fds", "it is started with its sockets"),
+        Class::ListenFds => {
+            Plan::of(Attach::Program, "listen-fds", "each copy is started with sockets of its own")
+        }
         Class::Nothing => Plan::of(Attach::Nothing, "none", "each copy binds for itself"),
         Class::Program => match survey.way(args.program.attach) {
             Ok((way, over)) => {

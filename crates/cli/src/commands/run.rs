@@ -130,8 +130,7 @@ fn begin(
 
     let settings = settings(args, &program, policy, &attachment);
     let carrier = Carrier::start(Sink::Pass)?;
-    let (cluster, events) =
-        Cluster::start(settings).map_err(|error| Failure::new(error).hint("check --cwd"))?;
+    let (cluster, events) = Cluster::start(settings).map_err(Failure::new)?;
     forward(events, happenings.clone())?;
     let pid = process::own_pid().get();
     let policy = match (attachment.class, policy) {

@@ -166,7 +166,8 @@ mod tests {
             let object: Value = serde_json::from_str(&lines[0]).unwrap();
             assert_eq!((&object["worker"], &object["pid"]), (&3.into(), &4711.into()));
             assert!(object["message"].is_string() && object["event"].is_string(), "{object}");
-            assert!(object["address"].is_string() || object["reason"].is_string(), "{object}");
+            let facts = ["address", "reason", "processes"].map(|name| !object[name].is_null());
+            assert!(facts.contains(&true), "{object}");
         }
     }
 

@@ -12,15 +12,14 @@ pub(super) fn problems(attach: Attach, seen: &Seen) -> Vec<String> {
     if let Some(cause) = &seen.failed {
         problems.push(format!("it cannot be started: {cause}"));
     }
+    // Its first process left, and not all of it.
+    let left = |oddity: &Oddity| matches!(oddity, Oddity::WentToBackground { .. });
+    let explained = seen.failed.is_some() || seen.oddities.iter().any(left);
     match seen.ended {
-        Some(Exit::Code(0)) if seen.failed.is_none() => problems.push(
-            "it ended at once with code 0: if it goes into the background, tell it to stay in the foreground"
-                .to_owned(),
-        ),
-        Some(Exit::Code(code)) if seen.failed.is_none() => {
+        Some(Exit::Code(code)) if !explained => {
             problems.push(format!("it ended by itself with code {code}"));
         }
-        Some(Exit::Signal(signal)) if seen.failed.is_none() => {
+        Some(Exit::Signal(signal)) if !explained => {
             problems.push(format!("it was ended by signal {signal}"));
         }
         Some(Exit::Code(_) | Exit::Signal(_) | Exit::NotSpawned) | None => {}
@@ -47,7 +46,7 @@ pub(super) fn problems(attach: Attach, seen: &Seen) -> Vec<String> {
                 problems.push(format!("it does not accept on `{address}`"));
             }
             Oddity::WentToBackground { .. } => {
-                problems.push("it goes into the background, where nobody sees it die".to_owned());
+                problems.push("it goes into the background, where nobody sees it die: tell it to stay in the foreground".to_owned());
             }
             Oddity::LeftAlone { .. } | Oddity::Closed { .. } => {}
         }
@@ -116,7 +115,15 @@ mod tests {
             (Seen::default(), "did not listen in time"),
             (Seen { proven: false, ..good() }, "not ready in time"),
             (Seen { ended: Some(Exit::Code(1)), ..Seen::default() }, "code 1"),
-            (Seen { ended: Some(Exit::Code(0)), ..Seen::default() }, "foreground"),
+            (Seen { ended: Some(Exit::Code(0)), ..Seen::default() }, "code 0"),
+            (
+                Seen {
+                    ended: Some(Exit::Code(0)),
+                    oddities: vec![Oddity::WentToBackground { processes: 1 }],
+                    ..Seen::default()
+                },
+                "foreground",
+            ),
             (Seen { ended: Some(Exit::Signal(11)), ..good() }, "signal 11"),
             (Seen { refused: vec![(address(), "in use".into())], ..Seen::default() }, "in use"),
             (Seen { unseen: vec![(address(), 7)], ..Seen::default() }, "pid 7"),

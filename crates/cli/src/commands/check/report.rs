@@ -56,6 +56,8 @@ pub(super) struct Report {
     processes: usize,
     /// Why it will not work. Empty: it will.
     problems: Vec<String>,
+    /// What would help.
+    remedies: Vec<&'static str>,
     notes: Vec<String>,
     last_lines: Vec<String>,
 }
@@ -97,12 +99,9 @@ impl Report {
     /// It cannot be attached here, so nothing was started.
     pub(super) fn refused(title: &str, survey: &Survey, over: Vec<Obstacle>) -> Report {
         let problems = vec![format!("it cannot be attached: {}", grouped(&over))];
-        let mut notes: Vec<String> = Vec::new();
-        for obstacle in &over {
-            let note = format!("for {}: {}", obstacle.way.name(), obstacle.lack.remedy);
-            notes.push(note);
-        }
-        Report { over, problems, notes, ..Report::about(title, survey) }
+        let mut remedies: Vec<&str> = over.iter().map(|obstacle| obstacle.lack.remedy).collect();
+        remedies.dedup();
+        Report { over, problems, remedies, ..Report::about(title, survey) }
     }
 
     pub(super) fn of(title: &str, survey: &Survey, plan: Plan, seen: &Seen) -> Report {
@@ -166,6 +165,9 @@ impl Report {
         let mut row = |name: &str, text: &str| lines.push(format!("  {name:<9} {text}"));
         for problem in &self.problems {
             row("problem", problem);
+        }
+        for remedy in &self.remedies {
+            row("remedy", remedy);
         }
         if let Some((name, why)) = &self.way {
             row("attach", &format!("{name}: {why}"));

@@ -42,8 +42,11 @@ pub(super) fn choose_policy(
         Class::Channel => {}
         // What the variable says is for Node's cluster.
         Class::Program | Class::ListenFds | Class::Nothing => {
-            let shared = class == Class::ListenFds || wanted == PolicyArg::Shared;
-            return Ok((if shared { Policy::Shared } else { Policy::RoundRobin }, "it has no channel"));
+            let policy = match wanted {
+                PolicyArg::Shared => Policy::Shared,
+                PolicyArg::Auto | PolicyArg::Rr => Policy::RoundRobin,
+            };
+            return Ok((policy, "it has no channel"));
         }
     }
     let from_env = std::env::var("NODE_CLUSTER_SCHED_POLICY").ok();
