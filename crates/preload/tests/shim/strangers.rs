@@ -1,0 +1,70 @@
+//! Who connects to the primary without being the library.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use oneport_sys::preload::ShimListener;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, connect, getsockname, recv, send, socket,
+};
+
+use crate::harness::{Primary, Program, is_readable_within, listening, probe};
+
+fn connected(listener: &ShimListener) -> OwnedFd {
+    let address = getsockname(listener.socket()).unwrap();
+    let address = SocketAddrUnix::try_from(address).unwrap();
+    let stranger = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    connect(&stranger, &address).unwrap();
+    stranger
+}
+
+fn is_closed(stranger: &OwnedFd) -> bool {
+    match recv(stranger, &mut [0; 16][..], RecvFlags::DONTWAIT) {
+        Ok((length, _)) => length == 0,
+        Err(error) => error != Errno::AGAIN,
+    }
+}
+
+#[test]
+fn silent_ones_are_bounded_and_the_oldest_goes_first() {
+    let mut primary = Primary::new();
+    let mut strangers = Vec::new();
+    for _ in 0..65 {
+        strangers.push(connected(&primary.listener));
+        assert!(primary.next_within(Duration::ZERO).is_none());
+    }
+    assert!(is_closed(&strangers[0]));
+    assert!(!strangers[1..].iter().any(is_closed));
+    // They are not asked again and again.
+    assert!(!is_readable_within(&primary.listener, Duration::ZERO));
+    let Some(probe) = probe() else { return };
+    let (shared, _) = listening();
+    let program = Program::start(probe, "calls", 9, &primary);
+    primary.serve_one(&shared);
+    assert_eq!(program.line(), "bind 0");
+}
+
+#[test]
+fn nonsense_costs_its_connection_alone() {
+    let mut primary = Primary::new();
+    let quiet = connected(&primary.listener);
+    for packet in [&b"GET / HTTP/1.1"[..], &[1; 168], &[0; 168], &[1; 169], &[1; 4000]] {
+        let stranger = connected(&primary.listener);
+        send(&stranger, packet, SendFlags::NOSIGNAL).unwrap();
+        assert!(primary.next_within(Duration::ZERO).is_none());
+        assert!(is_closed(&stranger), "{} bytes", packet.len());
+    }
+    assert!(!is_closed(&quiet));
+}
+
+#[test]
+fn one_that_leaves_is_forgotten() {
+    let mut primary = Primary::new();
+    let stranger = connected(&primary.listener);
+    assert!(primary.next_within(Duration::ZERO).is_none());
+    drop(stranger);
+    assert!(is_readable_within(&primary.listener, Duration::ZERO));
+    assert!(primary.next_within(Duration::ZERO).is_none());
+    assert!(!is_readable_within(&primary.listener, Duration::ZERO));
+}
