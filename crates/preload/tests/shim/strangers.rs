@@ -9,7 +9,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, connect, getsockname, recv, send, socket,
 };
 
-use crate::harness::{Primary, Program, is_readable_within, listening, probe};
+use crate::harness::{Primary, Program, is_readable_within, listening, probe, skipped};
 
 fn connected(listener: &ShimListener) -> OwnedFd {
     let address = getsockname(listener.socket()).unwrap();
@@ -24,6 +24,34 @@ fn is_closed(stranger: &OwnedFd) -> bool {
         Ok((length, _)) => length == 0,
         Err(error) => error != Errno::AGAIN,
     }
+}
+
+/// Made by another user: credentials are a thread's own, and the listener has those of whoever called `listen`.
+#[expect(unsafe_code, reason = "the C library would change the user of all threads")]
+fn somebody_elses() -> Primary {
+    let nobody: libc::c_long = 65_534;
+    let thread = std::thread::spawn(move || {
+        // SAFETY: takes numbers.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, nobody, nobody, nobody) }, 0);
+        Primary::new()
+    });
+    thread.join().unwrap()
+}
+
+#[test]
+fn another_user_is_no_primary() {
+    let Some(probe) = probe() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return skipped("another_user_is_no_primary", "only root can become somebody else");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut stranger = somebody_elses();
+    let program = Program::start(probe, "calls", taken.local_addr().unwrap().port(), &stranger);
+    assert_eq!(program.line(), format!("bind errno {}", libc::EADDRINUSE));
+    program.wait();
+    // It came, looked, and said nothing.
+    assert!(is_readable_within(&stranger.listener, Duration::ZERO));
+    assert!(stranger.next_within(Duration::ZERO).is_none());
 }
 
 #[test]

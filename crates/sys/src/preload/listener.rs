@@ -236,3 +236,26 @@ fn read_peer(connection: BorrowedFd<'_>) -> Option<(Pid, u32)> {
     let failed = unsafe { libc::getsockopt(connection.as_raw_fd(), level, name, room, &mut length) } != 0;
     if failed { None } else { Some((Pid::new(peer.pid)?, peer.uid)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, getsockname, socket};
+
+    use super::{PATIENCE, ShimListener};
+
+    #[test]
+    fn silent_ones_are_dropped_when_their_time_is_over() {
+        let mut listener = ShimListener::new().unwrap();
+        let address = SocketAddrUnix::try_from(getsockname(listener.socket()).unwrap()).unwrap();
+        let stranger = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+        connect(&stranger, &address).unwrap();
+        let before = Instant::now();
+        assert!(listener.accept().unwrap().is_none());
+        listener.drop_silent(before + PATIENCE - Duration::from_millis(1));
+        assert_eq!(listener.waiting.len(), 1);
+        listener.drop_silent(Instant::now() + PATIENCE);
+        assert_eq!(listener.waiting.len(), 0);
+    }
+}

@@ -47,7 +47,7 @@ fn compile() -> Option<PathBuf> {
 }
 
 /// Says that a test did not run, where people and the task runner see it, which counts it.
-fn skipped(test: &str, why: &str) {
+pub(crate) fn skipped(test: &str, why: &str) {
     eprintln!("skipped: {test}: {why}");
     if let Some(list) = env::var_os("ONEPORT_SKIP_FILE") {
         let file = fs::OpenOptions::new().append(true).create(true).open(list);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-pub(crate) use build::{library, probe};
+pub(crate) use build::{library, probe, skipped};
 pub(crate) use primary::{Primary, listening, not_listening};
 pub(crate) use program::{Program, ask_pid};
 
