@@ -78,6 +78,8 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     report.tests("tests", runner::unit());
     let mut docs = shell::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     report.step("documentation", shell::succeeds(docs.env("RUSTDOCFLAGS", "-D warnings")));
+    // By itself: what is loaded into programs must not get features that the binary asks of its dependencies.
+    report.step("preload", shell::succeeds(&mut shell::cargo(&["build", "--package", "oneport-preload"])));
     if report.step("build", shell::succeeds(&mut shell::cargo(&["build", "--package", "oneport-cli"]))) {
         end_to_end(scope, &mut report);
     }

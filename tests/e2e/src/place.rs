@@ -93,6 +93,12 @@ fn unique() -> (u32, u32) {
     (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A text no other test of this run uses.
+pub(crate) fn unique_name() -> String {
+    let (pid, count) = unique();
+    format!("{pid}-{count}")
+}
+
 /// A port that is free on every address now, below the range the kernel gives out for port 0.
 ///
 /// # Panics

@@ -100,6 +100,17 @@ pub fn listens_on(pid: u32) -> BTreeSet<u16> {
     sockets(pid).iter().filter_map(|inode| all.get(inode).copied()).collect()
 }
 
+/// Every process that was started with exactly this entry (`NAME=VALUE`) in its environment, and is no zombie.
+pub fn with_entry(entry: &str) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|found| found.file_name().to_str()?.parse::<u32>().ok());
+    let has = |pid: &u32| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|there| there == entry.as_bytes())
+    };
+    numbers.filter(|pid| has(pid) && runs(*pid)).collect()
+}
+
 /// Was the process started with this variable in its environment?
 pub fn has_variable(pid: u32, name: &str) -> bool {
     let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();

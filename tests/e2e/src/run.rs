@@ -1,7 +1,7 @@
 //! One run of the binary: a builder, the running app, and what is left when it has ended.
 //!
-//! Dropping an [`App`] ends everything it started: the process group of the primary, and every worker (and
-//! its group) that was not yet seen to die.
+//! Dropping an [`App`] ends everything it started: the process group of the primary, every worker (and its group) that
+//! was not yet seen to die, and whatever has its mark in its environment, whichever session it moved to.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -238,15 +238,21 @@ pub struct App {
     life: Arc<Life>,
     ended: bool,
     pids: Pids,
+    mark: String,
 }
+
+/// In the environment of everything that a run starts.
+const MARK: &str = "ONEPORT_E2E_RUN";
 
 impl App {
     fn start(mut command: Command, pids: Pids) -> Self {
+        let mark = place::unique_name();
+        command.env(MARK, &mark);
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         let life = Arc::new(Life::default());
         life.follow(Stream::Out, child.stdout.take().expect("stdout is piped"));
         life.follow(Stream::Err, child.stderr.take().expect("stderr is piped"));
-        Self { child: Mutex::new(child), life, ended: false, pids }
+        Self { child: Mutex::new(child), life, ended: false, pids, mark: format!("{MARK}={mark}") }
     }
 
     fn child(&self) -> std::sync::MutexGuard<'_, Child> {
@@ -469,6 +475,13 @@ impl Drop for App {
         // A number may belong to somebody else by now: workers carry their slot in their environment.
         for pid in workers.into_values().filter(|pid| procfs::has_variable(*pid, "NODE_APP_INSTANCE")) {
             kill_group(pid);
+        }
+        // What is left of workers of workers. Twice: one may have forked while the others were looked for.
+        for pid in (0..2).flat_map(|_| procfs::with_entry(&self.mark)) {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                // ESRCH: it is gone already, which is what is wanted.
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
         }
     }
 }

@@ -104,15 +104,23 @@ fn a_stop_under_load_finishes_what_was_begun() {
     assert_eq!(app.ended().code(), 0);
 }
 
+/// How many copies listen in the largest test. Each has a BPF program of its own, and when about a thousand are freed in
+/// one go Linux 6.18 may hang for good: all workers of its work queue `events` wait for the lock of whoever frees one, and
+/// that one waits for work in the same queue (`bpf_prog_pack_free`, `__purge_vmap_area_lazy`).
+fn many() -> usize {
+    if std::env::var("ONEPORT_TEST_ALL").is_ok_and(|value| value == "1") { 500 } else { 60 }
+}
+
 #[test]
 fn five_hundred_copies_listen_behind_one_port() {
-    let app = server("block", place::free_port()).args(["--attach", "own"]).instances(500).start();
-    let address = app.serving(500);
+    let copies = many();
+    let app = server("block", place::free_port()).args(["--attach", "own"]).instances(copies).start();
+    let address = app.serving(copies);
     let load = Load::start(address, "/", 4, Style::Close);
-    load.wait_more(1000);
+    load.wait_more(2 * copies);
     let tally = load.stop();
     assert_eq!(tally.lost, Vec::<String>::new());
-    assert!(tally.answered.len() > 250, "{} of 500 copies answered", tally.answered.len());
+    assert!(tally.answered.len() > copies / 2, "{} of {copies} copies answered", tally.answered.len());
     assert_eq!(app.all("died").len(), 0);
     app.stop();
 }
