@@ -82,7 +82,7 @@ fn words(pid: i32, oddity: &Oddity) -> Words {
             event: "polled_early",
             loudness: Loudness::Quiet,
             text: format!(
-                "cannot put a socket in place of that on `{address}`: worker {pid} polls it since before it was bound"
+                "cannot put a socket in place of that on `{address}`: worker {pid} has it in an epoll set already"
             ),
             hint: Some("--attach own, which replaces no socket, serves such a program whole"),
             facts: vec![("address", address.text.as_str().into())],
@@ -110,7 +110,7 @@ fn words(pid: i32, oddity: &Oddity) -> Words {
                 "cannot see worker {pid} accept on `{address}`: connections wait for {} now",
                 span(*after)
             ),
-            hint: Some("it hangs, or polled its socket before that was replaced: --attach own replaces none"),
+            hint: Some("it hangs, or has an epoll set that knows another socket: --attach own replaces none"),
             facts: vec![
                 ("address", address.text.as_str().into()),
                 ("after_ms", (after.as_millis() as u64).into()),

@@ -7,7 +7,7 @@ use super::seen::Seen;
 use crate::attach::Survey;
 
 /// What keeps copies from working.
-pub(super) fn problems(attach: Attach, seen: &Seen) -> Vec<String> {
+pub(super) fn problems(attach: Attach, way: &str, seen: &Seen) -> Vec<String> {
     let mut problems = Vec::new();
     if let Some(cause) = &seen.failed {
         problems.push(format!("it cannot be started: {cause}"));
@@ -39,8 +39,8 @@ pub(super) fn problems(attach: Attach, seen: &Seen) -> Vec<String> {
     for oddity in &seen.oddities {
         match oddity {
             Oddity::Unseen { error } => problems.push(format!("a call of it cannot be looked into: {error}")),
-            Oddity::PolledEarly { address } => problems.push(format!(
-                "it polls its socket on `{address}` since before it was bound, so that no other can take its place"
+            Oddity::PolledEarly { address } if way != "own" => problems.push(format!(
+                "it has its socket on `{address}` in an epoll set before it binds it, so that no other can take its place"
             )),
             Oddity::NotAccepting { address, .. } => {
                 problems.push(format!("it does not accept on `{address}`"));
@@ -48,7 +48,7 @@ pub(super) fn problems(attach: Attach, seen: &Seen) -> Vec<String> {
             Oddity::WentToBackground { .. } => {
                 problems.push("it goes into the background, where nobody sees it die: tell it to stay in the foreground".to_owned());
             }
-            Oddity::LeftAlone { .. } | Oddity::Closed { .. } => {}
+            Oddity::LeftAlone { .. } | Oddity::PolledEarly { .. } | Oddity::Closed { .. } => {}
         }
     }
     // Why it has no port is told above, where it is known.
@@ -66,7 +66,7 @@ pub(super) fn problems(attach: Attach, seen: &Seen) -> Vec<String> {
 }
 
 /// What is unusual, and works all the same.
-pub(super) fn notes(survey: &Survey, seen: &Seen) -> Vec<String> {
+pub(super) fn notes(survey: &Survey, way: &str, seen: &Seen) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(cause) = &survey.unread {
         notes.push(format!("its file cannot be read ({cause}): only root may look into a process of it"));
@@ -82,6 +82,10 @@ pub(super) fn notes(survey: &Survey, seen: &Seen) -> Vec<String> {
     for oddity in &seen.oddities {
         match oddity {
             Oddity::Closed { address } => notes.push(format!("it closed its listener on `{address}` again")),
+            Oddity::PolledEarly { address } if way == "own" => notes.push(format!(
+                "it has its socket on `{address}` in an epoll set before it binds it: only own serves it, and what waits \
+                 for a copy that crashes is lost"
+            )),
             Oddity::LeftAlone { .. }
             | Oddity::Unseen { .. }
             | Oddity::PolledEarly { .. }
@@ -105,7 +109,16 @@ mod tests {
 
     #[test]
     fn what_listened_and_stayed_up_works() {
-        assert_eq!(problems(Attach::Program, &good()), [""; 0]);
+        assert_eq!(problems(Attach::Program, "own", &good()), [""; 0]);
+    }
+
+    #[test]
+    fn a_socket_that_is_registered_early_is_in_the_way_of_replacing_it_alone() {
+        let address =
+            oneport::Address { kind: oneport::AddressKind::Tcp, text: "0.0.0.0:8000".into(), socket: None };
+        let seen = Seen { oddities: vec![Oddity::PolledEarly { address }], ..good() };
+        assert_eq!(problems(Attach::Program, "own", &seen), [""; 0]);
+        assert_eq!(problems(Attach::Program, "slot", &seen).len(), 1);
     }
 
     #[test]
@@ -134,7 +147,7 @@ mod tests {
             ),
         ];
         for (seen, words) in table {
-            let problems = problems(Attach::Program, &seen);
+            let problems = problems(Attach::Program, "own", &seen);
             let [problem] = problems.as_slice() else { panic!("{problems:?}") };
             assert!(problem.contains(words), "{problem}");
         }

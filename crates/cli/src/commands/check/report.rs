@@ -106,12 +106,12 @@ impl Report {
 
     pub(super) fn of(title: &str, survey: &Survey, plan: Plan, seen: &Seen) -> Report {
         let mut report = Report::about(title, survey);
-        report.problems = problems(plan.attach, seen);
+        report.problems = problems(plan.attach, plan.name, seen);
         // A wrapper may have become something else.
         if !seen.files.is_empty() {
             report.files = seen.files.iter().map(|path| File::of(path, inspect(path).0)).collect();
         }
-        report.notes = plan.notes.into_iter().chain(notes(survey, seen)).collect();
+        report.notes = plan.notes.into_iter().chain(notes(survey, plan.name, seen)).collect();
         report.notes.extend(report.files.iter().filter_map(|file| file.note(plan.attach)));
         if !report.problems.is_empty() {
             report.last_lines.clone_from(&seen.last_lines);

@@ -9,6 +9,7 @@ use oneport::{Address, AddressKind};
 use oneport_sys::proc::{holder_of, holder_of_unix};
 
 use super::Run;
+use crate::attach::Class;
 
 impl Run {
     pub(super) fn explain_refusal(&mut self, address: &Address, error: &io::Error) {
@@ -26,7 +27,15 @@ impl Run {
                 self.teller.error(&format!("cannot listen on `{address}`: permission denied"), Some(hint));
             }
             ErrorKind::PermissionDenied => {
-                let hint = "ports below 1024 need CAP_NET_BIND_SERVICE; or choose a port from 1024 up";
+                let hint = match self.class {
+                    Class::Program | Class::ListenFds => {
+                        "--low-ports gives workers ports below 1024 that they may not bind; oneport itself needs \
+                         CAP_NET_BIND_SERVICE for them"
+                    }
+                    Class::Channel | Class::Nothing => {
+                        "ports below 1024 need CAP_NET_BIND_SERVICE; or choose a port from 1024 up"
+                    }
+                };
                 self.teller.error(&format!("cannot listen on `{address}`: permission denied"), Some(hint));
             }
             _ => self.teller.error(&format!("cannot listen on `{address}`: {error}"), None),
