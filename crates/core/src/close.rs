@@ -65,7 +65,7 @@ impl Cluster {
     /// A worker that nobody replaces died unasked. Its owner may do that, and has as long as a successor would.
     pub(crate) fn keep_for_owner(&mut self, now: Time, worker: WorkerId) {
         let Some(w) = self.workers.get(&worker) else { return };
-        if w.slot.is_some() || w.cause.is_in_order() || w.is_temporary() {
+        if w.slot.is_some() || w.cause.is_in_order() {
             return;
         }
         for port in w.ports.clone() {

@@ -75,7 +75,8 @@ pub enum Effect {
         /// How long what is left of the tree may go on.
         grace: Duration,
     },
-    /// Drop every descriptor of this worker; its name means nothing from now on.
+    /// Drop every descriptor of this worker, except those of its lanes, which go by their own names; the worker's name
+    /// means nothing from now on.
     Forget {
         /// Whose.
         worker: WorkerId,
@@ -189,7 +190,7 @@ pub enum Effect {
         /// In ascending order.
         lanes: Vec<LaneId>,
     },
-    /// Report `LanesEmpty` once nothing waits in the sockets of this worker, none of which is chosen.
+    /// Report `LanesEmpty` once nothing waits in the sockets that this worker listens on. None of them is chosen.
     EmptyLanes {
         /// Whose.
         worker: WorkerId,

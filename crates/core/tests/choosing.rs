@@ -4,7 +4,7 @@
 
 mod sim;
 
-use oneport_core::{Attach, Effect, Event, Exit, LaneId, Notice, Readiness, Settings};
+use oneport_core::{Attach, Effect, Event, Exit, LaneId, Notice, Phase, Readiness, Settings};
 use sim::programs::{lane, programs};
 use sim::{Obeys, Sim, ms, worker};
 
@@ -12,6 +12,10 @@ fn started(settings: Settings, count: u32) -> Sim {
     let mut sim = Sim::new(settings);
     sim.event(Event::Scale(count));
     sim
+}
+
+fn programs_beside_channels() -> Settings {
+    Settings { attach: Attach::Channel, ..programs() }
 }
 
 fn choose(sim: &Sim, port: u16, lanes: &[u32]) -> Effect {
@@ -193,6 +197,48 @@ fn nobody_is_chosen_once_the_app_ends() {
         assert_eq!(sim.chosen(80), [0; 0]);
         assert!(sim.position(&choose(&sim, 80, &[])) < sim.position(&Effect::CloseLane { lane: lane(1) }));
     }
+}
+
+#[test]
+fn nobody_is_chosen_while_workers_still_serve_what_was_accepted() {
+    let mut sim = Sim::serving(programs_beside_channels(), 1);
+    sim.event(Event::Fork { attach: Attach::Program });
+    sim.run_program(worker(2), 81);
+    sim.connect_many(80, 3);
+    sim.event(Event::Stop);
+    assert_eq!(sim.cluster.phase(worker(2)), Some(Phase::Listening), "the queue is being served");
+    assert_eq!(sim.chosen(81), [0; 0]);
+}
+
+#[test]
+fn what_a_copy_is_to_take_over_is_chosen_where_nobody_else_is() {
+    let mut sim = Sim::serving_programs(programs(), 1);
+    sim.stuck.insert(lane(1));
+    sim.event(Event::Reload);
+    sim.run_program(worker(2), 80);
+    sim.exit(worker(1), 1);
+    sim.prove();
+    assert_eq!(sim.chosen(80), [2]);
+    sim.event(Event::LaneClosed { lane: lane(2) });
+    assert_eq!(sim.chosen(80), [1], "its slot has somebody");
+    sim.event(Event::Scale(0));
+    assert_eq!(sim.chosen(80), [0; 0]);
+}
+
+#[test]
+fn a_successor_is_not_ready_before_it_listens_wherever_its_predecessor_does() {
+    let mut sim = started(programs(), 1);
+    sim.run_program(worker(1), 80);
+    sim.run_program(worker(1), 81);
+    sim.prove();
+    sim.event(Event::Reload);
+    let (first, _) = sim.promised(worker(2), 80);
+    let (late, _) = sim.promised(worker(2), 81);
+    sim.lane_listens(worker(2), first);
+    sim.prove();
+    assert!(!sim.told(&Notice::Ready { worker: worker(2) }), "it has only bound the second port");
+    sim.lane_listens(worker(2), late);
+    assert!(sim.told(&Notice::Ready { worker: worker(2) }));
 }
 
 #[test]

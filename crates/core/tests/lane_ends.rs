@@ -188,6 +188,28 @@ fn the_last_socket_takes_its_port_with_it() {
 }
 
 #[test]
+fn a_port_lives_as_long_as_its_last_socket_is_being_emptied() {
+    let mut sim = Sim::new(programs());
+    sim.event(FORK);
+    sim.run_program(worker(1), 80);
+    sim.prove();
+    sim.obeys = Obeys { empty: false, ..Obeys::ALL };
+    sim.event(Event::Leave { worker: worker(1) });
+    sim.pass(ms(7000));
+    assert_eq!(sim.count(|e| matches!(e, Effect::Close { .. } | Effect::CloseLane { .. })), 0);
+}
+
+#[test]
+fn words_about_a_whole_port_do_not_end_one_of_lanes() {
+    let mut sim = Sim::serving_programs(programs(), 1);
+    let port = sim.port(80);
+    let before = sim.cluster.clone();
+    sim.event(Event::Closed { worker: worker(1), port });
+    sim.event(Event::PortShut { port });
+    assert!(sim.cluster == before);
+}
+
+#[test]
 fn a_reload_empties_the_old_socket_and_closes_it() {
     let mut sim = Sim::serving_programs(programs(), 1);
     sim.event(Event::Reload);
