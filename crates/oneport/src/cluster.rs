@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use futures_core::Stream;
-use oneport_core::{Policy, WorkerId};
+use oneport_core::{Attach, Policy, WorkerId};
 use oneport_sys::waker::Waker;
 use tokio::sync::mpsc as events;
 use tokio::sync::oneshot;
@@ -132,7 +132,8 @@ impl Cluster {
     /// some. The first event is [`Event::Setup`].
     ///
     /// # Errors
-    /// When descriptors or threads run out, or the working directory cannot be used.
+    /// When descriptors or threads run out, the working directory cannot be used, or programs cannot be run as
+    /// [`Settings::program`] says.
     pub fn start(settings: Settings) -> Result<(Cluster, Events)> {
         check(&settings)?;
         let waker = Arc::new(Waker::new().map_err(Kind::StartPrimary)?);
@@ -162,11 +163,12 @@ impl Cluster {
     /// cluster starts, like Node's scheduling policy: what is said about it here is not used.
     ///
     /// # Errors
-    /// When the working directory cannot be used, or the primary has ended.
+    /// When the working directory cannot be used, programs cannot be run as [`Settings::program`] says, or the primary has
+    /// ended.
     pub fn setup_primary(&self, settings: Settings) -> Result<()> {
-        check(&settings)?;
         let mut current = lock(&self.shared.settings);
         let settings = Settings { conduct: current.conduct.clone(), ..settings };
+        check(&settings)?;
         *current = settings.clone();
         // Sent before the lock is let go, so that two calls arrive in the order in which they count.
         self.command(Command::Setup(Box::new(settings)))
@@ -338,6 +340,13 @@ impl Drop for Events {
 }
 
 fn check(settings: &Settings) -> Result<()> {
+    match settings.conduct.attach {
+        Attach::Program => {
+            let checked = settings.program.check(&settings.conduct, settings.extra_pipes);
+            checked.map_err(Kind::UseProgram)?;
+        }
+        Attach::Channel | Attach::Nothing => {}
+    }
     match &settings.cwd {
         Some(cwd) => {
             std::fs::read_dir(cwd).map_err(|cause| Kind::UseDirectory(cwd.clone(), cause))?;

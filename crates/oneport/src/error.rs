@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use oneport_core::WorkerId;
 
+use crate::program::Unfit;
+
 /// Something this crate could not do. Displays as `cannot <verb> <object>: <cause>`.
 #[derive(Debug)]
 pub struct Error(Box<Kind>);
@@ -19,6 +21,8 @@ pub(crate) enum Kind {
     StartPrimary(#[source] io::Error),
     #[error("cannot use directory `{}`: {}", .0.display(), .1)]
     UseDirectory(PathBuf, #[source] io::Error),
+    #[error("{0}")]
+    UseProgram(#[source] Unfit),
     #[error("cannot reach primary: it has ended")]
     PrimaryEnded,
     #[error("cannot start worker: everything is being ended")]
@@ -37,7 +41,7 @@ impl Error {
             | Kind::UseDirectory(_, cause)
             | Kind::SpellMessage(cause)
             | Kind::Send(_, cause) => Some(cause),
-            Kind::PrimaryEnded | Kind::Fork => None,
+            Kind::UseProgram(_) | Kind::PrimaryEnded | Kind::Fork => None,
         }
     }
 }

@@ -98,7 +98,7 @@ impl Primary {
     }
 
     fn reply(&mut self, worker: WorkerId, seq: QuerySeq, outcome: ReplyOutcome, data: Option<Box<str>>) {
-        if self.answer_program(worker, seq, &outcome) {
+        if self.answer_birth(worker, seq, &outcome) || self.answer_program(worker, seq, &outcome) {
             return;
         }
         let wish = self.workers.get_mut(&worker).and_then(|w| w.take_wish(seq));

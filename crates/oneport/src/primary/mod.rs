@@ -267,10 +267,15 @@ impl Primary {
     }
 
     fn settle(&mut self, effects: &mut Effects) {
-        while let Some(event) = self.pending.pop_front() {
-            self.core.step(now(), event, effects);
-            for effect in effects.drain(..) {
-                self.carry_out(effect);
+        loop {
+            while let Some(event) = self.pending.pop_front() {
+                self.core.step(now(), event, effects);
+                for effect in effects.drain(..) {
+                    self.carry_out(effect);
+                }
+            }
+            if !self.tend_births() {
+                return;
             }
         }
     }

@@ -23,6 +23,7 @@ use super::program::ProgramWorker;
 use super::token::Token;
 use crate::event::{Address, Event, Output};
 use crate::fork::Worker;
+use crate::program::ProgramWay;
 use crate::settings::Stdio;
 
 /// Two clusters of one process have workers of the same numbers; their marks must differ, or the end of one
@@ -156,7 +157,25 @@ impl Primary {
             forking.born = Some(owner.clone());
             std::mem::take(&mut forking.env)
         });
-        match self.try_spawn(&owner, attach, env.unwrap_or_default()) {
+        let env = env.unwrap_or_default();
+        match (attach, self.settings.program.way.clone()) {
+            (Attach::Program, ProgramWay::ListenFds { sockets }) => self.begin_birth(owner, env, &sockets),
+            (Attach::Channel | Attach::Nothing | Attach::Program, _) => {
+                self.bear(owner, attach, env, Vec::new());
+            }
+        }
+    }
+
+    /// Starts the process, with what it shall find from 3 on.
+    pub(super) fn bear(
+        &mut self,
+        owner: Worker,
+        attach: Attach,
+        env: Vec<(OsString, OsString)>,
+        inherit: Vec<(OwnedFd, String)>,
+    ) {
+        let worker = owner.id();
+        match self.try_spawn(&owner, attach, env, inherit) {
             Ok((process, output)) => {
                 self.workers.insert(worker, process);
                 self.tell(Event::Fork { worker: owner, output });
@@ -178,6 +197,7 @@ impl Primary {
         owner: &Worker,
         attach: Attach,
         env: Vec<(OsString, OsString)>,
+        inherit: Vec<(OwnedFd, String)>,
     ) -> std::io::Result<(WorkerProcess, Output)> {
         let (worker, slot) = (owner.id(), owner.slot());
         let mark = TreeMark::of_worker(MARKS.fetch_add(1, Ordering::Relaxed))?.to_string();
@@ -193,6 +213,7 @@ impl Primary {
         command.stdout = leads_to(self.settings.stdout);
         command.stderr = leads_to(self.settings.stderr);
         command.extra_pipes = self.settings.extra_pipes;
+        command.inherit = inherit;
 
         let mut set = vec![(MARK_VARIABLE, mark.clone())];
         if let Some(slot) = slot {
@@ -288,7 +309,7 @@ fn leads_to(stdio: Stdio) -> spawn::Stdio {
 }
 
 /// Descriptors, processes or memory ran out: not the program's fault.
-fn is_shortage(error: &std::io::Error) -> bool {
+pub(super) fn is_shortage(error: &std::io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM, Errno::NOBUFS];
     shortages.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

@@ -10,6 +10,7 @@ mod group;
 mod http;
 mod lanes;
 mod listen;
+mod listen_fds;
 mod look;
 mod notify;
 mod reply;
@@ -39,6 +40,7 @@ use self::call::Caller;
 use self::group::Group;
 use self::http::Questions;
 use self::lanes::Lane;
+use self::listen_fds::Birth;
 use self::look::{Looker, Taking, Wish};
 use self::notify::Notify;
 use self::sentry::{Post, Sentry};
@@ -67,6 +69,8 @@ pub(super) struct Programs {
     spared: Vec<OwnedFd>,
     groups: IdMap<PortId, Group>,
     questions: Questions,
+    /// Workers that get their sockets before they have a process.
+    births: Vec<Birth>,
 }
 
 /// What it keeps of one.

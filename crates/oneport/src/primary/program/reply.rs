@@ -184,7 +184,7 @@ impl Primary {
         }
     }
 
-    fn lane_failed(&mut self, worker: WorkerId, lane: LaneId) {
+    pub(super) fn lane_failed(&mut self, worker: WorkerId, lane: LaneId) {
         if let Some(lane) = self.programs.take(lane) {
             self.programs.apply(lane.port);
         }
@@ -211,7 +211,7 @@ fn kind_of(caller: &Caller) -> LaneKind {
 }
 
 /// Any free port, where nobody else finds it.
-fn scratch(address: SocketAddr) -> SocketAddr {
+pub(super) fn scratch(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(_) => (Ipv4Addr::LOCALHOST, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::LOCALHOST, 0).into(),

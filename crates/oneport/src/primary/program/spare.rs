@@ -52,7 +52,7 @@ impl Primary {
     }
 
     pub(in crate::primary) fn remember_spared(&mut self, pidfds: Vec<OwnedFd>) {
-        self.programs.spared.retain(|pidfd| lives(pidfd));
+        self.programs.spared.retain(lives);
         self.programs.spared.extend(pidfds);
     }
 
