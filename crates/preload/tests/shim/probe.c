@@ -152,6 +152,17 @@ static void shut_down(int port) {
     serve(other);
 }
 
+/* Another socket is put in place over and over; then the first listener is shut down. */
+static void many(int port) {
+    int fd = listening(port);
+    for (int i = 0; i < 40; i++) {
+        int other = open_socket(SOCK_STREAM);
+        must(bind_to(other, port + 1) == 0, "bind");
+        close(other);
+    }
+    say("shutdown", shutdown(fd, SHUT_RDWR));
+}
+
 /* An ordinary connection, both of its ends shut down. */
 static void shut_connections(int port) {
     int fd = listening(port), client = open_socket(SOCK_STREAM);
@@ -393,7 +404,7 @@ static const struct {
     {"wiped", wiped},       {"others", others},       {"client", client},
     {"unix path", unix_path}, {"datagrams", datagrams}, {"flags", flags},
     {"traces", traces},     {"storm", storm},         {"cancelled", cancelled},
-    {"threads", threads},   {"exhausted", exhausted},
+    {"threads", threads},   {"exhausted", exhausted}, {"many", many},
 };
 
 int main(int count, char **words) {

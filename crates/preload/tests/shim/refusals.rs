@@ -42,6 +42,7 @@ fn a_second_bind_is_the_kernels_to_refuse() {
     primary.next().expect_bind().take(&shared);
     assert_eq!(program.lines(), ["first 0".to_owned(), format!("second errno {}", libc::EINVAL)]);
     program.wait();
+    assert!(primary.next_within(std::time::Duration::ZERO).is_none());
 }
 
 #[test]

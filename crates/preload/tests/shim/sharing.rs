@@ -105,6 +105,23 @@ fn shutting_down_the_shared_socket_returns_at_once_and_ends_nothing() {
 }
 
 #[test]
+fn a_socket_given_again_and_again_takes_no_others_place() {
+    let Some(probe) = probe() else { return };
+    let mut primary = Primary::new();
+    let (shared, _) = not_listening();
+    let (other, _) = not_listening();
+    let program = Program::start(probe, "many", 9, &primary);
+    primary.serve_one(&shared);
+    for _ in 0..40 {
+        primary.next().expect_bind().take(&other);
+    }
+    assert_eq!(program.line(), "shutdown 0");
+    program.wait();
+    assert!(primary.next_within(Duration::ZERO).is_none());
+    assert!(listen::is_listening(shared.as_fd()));
+}
+
+#[test]
 fn datagrams_are_shared_from_bind_on_and_no_copy_can_keep_them_for_one_peer() {
     let Some(probe) = probe() else { return };
     let mut primary = Primary::new();
