@@ -10,14 +10,13 @@ use std::os::fd::AsFd;
 
 use oneport_core::{LaneId, PortId};
 use oneport_sys::lane::make_tcp;
-use oneport_sys::listen::door::{open_door, shut_door, shut_door_but};
 use oneport_sys::listen::selector::{Exception, Selection, Spread, attach};
 use oneport_sys::listen::{V6, bound_to, inode, is_listening, only_v6, start_listening};
 use rustix::io::Errno;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::Programs;
-use super::lanes::{Lane, LaneKind};
+use super::lanes::{Door, Lane, LaneKind};
 use crate::primary::Primary;
 
 /// All sockets of one port.
@@ -34,16 +33,16 @@ pub(super) struct Group {
 }
 
 impl Group {
+    pub(super) fn is_anybody_chosen(&self) -> bool {
+        !self.chosen.is_empty()
+    }
+
     fn index(&self, lane: LaneId) -> Option<u32> {
         u32::try_from(self.order.iter().position(|of| *of == lane)?).ok()
     }
 }
 
 impl Programs {
-    pub(super) fn is_anybody_chosen(&self, port: PortId) -> bool {
-        self.groups.get(&port).is_some_and(|group| !group.chosen.is_empty())
-    }
-
     /// It has joined the kernel's group of its port.
     pub(super) fn joined(&mut self, lane: LaneId, port: PortId) {
         let group = self.groups.entry(port).or_default();
@@ -92,21 +91,17 @@ impl Programs {
     }
 
     /// Where nobody is to be chosen every selection would be wrong.
-    fn move_doors(&self, port: PortId) {
+    fn move_doors(&mut self, port: PortId) {
         let Some(group) = self.groups.get(&port) else { return };
         let anybody = group.chosen.iter().any(|lane| group.order.contains(lane));
         for id in &group.order {
-            let Some(lane) = self.lanes.get(id).filter(|lane| lane.kind == LaneKind::Stream) else {
-                continue;
+            let door = match group.asking {
+                _ if anybody && group.helper != Some(*id) => Door::Open,
+                Some((from, asked)) if asked == *id => Door::ShutBut(from),
+                Some(_) | None => Door::Shut,
             };
-            let socket = lane.socket.as_fd();
-            let moved = match group.asking {
-                _ if anybody && group.helper != Some(*id) => open_door(socket),
-                Some((from, asked)) if asked == *id => shut_door_but(socket, from),
-                Some(_) | None => shut_door(socket),
-            };
-            if let Err(cause) = moved {
-                debug!(%cause, "cannot move the door of a socket");
+            if let Some(lane) = self.lanes.get_mut(id) {
+                lane.move_door(door);
             }
         }
     }
@@ -141,14 +136,16 @@ impl Programs {
         let Some(address) = bound_to(first.socket.as_fd())? else { return Ok(()) };
         let v6 = if only_v6(first.socket.as_fd()) { V6::Only } else { V6::Dual };
         let socket = make_tcp(address, v6)?;
-        shut_door(socket.as_fd())?;
-        start_listening(socket.as_fd(), 1)?;
         // The core counts lanes from below.
         let id = LaneId(u32::MAX - port.0);
         let inode = inode(socket.as_fd())?;
+        let kind = LaneKind::Stream;
+        let mut lane = Lane { socket, inode, port, worker: None, kind, door: Door::Open };
+        lane.move_door(Door::Shut);
+        start_listening(lane.socket.as_fd(), 1)?;
         group.helper = Some(id);
         group.order.push(id);
-        self.lanes.insert(id, Lane { socket, inode, port, worker: None, kind: LaneKind::Stream });
+        self.lanes.insert(id, lane);
         Ok(())
     }
 

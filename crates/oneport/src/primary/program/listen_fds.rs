@@ -22,7 +22,7 @@ use oneport_sys::listen::{V6, bound_to, inode, is_listening};
 
 use super::Programs;
 use super::bind::endpoint;
-use super::lanes::{Lane, LaneKind};
+use super::lanes::{Door, Lane, LaneKind};
 use super::reply::scratch;
 use crate::event::{Event, Output};
 use crate::fork::Worker;
@@ -169,7 +169,10 @@ impl Primary {
             port.settle(bound);
         }
         let inode = inode(socket.as_fd())?;
-        self.add_lane(lane, Lane { socket, inode, port, worker: Some(worker), kind: LaneKind::Stream });
+        self.add_lane(
+            lane,
+            Lane { socket, inode, port, worker: Some(worker), kind: LaneKind::Stream, door: Door::Open },
+        );
         Ok(copy)
     }
 
