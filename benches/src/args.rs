@@ -5,12 +5,13 @@
 
 use crate::measure::{self, Measurement};
 use crate::peer::Peer;
+use crate::program::Program;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Measures oneport beside Node's own cluster, PM2, SO_REUSEPORT and one plain process, interleaved in one run.
+/// Measures oneport beside Node's own cluster, PM2, SO_REUSEPORT and plain processes, interleaved in one run.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 pub(crate) struct Args {
@@ -65,6 +66,18 @@ pub(crate) struct Plan {
     pub(crate) warm_per_worker: u32,
     /// The same where workers are compiled already: caches and allocators only.
     pub(crate) warm_per_native_worker: u32,
+    /// Connections counted in one sample of a compiled program's cost.
+    pub(crate) program_connections: u32,
+    /// The same for Python, of which one takes about as much time as ten of the others.
+    pub(crate) python_connections: u32,
+    /// Connections sent to two copies of a program, one of which is stopped and gets about half of them.
+    pub(crate) beside_killed: usize,
+    /// Requests per second offered during a reload.
+    pub(crate) reload_rate: u32,
+    /// How long they are offered; the reload begins after a sixth of it.
+    pub(crate) reload_time: Duration,
+    /// Copies that start at once.
+    pub(crate) crowd: usize,
     /// Connections counted in one sample of `churn`.
     pub(crate) churn_connections: u32,
     /// Connections served before the primary's memory is read.
@@ -92,6 +105,12 @@ impl Plan {
             rounds: 9,
             warm_per_worker: 12_000,
             warm_per_native_worker: 2_000,
+            program_connections: 24_000,
+            python_connections: 8_000,
+            beside_killed: 80,
+            reload_rate: 200,
+            reload_time: Duration::from_secs(12),
+            crowd: 500,
             churn_connections: 24_000,
             memory_connections: 12_000,
             starts: 3,
@@ -106,6 +125,9 @@ impl Plan {
             rounds: 3,
             warm_per_worker: 1_000,
             warm_per_native_worker: 500,
+            program_connections: 2_000,
+            python_connections: 1_000,
+            crowd: 50,
             churn_connections: 2_000,
             memory_connections: 1_000,
             starts: 1,
@@ -121,5 +143,27 @@ impl Plan {
     pub(crate) fn warm_up(&self, peer: Peer, workers: usize) -> u32 {
         let each = if peer.runs_node() { self.warm_per_worker } else { self.warm_per_native_worker };
         each * workers as u32
+    }
+
+    /// Connections `copies` copies of `program` serve before anything is counted.
+    pub(crate) fn warm_up_program(&self, program: Program, copies: usize) -> u32 {
+        let each = match program {
+            Program::Node => self.warm_per_worker,
+            Program::Epoll | Program::Block | Program::Nginx | Program::Go => self.warm_per_native_worker,
+            Program::Python | Program::PythonThreads => self.warm_per_native_worker / 2,
+            Program::Idle => 0,
+        };
+        each * copies as u32
+    }
+
+    /// Connections counted of `program`.
+    pub(crate) fn program_connections(&self, program: Program) -> u32 {
+        match program {
+            Program::Epoll | Program::Block | Program::Nginx | Program::Go | Program::Node => {
+                self.program_connections
+            }
+            Program::Python | Program::PythonThreads => self.python_connections,
+            Program::Idle => 0,
+        }
     }
 }

@@ -48,7 +48,8 @@ impl Bench {
         fs::create_dir_all(&out).cannot(|| "make the report's directory".into())?;
         let target = target.canonicalize().cannot(|| "find the target directory".into())?;
         let out = target.join("bench");
-        let tools = Tools::find(args, &target, &out)?;
+        let servers = root.join("servers");
+        let tools = Tools::find(args, &servers, &target, &out)?;
         let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Ok(Self {
             plan: Plan::of(args),
@@ -56,7 +57,7 @@ impl Bench {
             pins: Pins::take()?,
             tools,
             out,
-            servers: root.join("servers"),
+            servers,
             peers: args.wanted_peers(),
             seed: args.seed.unwrap_or_else(clock),
             quick: args.quick,

@@ -15,6 +15,7 @@ mod measure;
 mod peer;
 mod pin;
 mod procfs;
+mod program;
 mod report;
 mod section;
 mod server;

@@ -1,9 +1,11 @@
 //! The columns of the report: what is compared with what, and the command that starts each.
 //!
-//! The Node peers run the same `server.js` with the same Node binary, the Rust peers the same `respond`; each is told
-//! its port and number of workers in the way its own users tell it. No peer gets an option that its documentation
+//! The Node peers run the same `server.js` with the same Node binary, the Rust peers the same `respond`, the others
+//! whichever program a measurement names (`program`); each is told its port and number of workers in the way its own
+//! users tell it. No peer gets an option that its documentation
 //! does not suggest.
 
+use crate::error::{Failure, Result};
 use crate::tools::Tools;
 use std::fmt;
 use std::path::Path;
@@ -29,11 +31,19 @@ pub(crate) enum Peer {
     Tokio,
     /// `respond oneport`: one process, oneport's listener without a primary.
     Alone,
+    /// `oneport run -i N --attach own PROGRAM`: a program that knows nothing of it.
+    Own,
+    /// The same program alone.
+    Bare,
+    /// Copies of the same program that share the port by SO_REUSEPORT, started by a shell.
+    Copies,
+    /// `pm2 start PROGRAM`: one process, restarted by PM2's daemon.
+    Pm2Fork,
 }
 
 impl Peer {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Oneport,
         Self::NodeRr,
         Self::Pm2,
@@ -42,6 +52,10 @@ impl Peer {
         Self::Reuseport,
         Self::Tokio,
         Self::Alone,
+        Self::Own,
+        Self::Bare,
+        Self::Copies,
+        Self::Pm2Fork,
     ];
     /// Those that serve `server.js`.
     pub(crate) const NODE: [Self; 4] = [Self::Oneport, Self::NodeRr, Self::Pm2, Self::Single];
@@ -63,6 +77,10 @@ impl Peer {
             Self::Reuseport => "reuseport",
             Self::Tokio => "tokio single",
             Self::Alone => "oneport alone",
+            Self::Own => "oneport own",
+            Self::Bare => "bare",
+            Self::Copies => "bare reuseport",
+            Self::Pm2Fork => "pm2 fork",
         }
     }
 
@@ -77,6 +95,10 @@ impl Peer {
             Self::Reuseport => "reuseport",
             Self::Tokio => "tokio",
             Self::Alone => "alone",
+            Self::Own => "own",
+            Self::Bare => "bare",
+            Self::Copies => "copies",
+            Self::Pm2Fork => "pm2-fork",
         }
     }
 
@@ -84,20 +106,40 @@ impl Peer {
     pub(crate) fn has_workers(self) -> bool {
         match self {
             Self::Oneport | Self::NodeRr | Self::Pm2 | Self::Library | Self::Reuseport => true,
-            Self::Single | Self::Tokio | Self::Alone => false,
+            Self::Own | Self::Copies | Self::Pm2Fork => true,
+            Self::Single | Self::Tokio | Self::Alone | Self::Bare => false,
         }
     }
 
-    /// Whether its workers are compiled while they serve.
+    /// Whether its workers are always compiled while they serve.
     pub(crate) fn runs_node(self) -> bool {
         match self {
             Self::Oneport | Self::NodeRr | Self::Pm2 | Self::Single => true,
             Self::Library | Self::Reuseport | Self::Tokio | Self::Alone => false,
+            Self::Own | Self::Bare | Self::Copies | Self::Pm2Fork => false,
         }
     }
 
-    /// The command that starts it with `workers` workers on `port`.
-    pub(crate) fn command(self, tools: &Tools, servers: &Path, port: u16, workers: usize) -> Command {
+    /// Whether it serves whichever program a measurement names.
+    pub(crate) fn serves_a_program(self) -> bool {
+        match self {
+            Self::Own | Self::Bare | Self::Copies | Self::Pm2Fork => true,
+            Self::Oneport | Self::NodeRr | Self::Pm2 | Self::Single | Self::Library => false,
+            Self::Reuseport | Self::Tokio | Self::Alone => false,
+        }
+    }
+
+    /// Whether PM2's daemon is its primary.
+    pub(crate) fn is_pm2(self) -> bool {
+        match self {
+            Self::Pm2 | Self::Pm2Fork => true,
+            Self::Oneport | Self::NodeRr | Self::Single | Self::Library | Self::Reuseport => false,
+            Self::Tokio | Self::Alone | Self::Own | Self::Bare | Self::Copies => false,
+        }
+    }
+
+    /// The command that starts it with `workers` workers on `port`, for those that serve always the same.
+    pub(crate) fn command(self, tools: &Tools, servers: &Path, port: u16, workers: usize) -> Result<Command> {
         let script = servers.join("server.js");
         let respond = |words: &[&str]| {
             let mut command = Command::new(&tools.respond);
@@ -125,13 +167,9 @@ impl Peer {
                 command
             }
             Self::Pm2 => {
-                let mut command = Command::new(&tools.node);
-                command.arg(&tools.pm2).arg("start").arg(script);
+                let mut command = self.pm2(tools);
+                command.arg("start").arg(script);
                 command.args(["-i", &workers.to_string(), "--name", "bench"]);
-                command
-                    .env("PM2_HOME", &tools.pm2_home)
-                    .env("PM2_DISABLE_VERSION_CHECK", "true")
-                    .env("PM2_NO_INTERACTION", "true");
                 command
             }
             Self::Single => {
@@ -147,13 +185,32 @@ impl Peer {
             Self::Reuseport => respond(&["reuseport", &addr, &workers.to_string()]),
             Self::Tokio => respond(&["tokio", &addr]),
             Self::Alone => respond(&["oneport", &addr]),
+            Self::Own | Self::Bare | Self::Copies | Self::Pm2Fork => {
+                return Err(Failure::cannot(format!("start `{self}`"), "no program is named"));
+            }
         };
+        self.settle(&mut command, tools, servers, port);
+        Ok(command)
+    }
+
+    /// PM2's command line, with the surroundings that keep it to itself.
+    pub(crate) fn pm2(self, tools: &Tools) -> Command {
+        let mut command = Command::new(&tools.node);
+        command
+            .arg(&tools.pm2)
+            .env("PM2_HOME", &tools.pm2_home)
+            .env("PM2_DISABLE_VERSION_CHECK", "true")
+            .env("PM2_NO_INTERACTION", "true");
+        command
+    }
+
+    /// The surroundings of every peer.
+    pub(crate) fn settle(self, command: &mut Command, tools: &Tools, servers: &Path, port: u16) {
         command.env("PORT", port.to_string()).env("PATH", &tools.path).current_dir(servers);
         // Left over from a runner that is itself a worker, these would change what the servers do.
         for name in ["NODE_OPTIONS", "NODE_UNIQUE_ID", "NODE_CHANNEL_FD", "NODE_CLUSTER_SCHED_POLICY"] {
             command.env_remove(name);
         }
-        command
     }
 }
 
@@ -166,7 +223,7 @@ impl fmt::Display for Peer {
 impl FromStr for Peer {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
         Self::ALL
             .into_iter()
             .find(|peer| peer.key() == text)

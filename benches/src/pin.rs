@@ -15,6 +15,8 @@ pub(crate) enum Pins {
         generator: usize,
         /// The servers', all processes of them.
         servers: usize,
+        /// Every one that the runner may use.
+        all: CpuSet,
     },
     /// Not enough CPUs: everybody everywhere.
     Together,
@@ -28,7 +30,7 @@ impl Pins {
         match (cpus.next(), cpus.next()) {
             (Some(generator), Some(servers)) => {
                 pin(generator)?;
-                Ok(Self::Apart { generator, servers })
+                Ok(Self::Apart { generator, servers, all: allowed })
             }
             (Some(_) | None, _) => Ok(Self::Together),
         }
@@ -37,8 +39,21 @@ impl Pins {
     /// Runs `start` on the servers' CPU, so that what it spawns stays there.
     pub(crate) fn on_servers<T>(self, start: impl FnOnce() -> T) -> Result<T> {
         match self {
-            Self::Apart { generator, servers } => {
+            Self::Apart { generator, servers, .. } => {
                 pin(servers)?;
+                let started = start();
+                pin(generator)?;
+                Ok(started)
+            }
+            Self::Together => Ok(start()),
+        }
+    }
+
+    /// Runs `start` on every CPU there is, so that what it spawns may use them all.
+    pub(crate) fn on_all<T>(self, start: impl FnOnce() -> T) -> Result<T> {
+        match self {
+            Self::Apart { generator, all, .. } => {
+                sched_setaffinity(None, &all).cannot(|| "run on every cpu".into())?;
                 let started = start();
                 pin(generator)?;
                 Ok(started)

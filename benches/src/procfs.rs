@@ -56,6 +56,37 @@ pub(crate) fn cpu_ns(pid: Pid) -> u64 {
     living.max(stat(pid).map_or(0, |stat| stat.ticks * tick))
 }
 
+/// How often the living threads of `pid` went to wait for something.
+pub(crate) fn switches(pid: Pid) -> u64 {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())) else { return 0 };
+    let statuses = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+    statuses.filter_map(|status| field(&status, "voluntary_ctxt_switches:")).sum()
+}
+
+/// Whether every thread of `pid` has a tracer.
+pub(crate) fn is_traced(pid: Pid) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())) else { return false };
+    tasks.flatten().all(|task| {
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        field(&status, "TracerPid:").is_some_and(|tracer| tracer != 0)
+    })
+}
+
+/// How many TCP sockets listen on `address`, whatever their ports.
+pub(crate) fn listeners(address: [u8; 4]) -> usize {
+    /// TCP_LISTEN, as `/proc/net/tcp` spells states.
+    const LISTEN: &str = "0A";
+    // Addresses stand there as the machine stores them, in hexadecimal.
+    let address = format!("{:08X}:", u32::from_ne_bytes(address));
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let is_one = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let local = fields.next().is_some_and(|local| local.starts_with(&address));
+        local && fields.nth(1) == Some(LISTEN)
+    };
+    table.lines().skip(1).filter(is_one).count()
+}
+
 /// Resident memory of `pid` in KiB: all of it, shared pages included.
 pub(crate) fn rss_kib(pid: Pid) -> Option<u64> {
     field(&fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).ok()?, "VmRSS:")
@@ -96,8 +127,15 @@ fn field(text: &str, name: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// Held by every test that has children: one of them counts and ends all there are.
+    pub(crate) fn with_children() -> MutexGuard<'static, ()> {
+        static CHILDREN: Mutex<()> = Mutex::new(());
+        CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     #[test]
     fn a_command_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
@@ -113,6 +151,40 @@ mod tests {
         assert!(cpu_ns(me) > 0);
         let parent = rustix::process::getppid().expect("a test has a parent");
         assert!(descendants(parent).contains(&me));
+    }
+
+    #[test]
+    fn listeners_of_one_address_are_counted_and_connections_are_not() {
+        const OWN: [u8; 4] = [127, 77, 0, 9];
+        let listen = || std::net::TcpListener::bind((std::net::Ipv4Addr::from(OWN), 0)).expect("a listener");
+        let (one, _two) = (listen(), listen());
+        let _client = std::net::TcpStream::connect(one.local_addr().expect("bound")).expect("a connection");
+        let _server = one.accept().expect("accepted");
+        assert_eq!((listeners(OWN), listeners([127, 77, 0, 8])), (2, 0));
+    }
+
+    #[test]
+    fn each_wait_of_a_process_is_counted() {
+        use std::io::{Read, Write};
+        use std::process::{Command, Stdio};
+        let _only_one = with_children();
+        // Not this process: the counts of threads that end are lost.
+        let mut cat =
+            Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("cat starts");
+        let pid = Pid::from_child(&cat);
+        let (mut to, mut from) = (cat.stdin.take().expect("piped"), cat.stdout.take().expect("piped"));
+        let mut echo = || {
+            to.write_all(b"x").expect("cat reads");
+            from.read_exact(&mut [0]).expect("cat writes");
+        };
+        echo();
+        let before = switches(pid);
+        // All but the last wait are over when the last byte is back.
+        (0..10).for_each(|_| echo());
+        assert!(switches(pid) >= before + 5, "{before} before, {} after", switches(pid));
+        assert!(!is_traced(pid));
+        drop(to);
+        assert!(cat.wait().expect("cat ends").success());
     }
 
     #[test]

@@ -10,12 +10,13 @@ use crate::interrupt;
 use crate::load::http;
 use crate::peer::Peer;
 use crate::procfs;
+use crate::program::Program;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,15 @@ use std::time::{Duration, Instant};
 const READY_LIMIT: Duration = Duration::from_secs(20);
 /// How long a peer may take to end on SIGTERM before SIGKILL.
 const END_LIMIT: Duration = Duration::from_secs(3);
+
+/// Which CPUs a peer may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnCpus {
+    /// The one that servers are pinned to.
+    Servers,
+    /// Every one that the runner may use.
+    All,
+}
 
 /// A peer that was started and is ended on drop.
 #[derive(Debug)]
@@ -37,16 +47,36 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `peer` with `workers` workers on a free port, and returns at once.
     pub(crate) fn spawn(bench: &Bench, peer: Peer, workers: usize) -> Result<Self> {
+        let port = free_port()?;
+        Self::start(
+            bench,
+            peer,
+            port,
+            peer.command(&bench.tools, &bench.servers, port, workers)?,
+            OnCpus::Servers,
+        )
+    }
+
+    /// Starts `copies` of `program` under `peer` on a free port, and returns at once.
+    pub(crate) fn spawn_program(
+        bench: &Bench,
+        peer: Peer,
+        (program, copies): (Program, usize),
+        cpus: OnCpus,
+    ) -> Result<Self> {
+        let port = free_port()?;
+        Self::start(bench, peer, port, program.under(peer, bench, port, copies)?, cpus)
+    }
+
+    fn start(bench: &Bench, peer: Peer, port: u16, mut command: Command, cpus: OnCpus) -> Result<Self> {
         if interrupt::leaving() {
             return Err(Failure::cannot(format!("start `{peer}`"), "interrupted"));
         }
-        let tools = &bench.tools;
-        let port = free_port()?;
         let mut pm2_pid_file = None;
-        if peer == Peer::Pm2 {
+        if peer.is_pm2() {
             // A fresh home per start: no dump, no log of an earlier round. The marker file tells PM2 that this is
             // not its first run, whose greeting asks a server on the Internet for the newest version.
-            let home = &tools.pm2_home;
+            let home = &bench.tools.pm2_home;
             let _absent_is_fine = fs::remove_dir_all(home);
             fs::create_dir_all(home).cannot(|| "make pm2's home".into())?;
             fs::write(home.join("touch"), "").cannot(|| "make pm2's home".into())?;
@@ -54,20 +84,31 @@ impl Server {
         }
         let log = File::create(bench.out.join(format!("{peer}.log"))).cannot(|| "make a log".into())?;
         let errors = log.try_clone().cannot(|| "make a log".into())?;
-        let mut command = peer.command(tools, &bench.servers, port, workers);
         command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
         let spawned = Instant::now();
-        let child = bench.pins.on_servers(|| command.spawn())?.cannot(|| format!("start `{peer}`"))?;
-        Ok(Self { peer, port, spawned, command: child, pm2_pid_file })
+        let child = match cpus {
+            OnCpus::Servers => bench.pins.on_servers(|| command.spawn())?,
+            OnCpus::All => bench.pins.on_all(|| command.spawn())?,
+        };
+        Ok(Self { peer, port, spawned, command: child.cannot(|| format!("start `{peer}`"))?, pm2_pid_file })
     }
 
     /// Starts `peer` and waits until each of its workers has answered.
     pub(crate) fn ready(bench: &Bench, peer: Peer, workers: usize) -> Result<Self> {
-        let mut server = Self::spawn(bench, peer, workers)?;
-        let deadline = server.spawned + READY_LIMIT;
+        Self::spawn(bench, peer, workers)?.answering(workers)
+    }
+
+    /// Starts `copies` of `program` under `peer` and waits until each of them has answered.
+    pub(crate) fn program(bench: &Bench, peer: Peer, program: Program, copies: usize) -> Result<Self> {
+        Self::spawn_program(bench, peer, (program, copies), OnCpus::Servers)?.answering(copies)
+    }
+
+    fn answering(mut self, workers: usize) -> Result<Self> {
+        let peer = self.peer;
+        let deadline = self.spawned + READY_LIMIT;
         let mut seen = BTreeSet::new();
         while seen.len() < workers {
-            match http::ask(server.port, Duration::from_secs(2)) {
+            match http::ask(self.port, Duration::from_secs(2)) {
                 Ok(worker) => drop(seen.insert(worker)),
                 Err(_not_yet) => sleep(Duration::from_millis(5)),
             }
@@ -77,11 +118,10 @@ impl Server {
             }
         }
         // PM2's command has handed over to the daemon; its own CPU time must not fall into what is measured.
-        while peer == Peer::Pm2 && matches!(server.command.try_wait(), Ok(None)) && Instant::now() < deadline
-        {
+        while peer.is_pm2() && matches!(self.command.try_wait(), Ok(None)) && Instant::now() < deadline {
             sleep(Duration::from_millis(5));
         }
-        Ok(server)
+        Ok(self)
     }
 
     /// Waits for the first answer; the time it took, counted from just before the command was spawned.
@@ -108,6 +148,11 @@ impl Server {
         pid.filter(|&pid| procfs::descendants(getpid()).contains(&pid)).ok_or_else(|| {
             Failure::cannot("find pm2's daemon", format!("`{}` is no pid of ours", text.trim()))
         })
+    }
+
+    /// When its command was spawned.
+    pub(crate) fn spawned(&self) -> Instant {
+        self.spawned
     }
 
     /// Everything below the primary that answers requests.
@@ -179,10 +224,10 @@ fn free_port() -> Result<u16> {
 mod tests {
     use super::*;
     use rustix::process::set_child_subreaper;
-    use std::process::Command;
 
     #[test]
     fn a_stopped_orphan_is_ended_too() {
+        let _only_one = procfs::tests::with_children();
         set_child_subreaper(Some(getpid())).expect("a process may be a subreaper");
         // The shell leaves, its sleeper stays behind, stopped.
         let script = "sleep 300 & kill -STOP $!; exit 0";

@@ -6,6 +6,7 @@
 use crate::args::Args;
 use crate::error::{Cannot, Failure, Result};
 use crate::peer::Peer;
+use crate::program::Programs;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -41,25 +42,33 @@ pub(crate) struct Tools {
     pub(crate) credits_given: Option<u32>,
     /// Credits a worker has in this run.
     pub(crate) credits: u32,
+    /// Programs of other languages.
+    pub(crate) programs: Programs,
     /// `PATH` for every peer: the chosen Node first.
     pub(crate) path: OsString,
 }
 
 impl Tools {
     /// Finds everything, installing what is missing below `bench`.
-    pub(crate) fn find(args: &Args, target: &Path, bench: &Path) -> Result<Self> {
+    pub(crate) fn find(args: &Args, servers: &Path, target: &Path, bench: &Path) -> Result<Self> {
         let modules = bench.join("node");
         let (node, node_version) = find_node(&modules)?;
         let mut path = OsString::from(node.parent().unwrap_or(Path::new("/")));
         path.push(":");
         path.push(env::var_os("PATH").unwrap_or_default());
 
-        let wanted = args.wanted_peers().contains(&Peer::Pm2);
+        let peers = args.wanted_peers();
+        let wanted = peers.iter().any(|peer| peer.is_pm2());
         let pm2_version =
             if wanted { find_pm2(&modules) } else { Err(Failure::cannot("run `pm2`", "not asked for")) };
         let oneport = args.oneport.clone().unwrap_or_else(|| target.join("release/oneport"));
         let oneport_version = version(Command::new(&oneport).arg("--version"), "oneport");
         let credits = args.credits.or_else(|| credits_in_help(&oneport)).unwrap_or(CREDITS);
+        let programs = if peers.iter().any(|peer| peer.serves_a_program()) {
+            Programs::prepare(servers, bench)
+        } else {
+            Programs::not_asked_for(bench)
+        };
         Ok(Self {
             node,
             node_version,
@@ -71,6 +80,7 @@ impl Tools {
             oneport_version,
             credits_given: args.credits,
             credits,
+            programs,
             path,
         })
     }
@@ -78,9 +88,9 @@ impl Tools {
     /// Whether `peer` can run at all, or why not.
     pub(crate) fn check(&self, peer: Peer) -> Result<()> {
         match peer {
-            Peer::Oneport => self.oneport_version.clone().map(drop),
-            Peer::Pm2 => self.pm2_version.clone().map(drop),
-            Peer::NodeRr | Peer::Single => Ok(()),
+            Peer::Oneport | Peer::Own => self.oneport_version.clone().map(drop),
+            Peer::Pm2 | Peer::Pm2Fork => self.pm2_version.clone().map(drop),
+            Peer::NodeRr | Peer::Single | Peer::Bare | Peer::Copies => Ok(()),
             Peer::Library => self.oneport_version.clone().and_then(|_| self.check_respond()),
             Peer::Reuseport | Peer::Tokio | Peer::Alone => self.check_respond(),
         }
@@ -146,7 +156,7 @@ fn install(modules: &Path, package: &str) -> Result<()> {
 }
 
 /// The first line a command prints, its own name left out.
-fn version(command: &mut Command, name: &str) -> Result<String> {
+pub(crate) fn version(command: &mut Command, name: &str) -> Result<String> {
     let what = || format!("run `{}`", command_name(command));
     let what = what();
     let output = command.stdin(Stdio::null()).output().cannot(|| what.clone())?;

@@ -25,6 +25,8 @@ pub(super) enum Ask {
     Plain,
     /// An answer after 200 ms of computing.
     Block,
+    /// An answer after 500 ms of waiting.
+    Slow,
 }
 
 /// How far a connection has come.
@@ -147,7 +149,9 @@ impl Engine {
                 let now = Instant::now();
                 let latency = now.saturating_duration_since(connection.since).as_micros();
                 match connection.ask {
-                    Ask::Plain => self.outcome.latencies.push(u32::try_from(latency).unwrap_or(u32::MAX)),
+                    Ask::Plain | Ask::Slow => {
+                        self.outcome.latencies.push(u32::try_from(latency).unwrap_or(u32::MAX))
+                    }
                     Ask::Block => self.outcome.blocks += 1,
                 }
                 self.last_answer = now;
@@ -195,6 +199,7 @@ fn request(epoll: &OwnedFd, connection: &mut Connection, slot: usize) -> Step {
     let words = match connection.ask {
         Ask::Plain => http::PLAIN,
         Ask::Block => http::BLOCK,
+        Ask::Slow => http::SLOW,
     };
     match send(&connection.socket, words, SendFlags::NOSIGNAL) {
         Ok(sent) if sent == words.len() => {}

@@ -31,12 +31,18 @@ impl Held {
 
     /// Opens `count` connections at once, then collects the answers that come within `limit`.
     pub(crate) fn burst(port: u16, count: usize, limit: Duration) -> io::Result<Self> {
+        let mut held = Self::open(port, count, limit)?;
+        held.collect(limit);
+        Ok(held)
+    }
+
+    /// Opens `count` connections at once, each with a request; connecting may take `limit` each.
+    pub(crate) fn open(port: u16, count: usize, limit: Duration) -> io::Result<Self> {
         let connections = (0..count).map(|index| Ok((connect(port, index, limit)?, None)));
         let mut held = Self { connections: connections.collect::<io::Result<_>>()? };
         for (stream, _) in &mut held.connections {
             stream.write_all(http::KEPT)?;
         }
-        held.collect(limit);
         Ok(held)
     }
 

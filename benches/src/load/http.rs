@@ -5,12 +5,17 @@
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// One ordinary request.
 pub(crate) const PLAIN: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
 /// One that keeps its worker busy for 200 ms.
 pub(crate) const BLOCK: &[u8] = b"GET /block HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
+/// One that is answered after 500 ms.
+pub(crate) const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
+/// One that is answered with the cost of system calls, see `servers/server.c`.
+pub(crate) const SYSTEM_CALLS: &[u8] = b"GET /syscalls HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
 /// One whose connection stays open.
 pub(crate) const KEPT: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
 
@@ -30,17 +35,34 @@ pub(crate) fn is_ok(answer: &[u8]) -> bool {
 
 /// The pid of the worker that sent `answer`.
 pub(crate) fn worker(answer: &[u8]) -> Option<i32> {
+    header(answer, "X-Worker: ")
+}
+
+/// The value of the header that begins with `name`, colon and blank included.
+pub(crate) fn header<T: FromStr>(answer: &[u8], name: &str) -> Option<T> {
     let head = std::str::from_utf8(answer).ok()?;
-    head.lines().find_map(|line| line.strip_prefix("X-Worker: "))?.trim().parse().ok()
+    head.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
 /// Connects, asks, and returns the pid of the worker that answered.
 pub(crate) fn ask(port: u16, limit: Duration) -> io::Result<i32> {
+    let answer = ask_for(port, PLAIN, limit)?;
+    worker(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not the answer expected"))
+}
+
+/// Connects, sends `request`, and returns the first segment of the answer, which is a good one.
+pub(crate) fn ask_for(port: u16, request: &[u8], limit: Duration) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address(port, 0).into(), limit)?;
     set_socket_linger(&stream, Some(Duration::ZERO))?;
     stream.set_read_timeout(Some(limit))?;
-    stream.write_all(PLAIN)?;
-    read_worker(&mut stream)
+    stream.write_all(request)?;
+    let mut buffer = vec![0; 2048];
+    let length = stream.read(&mut buffer)?;
+    buffer.truncate(length);
+    match is_ok(&buffer) {
+        true => Ok(buffer),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "not the answer expected")),
+    }
 }
 
 /// Reads one answer and returns the pid of the worker that gave it.

@@ -20,6 +20,8 @@ pub(crate) enum Blocks {
     None,
     /// One per this interval, the first one interval after the start.
     Every(Duration),
+    /// None, but every request takes 500 ms, in which its worker may serve others.
+    AllSlow,
 }
 
 /// Offers `rate` connections per second to `port` for `duration`.
@@ -28,9 +30,10 @@ pub(crate) fn open(port: u16, rate: u32, duration: Duration, blocks: Blocks) -> 
     let total = (duration.as_nanos() / gap.as_nanos().max(1)) as u32;
     let mut engine = Engine::new(port, CAPACITY, total as usize)?;
     let begin = Instant::now();
-    let mut next_block = match blocks {
-        Blocks::None => None,
-        Blocks::Every(interval) => Some((begin + interval, interval)),
+    let (usual, mut next_block) = match blocks {
+        Blocks::None => (Ask::Plain, None),
+        Blocks::AllSlow => (Ask::Slow, None),
+        Blocks::Every(interval) => (Ask::Plain, Some((begin + interval, interval))),
     };
     let mut count = 0;
     while begin.elapsed() < duration + TAIL {
@@ -42,7 +45,7 @@ pub(crate) fn open(port: u16, rate: u32, duration: Duration, blocks: Blocks) -> 
                     *at += *interval;
                     Ask::Block
                 }
-                Some(_) | None => Ask::Plain,
+                Some(_) | None => usual,
             };
             engine.start(due, ask);
             count += 1;

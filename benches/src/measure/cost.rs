@@ -8,6 +8,7 @@ use crate::error::{Failure, Result};
 use crate::load;
 use crate::peer::Peer;
 use crate::procfs::cpu_ns;
+use crate::program::Program;
 use crate::server::Server;
 use crate::stats::percentile;
 use rustix::process::getpid;
@@ -18,10 +19,20 @@ pub(super) fn sample(bench: &Bench, peer: Peer, workers: usize) -> Result<Sample
     let workers = if peer.has_workers() { workers } else { 1 };
     let server = Server::ready(bench, peer, workers)?;
     warm(&server, peer, bench.plan.warm_up(peer, workers))?;
+    of(&server, (peer, workers), bench.plan.churn_connections)
+}
 
+/// The same of `copies` copies of `program`.
+pub(super) fn of_program(bench: &Bench, peer: Peer, program: Program, copies: usize) -> Result<Sample> {
+    let server = Server::program(bench, peer, program, copies)?;
+    warm(&server, peer, bench.plan.warm_up_program(program, copies))?;
+    of(&server, (peer, copies), bench.plan.program_connections(program))
+}
+
+fn of(server: &Server, (peer, workers): (Peer, usize), connections: u32) -> Result<Sample> {
     let (primary, below) = server.cpu()?;
     let own = cpu_ns(getpid());
-    let outcome = load::closed(server.port(), bench.plan.churn_connections, Duration::from_secs(60))?;
+    let outcome = load::closed(server.port(), connections, Duration::from_secs(60))?;
     let generator = cpu_ns(getpid()) - own;
     let (primary_after, below_after) = server.cpu()?;
 
@@ -54,5 +65,11 @@ pub(super) fn sample(bench: &Bench, peer: Peer, workers: usize) -> Result<Sample
         .with("most", share(outcome.workers.values().max()))
         .with("least", share(least));
     // Where nobody stands before the workers, nobody places.
-    Ok(if peer == Peer::Reuseport { sample } else { sample.with("placed", 1e6 / primary) })
+    Ok(match peer {
+        Peer::Reuseport | Peer::Own | Peer::Copies => sample,
+        Peer::Oneport | Peer::NodeRr | Peer::Pm2 | Peer::Single | Peer::Library | Peer::Tokio => {
+            sample.with("placed", 1e6 / primary)
+        }
+        Peer::Alone | Peer::Bare | Peer::Pm2Fork => sample.with("placed", 1e6 / primary),
+    })
 }

@@ -9,6 +9,7 @@ mod cost;
 mod library;
 mod memory;
 mod placement;
+mod programs;
 mod start;
 mod stopped;
 
@@ -138,7 +139,7 @@ impl Sample {
 }
 
 /// Every measurement, in the order of the report.
-pub(crate) const ALL: [&Measurement; 10] = [
+pub(crate) const ALL: [&Measurement; 27] = [
     &churn::MEASUREMENT,
     &memory::MEASUREMENT,
     &start::MEASUREMENT,
@@ -149,11 +150,28 @@ pub(crate) const ALL: [&Measurement; 10] = [
     &library::EIGHT,
     &library::ALONE,
     &library::BLOCKED,
+    &programs::cost::EPOLL,
+    &programs::cost::BLOCK,
+    &programs::cost::PYTHON,
+    &programs::cost::NGINX,
+    &programs::cost::GO,
+    &programs::cost::NODE,
+    &programs::cost::EPOLL_TWO,
+    &programs::cost::BLOCK_TWO,
+    &programs::cost::PYTHON_TWO,
+    &programs::cost::NGINX_TWO,
+    &programs::cost::GO_TWO,
+    &programs::cost::NODE_TWO,
+    &programs::traps::MEASUREMENT,
+    &programs::filter::MEASUREMENT,
+    &programs::killed::MEASUREMENT,
+    &programs::reload::MEASUREMENT,
+    &programs::crowd::MEASUREMENT,
 ];
 
-/// Their names, and the one group.
+/// Their names, and the groups.
 pub(crate) fn names() -> Vec<&'static str> {
-    ALL.iter().map(|measurement| measurement.name).chain([library::GROUP]).collect()
+    ALL.iter().map(|measurement| measurement.name).chain([library::GROUP, programs::GROUP]).collect()
 }
 
 /// Serves `connections` connections uncounted.

@@ -45,14 +45,18 @@ fn conditions(bench: &Bench) -> Vec<String> {
     };
     let mut lines = vec![
         format!("{} CPUs, {}, Linux {}", machine.cpus, machine.cpu_model, machine.kernel),
-        format!("Node {}, PM2 {}", tools.node_version, version(&[Peer::Pm2], &tools.pm2_version)),
+        format!(
+            "Node {}, PM2 {}",
+            tools.node_version,
+            version(&[Peer::Pm2, Peer::Pm2Fork], &tools.pm2_version)
+        ),
         format!(
             "oneport {}, {} credits per worker",
-            version(&[Peer::Oneport, Peer::Library], &tools.oneport_version),
+            version(&[Peer::Oneport, Peer::Library, Peer::Own], &tools.oneport_version),
             tools.credits
         ),
         match bench.pins {
-            Pins::Apart { generator, servers } => {
+            Pins::Apart { generator, servers, .. } => {
                 format!("servers pinned to CPU {servers}, load generator to CPU {generator}")
             }
             Pins::Together => {
@@ -61,6 +65,9 @@ fn conditions(bench: &Bench) -> Vec<String> {
         },
         format!("{} interleaved rounds, seed {}", bench.plan.rounds, bench.seed),
     ];
+    if bench.peers.iter().any(|peer| peer.serves_a_program()) {
+        lines.push(tools.programs.versions());
+    }
     if bench.quick {
         lines.push("--quick: small counts, not warmed up; these figures only show that it runs".to_owned());
     }
