@@ -6,11 +6,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::net::{SocketType, bind, sockopt};
 
 use crate::foreign::Blocking;
-use crate::listen::{V6, open_socket, set_reuse_port};
+use crate::listen::{V6, bound_to, only_v6, open_socket, set_reuse_port};
 
 /// A TCP socket bound beside others of the same user (`SO_REUSEPORT`), not listening. For port 0 the option is set after
 /// `bind`, so that nobody else has the port. Errors as [`bind_tcp`](crate::listen::bind_tcp).
@@ -21,6 +21,24 @@ pub fn make_tcp(address: SocketAddr, v6: V6) -> io::Result<OwnedFd> {
 /// The same for UDP. It receives from now on.
 pub fn make_udp(address: SocketAddr, v6: V6) -> io::Result<OwnedFd> {
     make(address, SocketType::DGRAM, v6)
+}
+
+/// A plain TCP socket on the address of another one that is bound, in whose group it is as soon as both listen: of the same
+/// family, and of the same owner, as the kernel asks for (`SO_REUSEPORT`, every Linux). `EPERM`: that is another user, and we
+/// may not give sockets away.
+pub fn make_beside(model: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let address = bound_to(model)?.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let v6 = if only_v6(model) { V6::Only } else { V6::Dual };
+    let socket = open_socket(address, SocketType::STREAM, v6)?;
+    // Takes effect on the socket, not only on its file (Linux 4.10).
+    let (owner, own) = (fstat(model)?.st_uid, fstat(&socket)?.st_uid);
+    if owner != own {
+        fchown(&socket, Some(Uid::from_raw(owner)), None)?;
+    }
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    set_reuse_port(socket.as_fd())?;
+    bind(&socket, &address)?;
+    Ok(socket)
 }
 
 fn make(address: SocketAddr, kind: SocketType, v6: V6) -> io::Result<OwnedFd> {

@@ -4,14 +4,11 @@
 //! (`retire`). Invariant: what is in the table is held by the primary, so no program's end closes it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oneport_core::{LaneId, PortId, WorkerId};
-use oneport_sys::listen::door::{open_door, shut_door, shut_door_but};
-use oneport_sys::listen::{is_listening, start_listening};
+use oneport_sys::listen::start_listening;
 use rustix::io::Errno;
-use tracing::debug;
 
 use super::Programs;
 use super::group::Group;
@@ -27,39 +24,14 @@ pub(super) struct Lane {
     /// Who has it; nobody, if it is kept for the next one of its slot.
     pub(super) worker: Option<WorkerId>,
     pub(super) kind: LaneKind,
-    pub(super) door: Door,
+    pub(super) life: Life,
 }
 
-/// Who may begin a connection there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Door {
-    /// Everybody.
-    #[default]
-    Open,
-    /// Nobody.
-    Shut,
-    /// Who asks from there whether it is well.
-    ShutBut(SocketAddr),
-}
-
-impl Lane {
-    /// Only where it is not so already: each filter is a BPF program, and the kernel frees hundreds of them at once badly
-    /// (Linux 6.18 hangs for good when 1024 wait to be freed on one processor: `bpf_prog_pack_free`).
-    pub(super) fn move_door(&mut self, to: Door) {
-        if self.kind != LaneKind::Stream || self.door == to {
-            return;
-        }
-        let socket = self.socket.as_fd();
-        let moved = match to {
-            Door::Open => open_door(socket),
-            Door::Shut => shut_door(socket),
-            Door::ShutBut(from) => shut_door_but(socket, from),
-        };
-        match moved {
-            Ok(()) => self.door = to,
-            Err(cause) => debug!(%cause, "cannot move the door of a socket"),
-        }
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Lives,
+    /// To be closed.
+    Over,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +42,8 @@ pub(super) enum LaneKind {
 
 impl Programs {
     pub(super) fn lane_of(&self, inode: u64) -> Option<LaneId> {
-        self.lanes.iter().find(|(_, lane)| lane.inode == inode).map(|(id, _)| *id)
+        let found = self.lanes.iter().find(|(_, lane)| lane.inode == inode && lane.life == Life::Lives);
+        found.map(|(id, _)| *id)
     }
 
     pub(super) fn port_of(&self, lane: LaneId) -> Option<PortId> {
@@ -125,18 +98,10 @@ impl Programs {
         }
     }
 
-    fn unwatch(&self, lane: LaneId) {
+    pub(super) fn unwatch(&self, lane: LaneId) {
         if let Some(sentry) = &self.sentry {
             sentry.forget(lane);
         }
-    }
-
-    /// Takes a lane out of its group and of the table.
-    pub(super) fn take(&mut self, lane: LaneId) -> Option<Lane> {
-        let taken = self.lanes.remove(&lane)?;
-        self.unwatch(lane);
-        self.left(lane, taken.port);
-        Some(taken)
     }
 }
 
@@ -156,16 +121,14 @@ impl Primary {
 
     /// Lets a lane listen. Nobody is sent there before it is chosen.
     pub(super) fn join_group(&mut self, id: LaneId, backlog: u32) -> io::Result<()> {
-        let Some(lane) = self.programs.lanes.get_mut(&id) else {
+        let Some(port) = self.programs.port_of(id) else {
             return Err(io::Error::from_raw_os_error(Errno::BADF.raw_os_error()));
         };
-        let port = lane.port;
-        let chosen = self.programs.groups.get(&port).is_some_and(Group::is_anybody_chosen);
-        if !chosen && !is_listening(lane.socket.as_fd()) {
-            // It would be the only one, and whoever comes would be sent to it.
-            lane.move_door(Door::Shut);
+        if !self.programs.groups.get(&port).is_some_and(Group::is_anybody_chosen) {
+            self.programs.keep_door(id);
         }
-        start_listening(lane.socket.as_fd(), backlog)?;
+        let Some(socket) = self.programs.socket_of(id) else { return Ok(()) };
+        start_listening(socket, backlog)?;
         self.programs.joined(id, port);
         self.programs.apply(port);
         Ok(())

@@ -22,7 +22,7 @@ use oneport_sys::listen::{V6, bound_to, inode, is_listening};
 
 use super::Programs;
 use super::bind::endpoint;
-use super::lanes::{Door, Lane, LaneKind};
+use super::lanes::{Lane, LaneKind, Life};
 use super::reply::scratch;
 use crate::event::{Event, Output};
 use crate::fork::Worker;
@@ -171,7 +171,7 @@ impl Primary {
         let inode = inode(socket.as_fd())?;
         self.add_lane(
             lane,
-            Lane { socket, inode, port, worker: Some(worker), kind: LaneKind::Stream, door: Door::Open },
+            Lane { socket, inode, port, worker: Some(worker), kind: LaneKind::Stream, life: Life::Lives },
         );
         Ok(copy)
     }

@@ -65,6 +65,8 @@ pub(super) struct Programs {
     asked: HashMap<(WorkerId, QuerySeq), Asked>,
     next_seq: i64,
     lanes: IdMap<LaneId, Lane>,
+    /// Sockets so far that the core does not know.
+    ghosts: u32,
     /// Processes of crashed workers that serve their last connection.
     spared: Vec<OwnedFd>,
     groups: IdMap<PortId, Group>,

@@ -13,7 +13,7 @@ use oneport_sys::lane::{make_tcp, make_udp, set_reuse_address};
 use oneport_sys::listen::{bind_here, bound_to, inode, rehome, set_reuse_port};
 
 use super::call::Caller;
-use super::lanes::{Door, Lane, LaneKind};
+use super::lanes::{Lane, LaneKind, Life};
 use super::{Asked, AskedCall};
 use crate::event::Oddity;
 use crate::primary::Primary;
@@ -63,7 +63,7 @@ impl Primary {
             let kind = kind_of(&asked.caller);
             let placed = if replaces { Some(socket.try_clone()?) } else { None };
             let inode = inode(socket.as_fd())?;
-            self.add_lane(lane, Lane { socket, inode, port, worker: Some(worker), kind, door: Door::Open });
+            self.add_lane(lane, Lane { socket, inode, port, worker: Some(worker), kind, life: Life::Lives });
             self.goes_on(&asked, port, lane)?;
             Ok(placed)
         });
@@ -185,9 +185,7 @@ impl Primary {
     }
 
     pub(super) fn lane_failed(&mut self, worker: WorkerId, lane: LaneId) {
-        if let Some(lane) = self.programs.take(lane) {
-            self.programs.apply(lane.port);
-        }
+        self.programs.end(lane);
         self.pending.push_back(Core::LaneFailed { worker, lane });
     }
 }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use oneport_core::{Event as Core, LaneId, WorkerId};
 use oneport_sys::listen::waiting;
 use oneport_sys::{diag, foreign};
-use rustix::net::{Shutdown, shutdown};
 use tracing::warn;
 
 use super::lanes::Lane;
@@ -65,7 +64,7 @@ impl Primary {
         if waits && !foreign::migrates() {
             self.pending.push_back(Core::LaneStuck { lane });
         } else {
-            self.end_lane(lane);
+            self.programs.end(lane);
             self.pending.push_back(Core::LaneRetired { lane });
         }
     }
@@ -77,7 +76,7 @@ impl Primary {
     /// Closes it, and tells how many connections were lost with it.
     pub(super) fn lose_lane(&mut self, lane: LaneId) {
         let lost = self.programs.lanes.get(&lane).map_or(0, |lane| self.count_waiting(lane));
-        let port = self.end_lane(lane);
+        let port = self.programs.end(lane);
         let address = port.and_then(|port| self.ports.get(&port)).map(|socket| socket.address.clone());
         if let Some(address) = address.filter(|_| lost > 0) {
             self.tell(Event::ConnectionsLost { address, connections: lost });
@@ -92,18 +91,6 @@ impl Primary {
         }
         let queues = port.and_then(|port| diag::listen_queue(&[port]).ok()).unwrap_or_default();
         queues.iter().find(|queue| queue.inode == lane.inode).map_or(1, |queue| queue.waiting)
-    }
-
-    fn end_lane(&mut self, lane: LaneId) -> Option<oneport_core::PortId> {
-        let taken = self.programs.take(lane)?;
-        if taken.worker.is_none() {
-            // Should somebody hold it all the same, it would stay in the group, and the numbers of the others be wrong.
-            let _ = shutdown(&taken.socket, Shutdown::Both);
-        }
-        let port = taken.port;
-        drop(taken);
-        self.programs.apply(port);
-        Some(port)
     }
 }
 
