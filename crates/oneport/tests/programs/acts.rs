@@ -8,9 +8,11 @@ mod odd;
 mod serving;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, shutdown, socket_with, sockopt};
 
@@ -20,6 +22,8 @@ use serving::Socket;
 pub(crate) const SCRIPT: &str = "TEST_SCRIPT";
 /// Begins each line that tells a fact.
 pub(crate) const FACT: &str = "fact: ";
+/// The last fact of a script.
+pub(crate) const PLAYED: &str = "played";
 /// No copy lives longer, whatever became of the test that started it.
 const LIFETIME: Duration = Duration::from_secs(120);
 
@@ -40,6 +44,7 @@ pub(crate) fn play() {
             std::process::exit(1);
         }
     }
+    tell(PLAYED);
     for order in io::stdin().lines().map_while(Result::ok) {
         let _ = player.play(&order);
     }
@@ -132,6 +137,12 @@ impl Player {
                 }
                 nothing()
             }
+            // Holds the socket as long as it lives.
+            ["child", name] => {
+                rustix::io::fcntl_setfd(self.socket(name).fd(), rustix::io::FdFlags::empty())?;
+                let child = std::process::Command::new("sleep").arg("100").spawn()?;
+                Ok(child.id().to_string())
+            }
             ["client", address] => odd::binds_before_it_connects(parsed(address)),
             ["undumpable"] => odd::becomes_undumpable(),
             ["storm", turns, address] => {
@@ -147,6 +158,38 @@ impl Player {
 
     fn socket(&mut self, name: &str) -> &mut Socket {
         self.sockets.get_mut(name).unwrap_or_else(|| panic!("no socket {name}"))
+    }
+}
+
+/// A file that tests write and copies read, of no content at first.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Scratch {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (pid, nth) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let scratch = Scratch(std::env::temp_dir().join(format!("oneport-programs-{pid}-{nth}")));
+        scratch.write("");
+        scratch
+    }
+
+    /// All at once: nobody reads half of it.
+    pub(crate) fn write(&self, content: &str) {
+        let next = self.0.with_extension("next");
+        std::fs::write(&next, content).unwrap();
+        std::fs::rename(next, &self.0).unwrap();
+    }
+}
+
+impl fmt::Display for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

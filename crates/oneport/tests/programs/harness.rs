@@ -118,9 +118,15 @@ impl Test {
         let events = &mut self.events;
         match self.runtime.block_on(async { tokio::time::timeout(left, events.recv()).await }) {
             Ok(Some(event)) => self.note(event),
-            Ok(None) => panic!("the cluster ended before: {what}; told: {:#?}", self.told),
-            Err(_) => panic!("{what} did not happen in time; told: {:#?}", self.told),
+            Ok(None) => panic!("the cluster ended before: {what}; {}", self.history()),
+            Err(_) => panic!("{what} did not happen in time; {}", self.history()),
         }
+    }
+
+    /// What was told so far, but for the settings.
+    pub(crate) fn history(&self) -> String {
+        let told = self.told.iter().filter(|event| !matches!(event, Event::Setup { .. }));
+        told.fold("told:".to_owned(), |text, event| format!("{text}\n  {event:?}"))
     }
 
     /// Takes in what has happened by now.
@@ -205,28 +211,40 @@ impl Test {
         signal_group(Pid::new(self.pid(worker)).unwrap(), signal).unwrap();
     }
 
-    /// What the next step of a worker came to.
+    /// Lets a worker stop in the middle of everything, with nothing in its hands.
+    pub(crate) fn freeze(&mut self, worker: u32) {
+        assert_eq!(self.order(worker, "pause a"), "ok");
+        self.signal(worker, Signal::STOP);
+    }
+
+    fn line(&mut self, worker: u32) -> &mut Line {
+        self.pid(worker);
+        self.lines.get_mut(&WorkerId(worker)).unwrap()
+    }
+
+    /// What the next step of a worker's script came to.
     pub(crate) fn fact(&mut self, worker: u32) -> String {
-        self.pid(worker);
-        self.lines.get_mut(&WorkerId(worker)).unwrap().fact()
+        self.line(worker).fact()
     }
 
-    /// Gives a worker an order; [`fact`](Self::fact) tells what it came to.
-    pub(crate) fn tell(&mut self, worker: u32, order: &str) {
-        self.pid(worker);
-        self.lines.get_mut(&WorkerId(worker)).unwrap().tell(order);
+    /// Waits until a worker has played its script; what the steps came to that were not looked at yet.
+    pub(crate) fn played(&mut self, worker: u32) -> Vec<String> {
+        self.line(worker).played()
     }
 
-    /// Waits until a worker has played its script of so many steps; what the last one came to.
-    pub(crate) fn played(&mut self, worker: u32, steps: usize) -> String {
-        let facts: Vec<String> = (0..steps).map(|_| self.fact(worker)).collect();
-        facts.last().unwrap().clone()
-    }
-
-    /// An order to a worker that has played its script, and what it came to.
+    /// Gives an order to a worker that plays its script, and waits; what it came to.
     pub(crate) fn order(&mut self, worker: u32, order: &str) -> String {
-        self.tell(worker, order);
-        self.fact(worker)
+        let line = self.line(worker);
+        line.played();
+        line.tell(order);
+        line.fact()
+    }
+
+    /// Gives an order that nothing comes of, because the program ends.
+    pub(crate) fn order_without_answer(&mut self, worker: u32, order: &str) {
+        let line = self.line(worker);
+        line.played();
+        line.tell(order);
     }
 
     /// Waits until the primary is done with what it does now: a trapped call of a worker takes its turn.

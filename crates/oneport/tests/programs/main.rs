@@ -10,6 +10,8 @@ mod harness;
 
 mod any_port;
 mod claims;
+mod crash;
+mod life;
 mod sharing;
 mod udp;
 

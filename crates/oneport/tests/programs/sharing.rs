@@ -94,7 +94,7 @@ fn a_copy_that_joins_later_gets_its_share(way: ProgramWay) {
     test.cluster.scale(3).unwrap();
     test.proven(3);
     assert_even(&ask_often(address, 240), &test.pids());
-    assert_eq!(test.count(|event| matches!(event, Event::Oddity { .. })), 0, "{:#?}", test.told);
+    assert_eq!(test.count(|event| matches!(event, Event::Oddity { .. })), 0, "{}", test.history());
     test.stop();
 }
 

@@ -28,7 +28,7 @@ fn start(copies: u32, way: ProgramWay) -> (Test, Vec<Datagrams>) {
     });
     let address = test.proven(copies as usize);
     for worker in 1..=copies {
-        test.played(worker, 3);
+        test.played(worker);
     }
     assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], port)));
     (test, (0..CLIENTS).map(|_| Datagrams::new(address)).collect())
@@ -71,7 +71,7 @@ fn the_successor_of_a_killed_copy_answers_its_clients(way: ProgramWay) {
     let first = answers(&clients);
     let victim = test.pid(2);
     test.signal(2, oneport::Signal::KILL);
-    test.played(3, 3);
+    test.played(3);
     test.proven(3);
     let successor = test.pid(3);
     let expected: Vec<i32> = first.iter().map(|pid| if *pid == victim { successor } else { *pid }).collect();

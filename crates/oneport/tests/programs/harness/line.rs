@@ -10,11 +10,12 @@ use oneport_sys::foreign::Blocking;
 use oneport_sys::lane::set_blocking;
 
 use super::PATIENCE;
-use crate::acts::FACT;
+use crate::acts::{FACT, PLAYED};
 
 pub(super) struct Line {
     orders: File,
     facts: Receiver<String>,
+    played: bool,
 }
 
 impl Line {
@@ -35,7 +36,7 @@ impl Line {
                 }
             }
         });
-        Some(Line { orders: File::from(orders), facts: received })
+        Some(Line { orders: File::from(orders), facts: received, played: false })
     }
 
     pub(super) fn tell(&mut self, order: &str) {
@@ -45,5 +46,17 @@ impl Line {
     /// What the next step came to.
     pub(super) fn fact(&mut self) -> String {
         self.facts.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("the program told nothing: {error}"))
+    }
+
+    /// The rest of what the script came to; nothing if that was heard.
+    pub(super) fn played(&mut self) -> Vec<String> {
+        let mut rest = Vec::new();
+        while !self.played {
+            let fact = self.fact();
+            self.played = fact == PLAYED;
+            rest.push(fact);
+        }
+        rest.pop();
+        rest
     }
 }
