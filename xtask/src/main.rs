@@ -6,6 +6,7 @@ mod bench;
 mod compat;
 mod fuzz;
 mod generate;
+mod kernel;
 mod needs;
 mod npm;
 mod programs;

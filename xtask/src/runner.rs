@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::shell;
 use crate::tally::{self, Tally};
+use crate::{kernel, shell};
 
 /// How one run of tests ended.
 pub(crate) struct Outcome {
@@ -48,7 +48,10 @@ pub(crate) fn unit() -> Result<Outcome> {
     if !nextest() {
         return finish(shell::cargo(&[&["test", "--no-fail-fast"], &scope[..]].concat()));
     }
-    let mut outcome = finish(shell::cargo(&[&["nextest", "run", "--no-fail-fast"], &scope[..]].concat()))?;
+    let mut words = [&["nextest", "run", "--no-fail-fast"], &scope[..]].concat();
+    let filter = kernel::without_programs();
+    words.extend(filter.iter().flat_map(|filter| ["-E", filter]));
+    let mut outcome = finish(shell::cargo(&words))?;
     let docs = finish(shell::cargo(&[&["test", "--doc", "--no-fail-fast"], &scope[..]].concat()))?;
     outcome.success &= docs.success;
     outcome.tally += docs.tally;
@@ -71,7 +74,10 @@ pub(crate) fn e2e(files: &[&str], features: &[&str], env: &[(&str, &Path)]) -> R
         words.extend(["--test", file]);
     }
     let threads = threads();
-    if !nextest() {
+    let filter = kernel::without_programs();
+    if nextest() {
+        words.extend(filter.iter().flat_map(|filter| ["-E", filter]));
+    } else {
         words.push("--");
     }
     words.extend(["--test-threads", &threads]);

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::runner::{self, Outcome};
 use crate::tally::Tally;
-use crate::{fuzz, needs, npm, programs, shell};
+use crate::{fuzz, kernel, needs, npm, programs, shell};
 
 /// What happens to a test that misses something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,10 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     let began = Instant::now();
     let mut report = Report { tally: Tally::default(), failed: Vec::new() };
     needs::provide()?;
+    if let Some(what) = kernel::skipped() {
+        println!("skipped: {what}");
+        report.tally.one_was_skipped();
+    }
     if scope == Scope::All {
         report.step("programs", programs::provide().map(|()| true));
     }

@@ -19,6 +19,13 @@ const LIBRARY_VARIABLE: &str = "ONEPORT_PRELOAD_LIBRARY";
 pub(crate) fn look() -> Result<(Here, Option<Waits>), Failure> {
     let reach = seccomp::probe()
         .map_err(|cause| Failure::new(format!("cannot try out what this system allows: {cause}")))?;
+    if let Err(unavailable) = &reach.traps
+        && unavailable.reason() == Reason::Hangs
+    {
+        // Every other way needs BPF as well, to choose among the copies.
+        let Lack { reason, remedy } = no_traps(*unavailable);
+        return Err(Failure::new(format!("cannot attach programs: {reason}")).hint(remedy));
+    }
     let waits = reach.traps.as_ref().ok().copied();
     let here = Here {
         traps: reach.traps.map(|_| ()).map_err(no_traps),
@@ -44,6 +51,10 @@ fn no_traps(unavailable: Unavailable) -> Lack {
         Reason::Missing => {
             ("this kernel has no seccomp user notification", "Linux 5.0 or later is needed, 5.19 recommended")
         }
+        Reason::Hangs => (
+            "this kernel hangs when a seccomp filter is installed",
+            "restart the machine; dmesg and the stacks of its kworkers may say why",
+        ),
         Reason::Refused => (
             "seccomp filters are not allowed here",
             "allow the seccomp system call in the container's profile",

@@ -9,7 +9,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -22,6 +22,8 @@ use crate::process::Pid;
 
 /// How long the child may take for each step; it needs less than a millisecond.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks at a child that was killed.
+const DYING: Duration = Duration::from_micros(100);
 /// After this the child ends by itself, should its parent be gone. Milliseconds.
 const CHILD_LIVES: libc::c_int = 10_000;
 
@@ -57,7 +59,13 @@ pub fn probe() -> io::Result<Reach> {
     let child = Trial::start(&install, &socket)?;
     // The child's end is now the child's alone, so that its death is seen.
     drop(install);
-    wait_readable(&receipt)?;
+    match wait_readable(&receipt) {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            let refused = || Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+            return Ok(Reach { traps: Err(Unavailable::hangs()), takes: refused(), adds: refused() });
+        }
+        other => other?,
+    }
     let takes = child.take(&socket);
     match receipt.collect() {
         Ok(listener) => {
@@ -112,15 +120,19 @@ impl Trial {
 }
 
 impl Drop for Trial {
-    /// Nobody else reaps it, so its number is still its own; and a process that waits for an answer can be killed.
+    /// Nobody else reaps it, so its number is still its own; and a process that waits for an answer can be killed. One that
+    /// hangs in the kernel cannot: it is left behind.
     fn drop(&mut self) {
         let _ = kill_process(self.0.as_rustix(), Signal::KILL);
-        loop {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let how = libc::__WALL | libc::WNOHANG;
             // SAFETY: no status is asked for. `__WALL`: children without an end signal are not waited for otherwise.
-            let reaped = unsafe { libc::waitpid(self.0.get(), std::ptr::null_mut(), libc::__WALL) };
-            if reaped >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            let reaped = unsafe { libc::waitpid(self.0.get(), std::ptr::null_mut(), how) };
+            if reaped > 0 || reaped < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
                 return;
             }
+            std::thread::sleep(DYING);
         }
     }
 }

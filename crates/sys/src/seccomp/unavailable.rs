@@ -26,6 +26,10 @@ pub enum Reason {
     Missing,
     /// `EPERM`, `EACCES`: something forbids filters, for example a container's own.
     Refused,
+    /// `ETIMEDOUT`, from [`probe`](super::probe) alone: the call does not come back. Linux 6.18 does that for good, to whatever
+    /// makes or frees a BPF program, once 1024 of them waited to be freed on one processor (`bpf_prog_pack_free` in the
+    /// stacks of its `kworker`s); whoever calls it then can be killed by nobody.
+    Hangs,
 }
 
 impl Unavailable {
@@ -42,6 +46,11 @@ impl Unavailable {
     /// The kernel's number.
     pub fn errno(self) -> i32 {
         self.errno
+    }
+
+    /// Nothing came back in time.
+    pub(super) fn hangs() -> Self {
+        Self { reason: Reason::Hangs, errno: libc::ETIMEDOUT }
     }
 
     /// The error for a number that came out of the installation.
@@ -64,6 +73,7 @@ impl fmt::Display for Unavailable {
             Reason::Busy => f.write_str("a supervisor above already traps calls of this process"),
             Reason::Missing => f.write_str("this kernel has no seccomp user notification"),
             Reason::Refused => f.write_str("seccomp filters are not allowed here"),
+            Reason::Hangs => f.write_str("this kernel hangs when a seccomp filter is installed"),
         }?;
         write!(f, " (errno {})", self.errno)
     }
