@@ -7,9 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 
 use oneport_sys::accept::{Accepted, accept};
-use oneport_sys::listen::door::{open_door, shut_door, shut_door_but};
+use oneport_sys::listen::door::{open_door, shut_door};
 use oneport_sys::listen::{Reuse, V6, bind_tcp, bind_udp, bound_to, start_listening, waiting};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
 
 use common::wait_readable;
 
@@ -90,47 +90,6 @@ fn an_open_door_opens_again_without_error_and_lets_everybody_in_at_once() {
     assert!(is_connected(&begin(address)));
 }
 
-/// A connection that is begun from an address of one's own.
-fn begin_from(client: &OwnedFd, address: SocketAddr) {
-    assert_eq!(connect(client, &address), Err(rustix::io::Errno::INPROGRESS));
-}
-
-fn bound_client(here: SocketAddr) -> (OwnedFd, SocketAddr) {
-    let family = if here.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let client = socket_with(family, SocketType::STREAM, flags, None).expect("socket");
-    bind(&client, &here).expect("bind");
-    let from = bound_to(client.as_fd()).expect("address").expect("bound");
-    (client, from)
-}
-
-#[test]
-fn a_door_that_is_shut_but_for_one_lets_in_that_one_alone() {
-    for (listens, comes) in
-        [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("[::]:0", "127.0.0.1"), ("[::]:0", "::1")]
-    {
-        let Some((socket, address)) = listen_on(listens) else {
-            eprintln!("skipped: no IPv6");
-            continue;
-        };
-        let here = SocketAddr::new(comes.parse().unwrap(), 0);
-        let there = SocketAddr::new(here.ip(), address.port());
-        let (expected, from) = bound_client(here);
-        shut_door(socket.as_fd()).unwrap();
-        shut_door_but(socket.as_fd(), from).unwrap();
-        let stranger = begin(there);
-        assert!(!is_connected(&stranger), "{listens}: a stranger came in");
-        begin_from(&expected, there);
-        assert!(is_connected(&expected), "{listens}: who was expected stands outside");
-        take(&socket);
-        assert!(matches!(accept(socket.as_fd()), Accepted::Empty), "nobody else came in");
-        shut_door(socket.as_fd()).unwrap();
-        let (late, _) = bound_client(here);
-        begin_from(&late, there);
-        assert!(!is_connected(&late), "{listens}: the door did not shut");
-    }
-}
-
 #[test]
 fn only_tcp_has_a_door() {
     let udp = bind_udp("127.0.0.1:0".parse().unwrap(), V6::Dual, Reuse::Exclusive).unwrap();
@@ -139,8 +98,6 @@ fn only_tcp_has_a_door() {
     for other in [udp, file, unix] {
         assert_eq!(errno(shut_door(other.as_fd())), Some(libc::EPROTOTYPE));
         assert_eq!(errno(open_door(other.as_fd())), Some(libc::EPROTOTYPE));
-        let anybody = "127.0.0.1:1".parse().unwrap();
-        assert_eq!(errno(shut_door_but(other.as_fd(), anybody)), Some(libc::EPROTOTYPE));
     }
 }
 

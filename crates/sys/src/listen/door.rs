@@ -7,13 +7,9 @@
 //! handshakes under way complete, and what waits in the queue can be accepted.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
-use libc::sock_filter;
-
 use super::bpf::{AND, JUMP_IF_EQUAL, LOAD_BYTE, RETURN, attach_program, instruction};
-use super::selector::packet::{Transport, if_from};
 use super::{SocketKind, socket_kind};
 
 /// The filter of a TCP socket sees the packet from its TCP header on (Linux 6.18, both families); the flags are in byte 13.
@@ -31,28 +27,14 @@ const DROP: u32 = 0;
 /// (`SO_LOCK_FILTER`); `EOPNOTSUPP`: multipath TCP, which takes no filter (Linux 6.18).
 pub fn shut_door(fd: BorrowedFd<'_>) -> io::Result<()> {
     check_tcp(fd)?;
-    attach_program(fd, libc::SO_ATTACH_FILTER, &mut nobody())
-}
-
-/// The same with one exception: a connection from exactly this address and port may begin, as a question of ours whether
-/// what is behind the door is well. IPv4 clients of a dual-stack socket are named by their IPv4 addresses or the mapped
-/// ones. Errors as [`shut_door`].
-pub fn shut_door_but(fd: BorrowedFd<'_>, from: SocketAddr) -> io::Result<()> {
-    check_tcp(fd)?;
-    // The network header is reached the same way as from a selector (Linux 6.18).
-    let mut listing = if_from(from, Transport::Tcp, &[instruction(RETURN, KEEP, 0, 0)]);
-    listing.extend(nobody());
-    attach_program(fd, libc::SO_ATTACH_FILTER, &mut listing)
-}
-
-fn nobody() -> [sock_filter; 5] {
-    [
+    let mut listing = [
         /* 0 */ instruction(LOAD_BYTE, FLAGS, 0, 0), // the flags
         /* 1 */ instruction(AND, SYN | ACK, 0, 0), // these two
         /* 2 */ instruction(JUMP_IF_EQUAL, SYN, 0, 1), // not the first packet of a connection: 4
         /* 3 */ instruction(RETURN, DROP, 0, 0),
         /* 4 */ instruction(RETURN, KEEP, 0, 0),
-    ]
+    ];
+    attach_program(fd, libc::SO_ATTACH_FILTER, &mut listing)
 }
 
 /// Lets clients in again (`SO_DETACH_FILTER`); no error if the door was open. Errors as [`shut_door`].

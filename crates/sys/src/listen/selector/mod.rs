@@ -10,7 +10,7 @@
 //! next number, and gets nothing until a program names it. An answer beyond the group makes the kernel choose by its
 //! hash among all sockets, so attach anew before or right after a socket leaves.
 
-pub(super) mod packet;
+mod packet;
 
 use std::io;
 use std::net::SocketAddr;

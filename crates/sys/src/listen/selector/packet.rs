@@ -28,7 +28,7 @@ const MIXING: [u32; 2] = [0x85EB_CA6B, 0xC2B2_AE35];
 
 /// Which protocol's header follows the IP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::listen) enum Transport {
+pub(super) enum Transport {
     Tcp,
     Udp,
 }
@@ -43,7 +43,7 @@ impl Transport {
 }
 
 /// Goes into `then` with packets from exactly that address and port, and passes over it with all others.
-pub(in crate::listen) fn if_from(
+pub(super) fn if_from(
     from: SocketAddr,
     transport: Transport,
     then: &[sock_filter],
