@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use oneport_sys::process::{Exit, Pid, Signal, own_pid};
 use oneport_sys::tree::{
-    MARK_VARIABLE, Spared, TreeMark, descends_from, end_sparing, kill, kill_until_gone, members,
+    Ending, MARK_VARIABLE, Spared, Table, TreeMark, descends_from, end_sparing, kill, kill_until_gone,
+    members, wait_dead,
 };
 
 use common::{Running, command, read_line};
@@ -202,4 +203,89 @@ fn each_is_asked_about_once_and_without_rounds_nobody_is() {
     let once = asked.len();
     asked.dedup();
     assert!(asked.len() == once && asked.contains(&root) && asked.contains(&worthy), "{asked:?}");
+}
+
+/// A shell with a grandchild in a session of its own, and an orphan that is found by its mark alone.
+fn with_a_grandchild_and_an_orphan(worker: u64) -> (Marked, Vec<Pid>) {
+    let tree = Marked::start(
+        worker,
+        "(setsid sh -c 'echo $$; exec sleep 1000' &); \
+         sh -c 'setsid env -i /bin/sh -c \"echo \\$\\$; exec sleep 1000\" & wait' & wait",
+    );
+    // The grandchild's parent is the one whose number is not told.
+    let told = [tree.read_pid(), tree.read_pid()];
+    let mut all = tree.members();
+    common::eventually("the subshell is gone", || {
+        all = tree.members();
+        all.len() == 4
+    });
+    assert!(told.iter().all(|pid| all.contains(pid)), "{told:?} {all:?}");
+    (tree, all)
+}
+
+#[test]
+fn one_table_knows_the_members_of_many_trees_apart() {
+    let (one, of_one) = with_a_grandchild_and_an_orphan(12);
+    let (other, of_other) = with_a_grandchild_and_an_orphan(13);
+    let table = Table::read();
+    assert_eq!(table.members(one.child.0.pid, one.mark.as_str()), of_one);
+    assert_eq!(table.members(other.child.0.pid, other.mark.as_str()), of_other);
+    let nobody = Pid::new(i32::MAX).unwrap();
+    assert_eq!(table.members(nobody, "another.mark.2"), []);
+    assert_eq!(table.members(nobody, one.mark.as_str()), of_one, "by marks, and by a parent that has one");
+    assert!(one.end());
+    assert_eq!(one.members(), []);
+    assert_eq!(other.members(), of_other);
+}
+
+#[test]
+fn a_table_is_of_its_moment_and_signals_nobody_who_came_since() {
+    let tree = Marked::start(14, "exec sleep 1000");
+    let before = Table::read();
+    let root = tree.child.0.pid;
+    assert_eq!(before.members(root, tree.mark.as_str()), [root]);
+    assert!(tree.end());
+    tree.child.wait();
+    assert_eq!(before.members(root, tree.mark.as_str()), [root]);
+    assert_eq!(before.kill(root, tree.mark.as_str(), Signal::KILL), 0);
+}
+
+#[test]
+fn many_trees_are_ended_with_one_table_for_each_round() {
+    let trees = [15, 16, 17].map(|worker| with_a_grandchild_and_an_orphan(worker).0);
+    let mut endings: Vec<Ending> = trees
+        .iter()
+        .map(|tree| Ending::new(tree.child.0.pid, tree.mark.as_str(), 10, common::PATIENCE))
+        .collect();
+    let mut tables = 0;
+    while !endings.is_empty() {
+        let table = Table::read();
+        tables += 1;
+        endings.retain_mut(|ending| match ending.round(&table, |_| false) {
+            None => true,
+            Some(left) => {
+                assert!(left.is_empty(), "{left:?}");
+                false
+            }
+        });
+        let until = Instant::now() + common::PATIENCE;
+        Ending::wait(&mut endings, until);
+        assert!(!endings.iter().any(Ending::has_dying));
+        assert!(tables < 10);
+    }
+    assert!(trees.iter().all(|tree| tree.members().is_empty()));
+}
+
+#[test]
+fn who_is_dead_is_told_from_who_is_not() {
+    let (one, other) = (Marked::start(18, "exec sleep 1000"), Marked::start(19, "exec sleep 1000"));
+    let pidfds = vec![one.child.0.pidfd.as_fd(), other.child.0.pidfd.as_fd()];
+    assert_eq!(wait_dead(pidfds.clone(), Instant::now()).len(), 2);
+    assert!(one.end());
+    let alive = wait_dead(pidfds, Instant::now());
+    assert_eq!(alive.len(), 1);
+    assert_eq!(
+        std::os::fd::AsRawFd::as_raw_fd(&alive[0]),
+        std::os::fd::AsRawFd::as_raw_fd(&other.child.0.pidfd)
+    );
 }

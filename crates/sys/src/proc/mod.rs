@@ -16,7 +16,7 @@ pub(crate) use sockets::is_unix_path_bound;
 pub use sockets::{
     Listening, ListeningKind, holder_of, holder_of_unix, listening_sockets, may_hold, open_sockets,
 };
-pub(crate) use stat::{Stat, read_stat};
+pub(crate) use stat::read_stat;
 
 /// Longest text read from one `/proc` file. The kernel's own bound for an environment is larger than this only with
 /// a raised stack limit.

@@ -1,4 +1,5 @@
-//! Ending a whole tree, with exceptions if wished, and waiting for these.
+//! Ending a whole tree, with exceptions if wished, and waiting for these: at one go, or round by round, so that many trees
+//! are ended with one reading of the table for each round of all.
 //!
 //! What does not live here: who belongs to a tree, and who deserves to finish. Invariant: everything that is waited for or
 //! killed is held by a pidfd that was checked, and nothing waits without a deadline.
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Member, members, open_member, scan};
+use super::{Member, Table, open_member};
 use crate::process::{self, Pid, Signal};
 
 /// How long a killed process may take to be dead; longer only in uninterruptible sleep.
@@ -45,10 +46,10 @@ impl Spared {
     /// they started and left behind is not ended: look at the tree again. May wait for two seconds more after killing.
     pub fn wait_or_kill(spared: Vec<Self>, until: Instant) -> usize {
         let pidfds = spared.into_iter().map(|spared| spared.pidfd).collect();
-        let mut late = wait_for_end(pidfds, until);
+        let mut late = wait_dead(pidfds, until);
         late.retain(|pidfd| process::signal(pidfd.as_fd(), Signal::KILL).is_ok());
         let killed = late.len();
-        wait_for_end(late, Instant::now() + DYING);
+        wait_dead(late, Instant::now() + DYING);
         killed
     }
 }
@@ -77,42 +78,109 @@ pub fn end_sparing(
     within: Duration,
     spare: impl Fn(Pid) -> bool,
 ) -> (Left, Vec<Spared>) {
-    let deadline = Instant::now() + within;
-    let mut spared: Vec<Spared> = Vec::new();
-    for _ in 0..rounds {
-        // At the descriptor limit only some open; they go first, the next round takes the others.
-        let mut pidfds: Vec<OwnedFd> = Vec::new();
-        let mut found = false;
-        for member in scan(root, mark) {
-            if spared.iter().any(|spared| spared.member == member) {
-                continue;
-            }
-            found = true;
-            let Some(pidfd) = open_member(&member) else { continue };
-            if spare(member.pid) {
-                spared.push(Spared { member, pidfd });
-            } else if process::signal(pidfd.as_fd(), Signal::KILL).is_ok() {
-                pidfds.push(pidfd);
-            }
+    let mut ending = Ending::new(root, mark, rounds, within);
+    loop {
+        if let Some(left) = ending.round(&Table::read(), &spare) {
+            return (left, ending.into_spared());
         }
-        if !found {
-            return (Left::default(), spared);
-        }
-        wait_for_end(pidfds, deadline);
-        if Instant::now() >= deadline {
-            break;
-        }
+        let deadline = ending.deadline;
+        Ending::wait([&mut ending], deadline);
     }
-    let mut pids = members(root, mark);
-    pids.retain(|pid| spared.iter().all(|spared| spared.pid() != *pid));
-    (Left { pids }, spared)
 }
 
-/// Waits until every pidfd is readable (its process is dead, reaped or not) or the deadline has passed; answers those that
-/// are not.
-fn wait_for_end(mut pidfds: Vec<OwnedFd>, deadline: Instant) -> Vec<OwnedFd> {
+/// A tree that is being ended. Dropping it leaves what is not killed yet as it is.
+#[derive(Debug)]
+pub struct Ending {
+    root: Pid,
+    mark: String,
+    rounds: u32,
+    begun: u32,
+    deadline: Instant,
+    spared: Vec<Spared>,
+    dying: Vec<OwnedFd>,
+}
+
+impl Ending {
+    /// Nothing is done yet. At most so many rounds, and about `within` in all from now on, are made of it.
+    pub fn new(root: Pid, mark: &str, rounds: u32, within: Duration) -> Self {
+        Self {
+            root,
+            mark: mark.to_owned(),
+            rounds,
+            begun: 0,
+            deadline: Instant::now() + within,
+            spared: Vec::new(),
+            dying: Vec::new(),
+        }
+    }
+
+    /// Kills all members in the table but for those that are spared; see [`end_sparing`]. The table has to be read after those
+    /// killed before were waited for, or they are found again. What is left is answered when it is over: nothing, if all are
+    /// gone, or whatever lives when rounds or time have come to their end.
+    pub fn round(&mut self, table: &Table, spare: impl Fn(Pid) -> bool) -> Option<Left> {
+        let spared = |member: &Member, spared: &[Spared]| spared.iter().any(|one| one.member == *member);
+        let mut found: Vec<Member> = table.members_of(self.root, &self.mark).collect();
+        found.retain(|member| !spared(member, &self.spared));
+        self.dying.clear();
+        let over = self.begun > 0 && Instant::now() >= self.deadline;
+        if found.is_empty() || over || self.begun == self.rounds {
+            return Some(Left { pids: found.into_iter().map(|member| member.pid).collect() });
+        }
+        self.begun += 1;
+        for member in found {
+            // At the descriptor limit only some open; they go first, the next round takes the others.
+            let Some(pidfd) = open_member(&member) else { continue };
+            if spare(member.pid) {
+                self.spared.push(Spared { member, pidfd });
+            } else if process::signal(pidfd.as_fd(), Signal::KILL).is_ok() {
+                self.dying.push(pidfd);
+            }
+        }
+        None
+    }
+
+    /// Whether some that were killed are not known to be dead, and there is time left to wait for them.
+    pub fn has_dying(&self) -> bool {
+        !self.dying.is_empty() && Instant::now() < self.deadline
+    }
+
+    /// Waits until all that these killed are dead, or the moment has come.
+    pub fn wait<'a>(endings: impl IntoIterator<Item = &'a mut Self>, until: Instant) {
+        let mut endings: Vec<&mut Self> = endings.into_iter().collect();
+        let mut dying = Vec::new();
+        for (of, ending) in endings.iter_mut().enumerate() {
+            dying.extend(ending.dying.drain(..).map(|pidfd| Dying { of, pidfd }));
+        }
+        for Dying { of, pidfd } in wait_dead(dying, until) {
+            if let Some(ending) = endings.get_mut(of) {
+                ending.dying.push(pidfd);
+            }
+        }
+    }
+
+    /// Those that were spared.
+    pub fn into_spared(self) -> Vec<Spared> {
+        self.spared
+    }
+}
+
+/// A killed process, and whose it is.
+struct Dying {
+    of: usize,
+    pidfd: OwnedFd,
+}
+
+impl AsFd for Dying {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// Waits until every pidfd is readable (its process is dead, reaped or not) or the moment has come; answers those that are
+/// not.
+pub fn wait_dead<T: AsFd>(mut pidfds: Vec<T>, until: Instant) -> Vec<T> {
     while !pidfds.is_empty() {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = until.saturating_duration_since(Instant::now());
         let ended: Vec<bool> = {
             let mut polled: Vec<PollFd<'_>> =
                 pidfds.iter().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)).collect();

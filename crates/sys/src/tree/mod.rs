@@ -1,4 +1,4 @@
-//! A worker and everything it started, as a set of processes: who belongs to it here, ending it in `end`.
+//! A worker and everything it started, as a set of processes: who belongs to it is read in `table`, ending it is in `end`.
 //!
 //! Children inherit a process group and can leave it, inherit a parent and can lose it, inherit a session and can leave
 //! that; the environment they were started with stays readable. So membership is any of these. Invariant: a signal goes
@@ -8,18 +8,19 @@
 //! cgroup would hold it. Everything here reads `/proc` and may block for its bounded time: use a helper thread.
 
 mod end;
+mod table;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::proc::{Stat, all_pids, read_bounded, read_stat, start_ticks};
+use crate::proc::{read_stat, start_ticks};
 use crate::process::{self, Pid, Signal, own_pid};
 
-pub use end::{Left, Spared, end_sparing, kill_until_gone};
+pub use end::{Ending, Left, Spared, end_sparing, kill_until_gone, wait_dead};
+pub use table::Table;
 
 /// The variable that marks a worker's processes.
 pub const MARK_VARIABLE: &str = "ONEPORT_WORKER";
@@ -55,9 +56,10 @@ impl fmt::Display for TreeMark {
 
 /// All live processes that are `root`, descend from it, are in the group or session it leads, carry the mark in the
 /// environment they were started with, or descend from one of those; never this process. Zombies are not live. Call it
-/// while `root` is not reaped, or the number may be somebody else's.
+/// while `root` is not reaped, or the number may be somebody else's. Of marks those of up to 128 bytes are seen, and 16 of one
+/// process. For several trees one [`Table`] is cheaper.
 pub fn members(root: Pid, mark: &str) -> Vec<Pid> {
-    scan(root, mark).into_iter().map(|member| member.pid).collect()
+    Table::read().members(root, mark)
 }
 
 /// Ancestors looked at; a chain that is longer is a strange one.
@@ -79,11 +81,15 @@ pub fn descends_from(pid: Pid, root: Pid) -> bool {
 
 /// Sends a signal to all members; returns to how many.
 pub fn kill(root: Pid, mark: &str, signal: Signal) -> usize {
-    scan(root, mark)
-        .iter()
-        .filter_map(open_member)
-        .filter(|pidfd| process::signal(pidfd.as_fd(), signal).is_ok())
-        .count()
+    Table::read().kill(root, mark, signal)
+}
+
+impl Table {
+    /// Sends a signal to all members that still live; returns to how many.
+    pub fn kill(&self, root: Pid, mark: &str, signal: Signal) -> usize {
+        let pidfds = self.members_of(root, mark).filter_map(|member| open_member(&member));
+        pidfds.filter(|pidfd| process::signal(pidfd.as_fd(), signal).is_ok()).count()
+    }
 }
 
 /// A process of the table, named for ever by both.
@@ -98,46 +104,4 @@ struct Member {
 fn open_member(member: &Member) -> Option<OwnedFd> {
     let pidfd = pidfd_open(member.pid.as_rustix(), PidfdFlags::empty()).ok()?;
     (start_ticks(member.pid).ok()? == member.start_ticks).then_some(pidfd)
-}
-
-fn scan(root: Pid, mark: &str) -> Vec<Member> {
-    let own = own_pid();
-    let table: Vec<(Pid, Stat)> = all_pids()
-        .into_iter()
-        .filter(|pid| *pid != own)
-        .filter_map(|pid| Some((pid, read_stat(pid).ok()?)))
-        .collect();
-    let entry = format!("{MARK_VARIABLE}={mark}");
-    let number = root.get();
-    let mut chosen: HashSet<i32> = HashSet::new();
-    for (pid, stat) in &table {
-        let led = stat.group == number || stat.session == number;
-        if *pid == root || led || (stat.is_live() && carries_mark(*pid, entry.as_bytes())) {
-            chosen.insert(pid.get());
-        }
-    }
-    // Zombies are kept until here: they can still be somebody's group leader, though no longer anybody's parent.
-    loop {
-        let before = chosen.len();
-        for (pid, stat) in &table {
-            if chosen.contains(&stat.parent) {
-                chosen.insert(pid.get());
-            }
-        }
-        if chosen.len() == before {
-            break;
-        }
-    }
-    table
-        .into_iter()
-        .filter(|(pid, stat)| stat.is_live() && chosen.contains(&pid.get()))
-        .map(|(pid, stat)| Member { pid, start_ticks: stat.start_ticks })
-        .collect()
-}
-
-/// Whether the process was started with that entry in its environment. Another user's environment cannot be read and
-/// counts as no.
-fn carries_mark(pid: Pid, entry: &[u8]) -> bool {
-    let Ok(environ) = read_bounded(&format!("/proc/{pid}/environ")) else { return false };
-    environ.split(|byte| *byte == 0).any(|found| found == entry)
 }
