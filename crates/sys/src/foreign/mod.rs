@@ -1,17 +1,19 @@
 //! Looking into another process that waits for us: its memory and descriptors here, what `/proc` shows of them in `state`,
-//! and the rules it lives under in `rules`.
+//! which of its epoll sets watch a socket in `polled`, and the rules it lives under in `rules`.
 //!
 //! What does not live here: being asked (`seccomp`), and what `/proc` says about processes at leisure (`proc`). Everything
 //! names a process or thread by number, and a number may be given anew: what was learnt holds only if the caller
 //! [still waits](crate::seccomp::Listener::is_waiting) afterwards. Invariant: nothing of the other process is changed
-//! here, and nothing it says is trusted to be well-formed.
+//! here but by [`register_again`], and nothing it says is trusted to be well-formed.
 //!
 //! Permissions: memory and descriptors need what attaching a debugger needs (same user and dumpable, or `CAP_SYS_PTRACE`;
 //! with Yama's `ptrace_scope` 1 also an ancestor); its own capabilities must be among ours.
 
 mod name;
+mod polled;
 mod rules;
 mod state;
+mod table;
 
 use std::fs::File;
 use std::io;
@@ -25,8 +27,9 @@ use crate::proc::{read_bounded, unreadable};
 use crate::process::Pid;
 
 pub use name::{MAX_NAME, Name};
+pub use polled::{Registration, is_polled, register_again, registrations};
 pub use rules::{lowest_free_port, migrates};
-pub use state::{is_polled, may_bind_low, socket_inode};
+pub use state::{may_bind_low, socket_inode};
 
 /// `PIDFD_THREAD` (Linux 6.9).
 const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.cast_unsigned());

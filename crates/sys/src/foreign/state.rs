@@ -1,7 +1,7 @@
-//! What `/proc` shows of a process while it waits: its sockets' inodes, what it polls, what it may do.
+//! What `/proc` shows of a process while it waits: its sockets' inodes, what it may do.
 //!
-//! Invariant: reads text that the kernel made up and takes none for well-formed; however many descriptors the process has,
-//! only so many are looked at.
+//! What does not live here: what it polls (`polled`). Invariant: reads text that the kernel made up and takes none for
+//! well-formed.
 
 use std::fs;
 use std::io;
@@ -11,10 +11,6 @@ use std::path::Path;
 use crate::proc::{read_bounded, unreadable};
 use crate::process::Pid;
 
-/// Descriptors looked at, and epoll sets among them.
-const MOST_DESCRIPTORS: usize = 1 << 16;
-const MOST_SETS: usize = 64;
-
 /// `CAP_NET_BIND_SERVICE`.
 const BIND_SERVICE: u32 = 10;
 
@@ -23,28 +19,6 @@ const BIND_SERVICE: u32 = 10;
 pub fn socket_inode(process: Pid, fd: RawFd) -> io::Result<u64> {
     let target = fs::read_link(format!("/proc/{process}/fd/{fd}"))?;
     parse_socket(&target).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOTSOCK))
-}
-
-/// Whether one of the process's epoll sets watches this socket, under whatever number. Such a registration stays with the socket
-/// when another is put in its place, and the program never hears of the other. `false` also when it cannot be known: not
-/// permitted, or no socket. Looks at 65,536 descriptors and 64 sets at most (Linux 4.13 names inodes there).
-pub fn is_polled(process: Pid, fd: RawFd) -> bool {
-    let (Ok(inode), Ok(entries)) = (socket_inode(process, fd), fs::read_dir(format!("/proc/{process}/fd")))
-    else {
-        return false;
-    };
-    entries
-        .flatten()
-        .take(MOST_DESCRIPTORS)
-        .filter(|entry| {
-            fs::read_link(entry.path()).is_ok_and(|target| target == Path::new("anon_inode:[eventpoll]"))
-        })
-        .take(MOST_SETS)
-        .filter_map(|set| {
-            let number = set.file_name();
-            read_bounded(&format!("/proc/{process}/fdinfo/{}", number.to_str()?)).ok()
-        })
-        .any(|text| text.split(|byte| *byte == b'\n').any(|line| parse_watched(line) == Some(inode)))
 }
 
 /// Whether the process may bind ports below [`lowest_free_port`](super::lowest_free_port) (`CAP_NET_BIND_SERVICE` among its
@@ -63,25 +37,9 @@ fn parse_socket(target: &Path) -> Option<u64> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// `tfd: 5 events: 19 data: 5  pos:0 ino:2a sdev:8`; the inode is hexadecimal.
-fn parse_watched(line: &[u8]) -> Option<u64> {
-    let fields = std::str::from_utf8(line.strip_prefix(b"tfd:")?).ok()?;
-    let inode = fields.split_ascii_whitespace().find_map(|field| field.strip_prefix("ino:"))?;
-    u64::from_str_radix(inode, 16).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{parse_socket, parse_watched};
-
-    #[test]
-    fn only_a_line_of_a_watched_descriptor_has_an_inode() {
-        let line = b"tfd:        5 events:       19 data:                5  pos:0 ino:2a sdev:8";
-        assert_eq!(parse_watched(line), Some(42));
-        for other in [&b"pos:\t0"[..], b"ino:\t42", b"tfd: 5 events: 19", b"tfd: 5 ino:xyz", b""] {
-            assert_eq!(parse_watched(other), None);
-        }
-    }
+    use super::parse_socket;
 
     #[test]
     fn only_a_socket_has_a_sockets_inode() {

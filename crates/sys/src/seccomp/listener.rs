@@ -127,13 +127,11 @@ impl Listener {
         self.respond(libc::seccomp_notif_resp { id: id.0, val: 0, error: 0, flags })
     }
 
-    /// Puts a duplicate of `fd` in place of the caller's `target`, and makes the call return 0. What was registered in an
-    /// epoll set under that number stays with the old socket and falls silent. `EBADF`: the number is above the caller's
-    /// limit; then the call is not answered yet.
-    ///
-    /// In two steps: doing both at once (`SECCOMP_ADDFD_FLAG_SEND`, Linux 5.14) would make the call return the
-    /// descriptor's number, which no caller of `listen` expects.
-    pub fn replace(
+    /// Puts a duplicate of `fd` in place of the caller's `target`; the call still waits, so that more can be done before its
+    /// program sees it. `Delivered`: it is there. What was registered in an epoll set under that number stays with the old
+    /// socket, unless it is [registered again](crate::foreign::register_again). `EBADF`: the number is above the caller's
+    /// limit.
+    pub fn put(
         &self,
         id: CallId,
         target: RawFd,
@@ -152,9 +150,27 @@ impl Listener {
             newfd_flags,
         };
         match retry_on_intr(|| self.ioctl(libc::SECCOMP_IOCTL_NOTIF_ADDFD, &mut added)) {
-            Ok(()) => self.answer(id, Ok(())),
+            Ok(()) => Ok(Delivery::Delivered),
             Err(Errno::NOENT | Errno::SRCH) => Ok(Delivery::CallerGone),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// [Puts](Self::put) a duplicate of `fd` in place of the caller's `target`, and makes the call return 0. On an error the
+    /// call is not answered yet.
+    ///
+    /// In two steps: doing both at once (`SECCOMP_ADDFD_FLAG_SEND`, Linux 5.14) would make the call return the
+    /// descriptor's number, which no caller of `listen` expects.
+    pub fn replace(
+        &self,
+        id: CallId,
+        target: RawFd,
+        fd: BorrowedFd<'_>,
+        at_exec: AtExec,
+    ) -> io::Result<Delivery> {
+        match self.put(id, target, fd, at_exec)? {
+            Delivery::Delivered => self.answer(id, Ok(())),
+            Delivery::CallerGone => Ok(Delivery::CallerGone),
         }
     }
 
