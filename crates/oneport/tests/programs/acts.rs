@@ -5,6 +5,7 @@
 //! ends with code 1 when a step of its script fails, unless that begins with `try`. It ends with its test, too.
 
 mod odd;
+pub(crate) mod said;
 mod serving;
 
 use std::collections::BTreeMap;
@@ -152,7 +153,7 @@ impl Player {
             ["crowd-apart", port] => odd::listens_with_many_threads(|thread| {
                 SocketAddr::from(([127, 0, 1, thread], port.parse().unwrap()))
             }),
-            _ => panic!("no such step: {step}"),
+            _ => said::step(self, step).unwrap_or_else(|| panic!("no such step: {step}")),
         }
     }
 

@@ -12,6 +12,9 @@ mod any_port;
 mod claims;
 mod crash;
 mod life;
+mod listen_fds;
+mod notify;
+mod ready;
 mod sharing;
 mod udp;
 
