@@ -268,3 +268,69 @@ fn left(until: Instant) -> io::Result<Duration> {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::time::{Duration, Instant};
+
+    use oneport_sys::listen::{V6, bind_tcp, bound_to};
+
+    use super::{Ill, client_of, connect_until, read_status, target};
+
+    /// What becomes of this answer, after which the server says nothing more but stays.
+    fn status_of(answer: &[u8], patience: Duration) -> Result<u16, Ill> {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let (mut served, _) = server.accept().unwrap();
+        served.write_all(answer).unwrap();
+        read_status(&mut client, Instant::now() + patience)
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_no_longer_and_kept_no_further_than_it_may_take() {
+        let long = Duration::from_secs(20);
+        assert!(matches!(status_of(b"HTTP/1.1 204 So\r\n", long), Ok(204)));
+        assert!(matches!(status_of(b"SSH-2.0-x\r\n", long), Err(Ill::NoHttp)));
+        let endless = [b"HTTP/1.1 100 So\r\n".as_slice(), &b"A: b\r\n".repeat(4000)].concat();
+        assert!(matches!(status_of(&endless, long), Err(Ill::NoHttp)));
+        assert!(matches!(status_of(b"HTTP/1.1 2", Duration::from_millis(50)), Err(Ill::Failed(_))));
+        assert!(matches!(status_of(b"HTTP/1.1 200 So\r\n", Duration::ZERO), Err(Ill::Failed(_))));
+    }
+
+    #[test]
+    fn a_question_goes_where_the_socket_is_reached_from_here() {
+        for (bound, v6, reached) in [
+            ("0.0.0.0:0", V6::Dual, "127.0.0.1"),
+            ("[::]:0", V6::Dual, "127.0.0.1"),
+            ("[::]:0", V6::Only, "::1"),
+            ("[::1]:0", V6::Dual, "::1"),
+            ("127.0.0.7:0", V6::Dual, "127.0.0.7"),
+            ("[::ffff:127.0.0.1]:0", V6::Dual, "127.0.0.1"),
+        ] {
+            let Ok(socket) = bind_tcp(bound.parse().unwrap(), v6) else {
+                eprintln!("skipped: no IPv6");
+                continue;
+            };
+            let port = bound_to(socket.as_fd()).unwrap().unwrap().port();
+            assert_eq!(target(&socket), Some(SocketAddr::new(reached.parse().unwrap(), port)), "{bound}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_an_error_and_somebody_is_reached_from_the_address_that_was_told() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = server.local_addr().unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        let client: OwnedFd = client_of(there).unwrap();
+        connect_until(&client, there, until).unwrap();
+        let (_, from) = server.accept().unwrap();
+        assert_eq!(bound_to(client.as_fd()).unwrap(), Some(from));
+        drop(server);
+        let late = client_of(there).unwrap();
+        let refused = connect_until(&late, there, until).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+}
