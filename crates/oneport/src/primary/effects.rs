@@ -158,7 +158,8 @@ impl Primary {
         mode: oneport_core::Mode,
         terms: oneport_core::Terms,
     ) {
-        let opened = open(endpoint, mode, terms, self.unused_key(endpoint)).and_then(|socket| {
+        let ports = self.settings.program.ports;
+        let opened = open(endpoint, mode, terms, ports, self.unused_key(endpoint)).and_then(|socket| {
             if let Some(listener) = socket.listener() {
                 self.poller.add(listener, Token::Port(port).pack(), Interest::READ)?;
             }

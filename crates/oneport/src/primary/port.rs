@@ -15,6 +15,7 @@ use oneport_wire::node::key::spell_key;
 use oneport_wire::node::message::{AddressType, NativeKind, Query, SockName};
 
 use crate::event::{Address, AddressKind};
+use crate::program::Ports;
 
 /// Node's default length of the accept queue.
 const BACKLOG: u32 = 511;
@@ -228,10 +229,16 @@ pub(super) fn understand(query: &Query<'_>) -> Option<QueryTerms> {
 }
 
 /// Binds, and listens where the primary is to accept.
-pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -> io::Result<PortSocket> {
+pub(super) fn open(
+    endpoint: &Endpoint,
+    mode: Mode,
+    terms: Terms,
+    ports: Ports,
+    key: String,
+) -> io::Result<PortSocket> {
     match mode {
         Mode::RoundRobin | Mode::Shared => {}
-        Mode::Lanes => return reserve(endpoint, key),
+        Mode::Lanes => return reserve(endpoint, ports, key),
     }
     let mut file = None;
     let socket = match (&endpoint.place, endpoint.kind) {
@@ -303,14 +310,15 @@ pub(super) fn open(endpoint: &Endpoint, mode: Mode, terms: Terms, key: String) -
 }
 
 /// A port of which every worker has a socket of its own. Such sockets would share it with anybody of the same user, so
-/// one that does not share is bound and closed first: a taken port stays taken.
-fn reserve(endpoint: &Endpoint, key: String) -> io::Result<PortSocket> {
+/// one that does not share is bound and closed first: a taken port stays taken. Who gets another port instead may wish for
+/// a taken one.
+fn reserve(endpoint: &Endpoint, ports: Ports, key: String) -> io::Result<PortSocket> {
     let wanted = host(endpoint)?;
     let datagram = matches!(endpoint.kind, EndpointKind::Udp4 | EndpointKind::Udp6);
-    let probe = match (endpoint.port, datagram) {
-        (0, _) => Ok(None),
-        (_, false) => bind_tcp(wanted, v6(endpoint)).map(Some),
-        (_, true) => bind_udp(wanted, v6(endpoint), Reuse::Exclusive).map(Some),
+    let probe = match (endpoint.port, ports, datagram) {
+        (0, _, _) | (_, Ports::Scratch, _) => Ok(None),
+        (_, Ports::Wished, false) => bind_tcp(wanted, v6(endpoint)).map(Some),
+        (_, Ports::Wished, true) => bind_udp(wanted, v6(endpoint), Reuse::Exclusive).map(Some),
     };
     let probe = probe.and_then(|probe| match &probe {
         // Two that only bind share an address by SO_REUSEADDR; one of them that listens does not.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use oneport::{EndCause, Event, Exit, Oddity, ProgramWay, Signal, Worker};
+use oneport::{EndCause, Event, Exit, ProgramWay, Signal, Worker};
 use oneport_sys::foreign::migrates;
 
 use crate::acts::Scratch;
 use crate::harness::{
-    Load, Test, Watched, ask, ask_often, call_often, eventually, fill_a_queue, free_port, hear, hear_all,
+    Load, Test, Watched, ask_often, call_often, eventually, fill_a_queue, free_port, hear, hear_all,
     in_both_ways, queues, skipped,
 };
 
@@ -160,37 +160,6 @@ fn a_socket_that_is_polled_before_it_listens_is_taken_over(way: ProgramWay) {
     test.signal(1, Signal::KILL);
     assert_eq!(hear_all(waiting), [(test.pid(2), 10)].into());
     assert_eq!(test.count(|event| matches!(event, Event::Oddity { .. })), 0);
-    test.stop();
-}
-
-/// In own mode alone: in every other way such a program would be deaf from the start.
-#[test]
-fn a_socket_that_is_polled_before_it_is_bound_stays_and_what_waited_is_counted() {
-    if migrates() {
-        return skipped(
-            "a_socket_that_is_polled_before_it_is_bound_stays",
-            "the kernel migrates connections",
-        );
-    }
-    let script = format!(
-        "socket a 4 tcp; option a reuse_address; poll a; bind a 127.0.0.1:{}; listen a; serve a",
-        free_port()
-    );
-    let mut test = Test::start(1, ProgramWay::Own, &script);
-    let address = test.proven(1);
-    assert_eq!(ask(address), test.pid(1));
-    test.freeze(1);
-    let waiting = fill_a_queue(address, 10);
-    test.signal(1, Signal::KILL);
-    let early = test.oddity("it is said that it polls early", |worker, oddity| match oddity {
-        Oddity::PolledEarly { address } => Some((worker.id().0, address.socket)),
-        _ => None,
-    });
-    assert_eq!(early, (2, Some(address)));
-    assert_eq!(lost(&mut test), 10);
-    assert!(waiting.into_iter().all(|connection| hear(connection).is_err()));
-    test.proven(2);
-    assert_eq!(ask(address), test.pid(2));
     test.stop();
 }
 

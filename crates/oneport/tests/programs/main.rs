@@ -14,6 +14,7 @@ mod crash;
 mod life;
 mod listen_fds;
 mod notify;
+mod polled;
 mod ready;
 mod sharing;
 mod udp;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use oneport_core::{EndpointKind, Sharing, Transport, WorkerId};
-use oneport_sys::foreign::{self, Protocol};
+use oneport_sys::foreign::{self, AtExec, Protocol, Registration};
 use oneport_sys::lane::set_blocking;
 use oneport_sys::listen::{V6, only_v6, reuses_port};
 use oneport_sys::preload::{Answer, ReusePort, ShimCall};
@@ -40,6 +40,28 @@ pub(super) enum Answering {
     Shim(ShimCall),
 }
 
+/// Why another socket does not stand in place of the program's.
+#[derive(Debug)]
+pub(super) enum NotPut {
+    /// What watches the program's own would not watch the other. The program's own is where it was.
+    Watched(io::Error),
+    Failed(io::Error),
+}
+
+impl NotPut {
+    fn cause(&self) -> &io::Error {
+        match self {
+            NotPut::Watched(cause) | NotPut::Failed(cause) => cause,
+        }
+    }
+}
+
+impl From<io::Error> for NotPut {
+    fn from(cause: io::Error) -> NotPut {
+        NotPut::Failed(cause)
+    }
+}
+
 impl Caller {
     pub(super) fn succeed(self) {
         match self.answering {
@@ -65,25 +87,101 @@ impl Caller {
         }
     }
 
-    /// Puts another socket in place of the program's, with the flags that the program's has, and lets the call succeed.
-    pub(super) fn place(self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        match self.answering {
-            Answering::Trap { ref listener, call } => {
-                let placed = foreign::fd_flags(self.process, self.fd).and_then(|(blocking, at_exec)| {
-                    set_blocking(socket, blocking)?;
-                    listener.replace(call, self.fd, socket, at_exec).map(drop)
-                });
-                if let Err(error) = &placed {
-                    self.fail(error);
-                }
-                placed
+    /// Puts another socket in place of the program's, with the flags that the program's has; the call still waits. Where the
+    /// program's own can be had, what watches that one watches the other from now on.
+    pub(super) fn put(&self, socket: BorrowedFd<'_>) -> Result<(), NotPut> {
+        let (listener, call) = match &self.answering {
+            Answering::Trap { listener, call } => (listener, *call),
+            // It is put there by its own library, with the answer.
+            Answering::Shim(_) => return Ok(()),
+        };
+        let (blocking, _) = foreign::fd_flags(self.process, self.fd)?;
+        let watched = match self.own() {
+            Some(own) => Some((own, self.registrations()?)),
+            None => None,
+        };
+        // Nothing has to follow in most programs.
+        let watched = watched.filter(|(_, registrations)| !registrations.is_empty());
+        let numbers = self.numbers(watched.as_ref().map_or(&[], |(_, registrations)| registrations))?;
+        let put_everywhere = |socket| {
+            let mut numbers = numbers.iter();
+            numbers.try_for_each(|(number, at_exec)| listener.put(call, *number, socket, *at_exec).map(drop))
+        };
+        set_blocking(socket, blocking)?;
+        let put = put_everywhere(socket);
+        let Some((own, registrations)) = watched else { return Ok(put?) };
+        // Not before: another thread may wait for what watches it, and would find the program's own there.
+        let followed = put.and_then(|()| self.register_again(listener, call, &registrations, own, socket));
+        match followed {
+            Ok(()) => Ok(()),
+            Err(cause) if listener.is_waiting(call) => {
+                put_everywhere(own)?;
+                Err(NotPut::Watched(cause))
             }
-            // It sets them itself.
+            // Whoever is gone leaves the other socket to the next.
+            Err(cause) => Err(NotPut::Failed(cause)),
+        }
+    }
+
+    /// Answers with success to a program in whose place another socket was [`put`](Self::put).
+    pub(super) fn succeed_with(self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        match self.answering {
+            Answering::Trap { listener, call } => {
+                answer(&listener, call, Ok(()));
+                Ok(())
+            }
             Answering::Shim(call) => call.answer(Answer::Take(socket)).map(drop),
         }
     }
 
-    /// Whether something watches the descriptor already, which would not see another socket in its place.
+    /// Both; if it cannot be put, the call fails.
+    pub(super) fn place(self, socket: BorrowedFd<'_>) -> Result<(), NotPut> {
+        match self.put(socket) {
+            Ok(()) => Ok(self.succeed_with(socket)?),
+            Err(error) => {
+                self.fail(error.cause());
+                Err(error)
+            }
+        }
+    }
+
+    fn registrations(&self) -> Result<Vec<Registration>, NotPut> {
+        foreign::registrations(self.process, self.fd).map_err(|cause| {
+            let too_many = cause.raw_os_error() == Some(Errno::TOOBIG.raw_os_error());
+            if too_many { NotPut::Watched(cause) } else { NotPut::Failed(cause) }
+        })
+    }
+
+    /// The numbers that have to lead to the other socket: that of the call, and whichever the program has the same socket
+    /// under and watches.
+    fn numbers(&self, watched: &[Registration]) -> io::Result<Vec<(RawFd, AtExec)>> {
+        let mut numbers = vec![(self.fd, foreign::fd_flags(self.process, self.fd)?.1)];
+        for Registration { number, .. } in watched {
+            let known = numbers.iter().any(|(known, _)| known == number);
+            // Numbers are given anew; where there is something else now, nothing is to be put.
+            if !known && foreign::socket_inode(self.process, *number).is_ok_and(|inode| inode == self.inode) {
+                numbers.push((*number, foreign::fd_flags(self.process, *number)?.1));
+            }
+        }
+        Ok(numbers)
+    }
+
+    fn register_again(
+        &self,
+        listener: &Listener,
+        call: CallId,
+        registrations: &[Registration],
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let process = foreign::open_thread(self.process)?;
+        if !listener.is_waiting(call) {
+            return Err(Errno::SRCH.into());
+        }
+        foreign::register_again(process.as_fd(), registrations, from, to)
+    }
+
+    /// Whether something watches the descriptor already, which may not see another socket in its place.
     pub(super) fn is_polled(&self) -> bool {
         foreign::is_polled(self.process, self.fd)
     }

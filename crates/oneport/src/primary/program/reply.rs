@@ -11,8 +11,9 @@ use oneport_core::{
 };
 use oneport_sys::lane::{make_tcp, make_udp, set_reuse_address};
 use oneport_sys::listen::{bind_here, bound_to, inode, rehome, set_reuse_port};
+use tracing::debug;
 
-use super::call::Caller;
+use super::call::{Caller, NotPut};
 use super::lanes::{Lane, LaneKind, Life};
 use super::{Asked, AskedCall};
 use crate::event::Oddity;
@@ -51,6 +52,8 @@ impl Primary {
     fn make_lane(&mut self, mut asked: Asked, port: PortId, lane: LaneId) {
         let worker = asked.caller.worker;
         let replaces = asked.caller.socket.is_none();
+        let is_tried_out = self.settings.program.ports == Ports::Scratch;
+        let is_polled = (replaces || is_tried_out) && asked.caller.is_polled();
         let made = match asked.call {
             AskedCall::Bind(address) => self.bound(&mut asked.caller, address),
             AskedCall::Listen { address, backlog } => {
@@ -67,6 +70,9 @@ impl Primary {
             self.goes_on(&asked, port, lane)?;
             Ok(placed)
         });
+        if is_polled && outcome.is_ok() {
+            self.tell_polled(worker, port);
+        }
         match outcome {
             Ok(None) => asked.caller.succeed(),
             Ok(Some(socket)) => {
@@ -84,31 +90,56 @@ impl Primary {
     /// The socket that was kept takes the place of the program's.
     fn adopt_lane(&mut self, asked: Asked, port: PortId, lane: LaneId) {
         let worker = asked.caller.worker;
-        if asked.caller.is_polled() {
-            if let Some(address) = self.ports.get(&port).map(|socket| socket.address.clone()) {
-                self.tell_oddity(worker, Oddity::PolledEarly { address });
+        self.tell_if_deaf(&asked.caller, port);
+        let kept = match self.programs.adopt(lane, worker) {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.not_adopted(worker, lane);
+                return self.refuse_asked(asked, &error);
             }
-            if asked.caller.socket.is_some() {
+        };
+        match asked.caller.put(kept.as_fd()) {
+            Ok(()) => {}
+            Err(NotPut::Watched(cause)) => {
+                debug!(%cause, worker = worker.0, "cannot register a socket again");
+                self.tell_polled(worker, port);
+                self.programs.give_up(lane);
                 self.lose_lane(lane);
                 return self.make_lane(asked, port, lane);
             }
+            Err(NotPut::Failed(cause)) => {
+                self.not_adopted(worker, lane);
+                return asked.caller.fail(&cause);
+            }
         }
-        let kept = self.programs.adopt(lane, worker).and_then(|kept| {
-            self.goes_on(&asked, port, lane)?;
-            Ok(kept)
-        });
-        match kept {
-            Ok(kept) => {
-                if asked.caller.place(kept.as_fd()).is_err() {
-                    self.programs.give_up(lane);
-                    self.pending.push_back(Core::LaneFailed { worker, lane });
+        match self.goes_on(&asked, port, lane) {
+            Ok(()) => {
+                if asked.caller.succeed_with(kept.as_fd()).is_err() {
+                    self.not_adopted(worker, lane);
                 }
             }
             Err(error) => {
-                self.programs.give_up(lane);
-                self.pending.push_back(Core::LaneFailed { worker, lane });
+                self.not_adopted(worker, lane);
                 self.refuse_asked(asked, &error);
             }
+        }
+    }
+
+    fn not_adopted(&mut self, worker: WorkerId, lane: LaneId) {
+        self.programs.give_up(lane);
+        self.pending.push_back(Core::LaneFailed { worker, lane });
+    }
+
+    /// Where the program's own socket cannot be had, what watches it does not watch the one that is put in its place.
+    fn tell_if_deaf(&mut self, caller: &Caller, port: PortId) {
+        if caller.own().is_none() && caller.is_polled() {
+            self.tell_polled(caller.worker, port);
+        }
+    }
+
+    fn tell_polled(&mut self, worker: WorkerId, port: PortId) {
+        if let Some(address) = self.ports.get(&port).map(|socket| socket.address.clone()) {
+            self.tell_oddity(worker, Oddity::PolledEarly { address });
         }
     }
 
@@ -172,9 +203,18 @@ impl Primary {
         };
         match shared {
             Ok(copy) => {
-                if asked.caller.place(copy.as_fd()).is_ok() && listens {
-                    self.pending.push_back(Core::Listening { worker });
-                    self.tell_listening_at(worker, port);
+                self.tell_if_deaf(&asked.caller, port);
+                match asked.caller.place(copy.as_fd()) {
+                    Ok(()) if listens => {
+                        self.pending.push_back(Core::Listening { worker });
+                        self.tell_listening_at(worker, port);
+                    }
+                    Ok(()) => {}
+                    Err(NotPut::Watched(_)) => {
+                        self.tell_polled(worker, port);
+                        self.pending.push_back(Core::Closed { worker, port });
+                    }
+                    Err(NotPut::Failed(_)) => self.pending.push_back(Core::Closed { worker, port }),
                 }
             }
             Err(error) => {
