@@ -72,8 +72,9 @@ pub enum Oddity {
         /// Why.
         error: io::Error,
     },
-    /// It registered the socket in an epoll set before it bound it, so that no other can take its place: what waits in
-    /// the socket of its predecessor is lost.
+    /// It registered the socket in an epoll set before it bound it, and the set cannot be made to watch the one that is to
+    /// take its place: under `Own` what waits in the socket of its predecessor is lost, in the other ways it may
+    /// never learn of a connection.
     PolledEarly {
         /// Where.
         address: Address,

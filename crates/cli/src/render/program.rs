@@ -84,7 +84,7 @@ fn words(pid: i32, oddity: &Oddity) -> Words {
             text: format!(
                 "cannot put a socket in place of that on `{address}`: worker {pid} has it in an epoll set already"
             ),
-            hint: Some("--attach own, which replaces no socket, serves such a program whole"),
+            hint: Some("--attach own serves such a program whole, unless its epoll sets are out of reach"),
             facts: vec![("address", address.text.as_str().into())],
         },
         Oddity::Closed { address } => Words {

@@ -83,8 +83,8 @@ pub(super) fn notes(survey: &Survey, way: &str, seen: &Seen) -> Vec<String> {
         match oddity {
             Oddity::Closed { address } => notes.push(format!("it closed its listener on `{address}` again")),
             Oddity::PolledEarly { address } if way == "own" => notes.push(format!(
-                "it has its socket on `{address}` in an epoll set before it binds it: only own serves it, and what waits \
-                 for a copy that crashes is lost"
+                "it has its socket on `{address}` in an epoll set before it binds it: only own serves \
+                 it"
             )),
             Oddity::LeftAlone { .. }
             | Oddity::Unseen { .. }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use oneport_core::{EndpointKind, Sharing, Transport, WorkerId};
-use oneport_sys::foreign::{self, AtExec, Protocol, Registration};
+use oneport_sys::foreign::{self, AtExec, Blocking, Protocol, Registration};
 use oneport_sys::lane::set_blocking;
 use oneport_sys::listen::{V6, only_v6, reuses_port};
 use oneport_sys::preload::{Answer, ReusePort, ShimCall};
@@ -131,6 +131,15 @@ impl Caller {
                 Ok(())
             }
             Answering::Shim(call) => call.answer(Answer::Take(socket)).map(drop),
+        }
+    }
+
+    /// What a socket of ours has to be before it is put into a program for the first time. The library makes it
+    /// non-blocking where the program's is, and never blocking: a copy that waits elsewhere has the same one.
+    pub(super) fn prepare(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        match self.answering {
+            Answering::Trap { .. } => Ok(()),
+            Answering::Shim(_) => set_blocking(socket, Blocking::Waits),
         }
     }
 

@@ -65,6 +65,9 @@ impl Primary {
         let outcome = made.and_then(|socket| {
             let kind = kind_of(&asked.caller);
             let placed = if replaces { Some(socket.try_clone()?) } else { None };
+            if replaces {
+                asked.caller.prepare(socket.as_fd())?;
+            }
             let inode = inode(socket.as_fd())?;
             self.add_lane(lane, Lane { socket, inode, port, worker: Some(worker), kind, life: Life::Lives });
             self.goes_on(&asked, port, lane)?;
