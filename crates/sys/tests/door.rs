@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 
 use oneport_sys::accept::{Accepted, accept};
-use oneport_sys::listen::door::{open_door, shut_door};
+use oneport_sys::listen::door::{listen_shut, open_door, shut_door};
 use oneport_sys::listen::{Reuse, V6, bind_tcp, bind_udp, bound_to, start_listening, waiting};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
 
@@ -61,6 +61,31 @@ fn a_client_that_comes_to_a_shut_door_is_served_after_it_opens() {
         assert!(waiting(socket.as_fd()));
         take(&socket);
         assert!(is_connected(&client));
+    }
+}
+
+#[test]
+fn nobody_gets_in_where_the_queue_is_full_from_the_first_moment() {
+    for here in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
+        let Ok(socket) = bind_tcp(here.parse().unwrap(), V6::Dual) else {
+            eprintln!("skipped: no IPv6");
+            continue;
+        };
+        let port = bound_to(socket.as_fd()).unwrap().unwrap().port();
+        listen_shut(socket.as_fd()).unwrap();
+        let mut clients = vec![SocketAddr::from(([127, 0, 0, 1], port))];
+        if here.starts_with('[') {
+            clients = vec![SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port))];
+        }
+        if here == "[::]:0" {
+            clients.push(([127, 0, 0, 1], port).into());
+        }
+        for client in clients.iter().cycle().take(8) {
+            assert!(!is_connected(&begin(*client)), "{here}: somebody got in");
+        }
+        // It is the queue that keeps them out.
+        drop((take(&socket), take(&socket)));
+        TcpStream::connect_timeout(&clients[0], std::time::Duration::from_secs(20)).unwrap();
     }
 }
 

@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 
 use oneport_core::{LaneId, PortId};
 use oneport_sys::lane::make_beside;
-use oneport_sys::listen::door::shut_door;
+use oneport_sys::listen::door::{listen_shut, shut_door};
 use oneport_sys::listen::selector::{Exception, Selection, Spread, attach};
 use oneport_sys::listen::{inode, is_listening, start_listening};
 use rustix::net::{Shutdown, shutdown};
@@ -176,8 +176,11 @@ impl Programs {
             return;
         }
         let made = make_beside(model.socket.as_fd()).and_then(|socket| {
-            shut_door(socket.as_fd())?;
-            start_listening(socket.as_fd(), 1)?;
+            match shut_door(socket.as_fd()) {
+                Ok(()) => start_listening(socket.as_fd(), 1)?,
+                Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => listen_shut(socket.as_fd())?,
+                Err(cause) => return Err(cause),
+            }
             Ok((inode(socket.as_fd())?, socket))
         });
         match made {
