@@ -48,9 +48,12 @@ impl Event {
         u32::try_from(self.number("pid")).expect("a pid fits")
     }
 
-    /// The field `slot`.
+    /// The field `slot`; -1 for a worker outside the slots (a temporary copy).
+    ///
+    /// # Panics
+    /// If it is missing.
     pub fn slot(&self) -> i64 {
-        self.number("slot")
+        if self.value.get("slot").is_some_and(Value::is_null) { -1 } else { self.number("slot") }
     }
 
     /// The field `worker`.

@@ -382,12 +382,12 @@ impl App {
         address
     }
 
-    /// The running workers, slot to pid, by the life lines so far.
+    /// The running workers, slot to pid, by the life lines so far. Temporary copies are not among them.
     pub fn workers(&self) -> BTreeMap<i64, u32> {
         let mut running = BTreeMap::new();
         for event in self.events() {
             match event.name() {
-                "started" => {
+                "started" if event.slot() >= 0 => {
                     running.insert(event.worker(), (event.slot(), event.pid()));
                 }
                 "died" => {

@@ -135,20 +135,6 @@ fn a_working_directory_that_is_not_there() {
 }
 
 #[test]
-fn npm_start_is_recognised_and_the_right_command_is_named() {
-    let dir = TempDir::new();
-    let package = r#"{"name":"shop","version":"1.0.0","scripts":{"start":"node server.js"}}"#;
-    dir.write("package.json", package);
-    dir.write("server.js", &std::fs::read_to_string(place::fixture("app.js")).unwrap());
-    // Both ways to type it; oneport may refuse at once or say it when it sees what npm does.
-    let run = Run::target(["--", "npm", "start"]).instances(2).text().cwd(dir.path());
-    let left = run.finish();
-    refused(&left, USAGE, &["npm"]);
-    let hint = left.err().lines().find(|line| line.starts_with(" hint: ")).unwrap().to_owned();
-    assert!(hint.contains("server.js"), "{hint}");
-}
-
-#[test]
 fn help_and_version() {
     let help = oneport(["--help"]);
     assert_eq!(help.code(), 0);
@@ -253,8 +239,9 @@ fn module_and_common_js_extensions_run_with_node() {
 
 #[test]
 fn a_shell_script_a_shebang_and_a_program_run_too() {
+    let unattached = ["--attach", "none"];
     let app = Run::target([place::fixture("sleeper.sh").as_os_str(), "--".as_ref(), "one".as_ref()]);
-    let app = app.instances(2).start();
+    let app = app.instances(2).args(unattached).start();
     app.wait_out("shell worker 0 args one");
     app.wait_out("shell worker 1 args one");
     app.stop();
@@ -262,11 +249,12 @@ fn a_shell_script_a_shebang_and_a_program_run_too() {
     let dir = TempDir::new();
     let script = dir.write("tool", "#!/bin/sh\necho shebang $1\nexec sleep 600\n");
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let app = Run::target([script.as_os_str(), "--".as_ref(), "two".as_ref()]).start();
+    let app = Run::target([script.as_os_str(), "--".as_ref(), "two".as_ref()]);
+    let app = app.args(unattached).start();
     app.wait_out("shebang two");
     app.stop();
 
-    let app = Run::target(["--", "sh", "-c", "echo program; exec sleep 600"]).start();
+    let app = Run::target(["--", "sh", "-c", "echo program; exec sleep 600"]).args(unattached).start();
     app.wait_out("program");
     app.stop();
 }
