@@ -2,7 +2,7 @@
 
 use oneport::{PortRange, Published, Transport};
 
-use super::Class;
+use super::{Class, Way};
 use crate::args::program::{ProgramArgs, ReadyOnArg};
 use crate::args::{PolicyArg, RunArgs, StopWithArg};
 use crate::error::Failure;
@@ -108,6 +108,24 @@ fn readiness(args: &ProgramArgs, class: Class, title: &str) -> Result<(), Failur
         }
     };
     Err(Failure::usage(format!("cannot use --ready-on {what} for `{title}`: {cause}")).hint(hint))
+}
+
+/// Trapped copies have BPF programs, freed when they end. Linux 6.18 hangs for good when 1024 wait on one processor to be freed.
+const MOST_TRAPPED: u32 = 512;
+
+/// Copies, for a program that is attached in this way.
+pub(super) fn copies(way: Way, instances: u32, title: &str) -> Result<(), Failure> {
+    match way {
+        Way::Own | Way::Slot if instances > MOST_TRAPPED => {
+            let cause = format!(
+                "at most {MOST_TRAPPED} whose calls are trapped, for Linux can hang when a thousand of them end at once"
+            );
+            let hint =
+                format!("-i {MOST_TRAPPED}; there may be more with --attach preload, where that works");
+            Err(Failure::usage(format!("cannot run {instances} copies of `{title}`: {cause}")).hint(hint))
+        }
+        Way::Own | Way::Slot | Way::Preload => Ok(()),
+    }
 }
 
 /// Options of `run`, for a program that is attached so.
@@ -239,5 +257,18 @@ mod tests {
         ] {
             assert_eq!(said(class, words), "", "{words}");
         }
+    }
+
+    #[test]
+    fn a_crowd_of_trapped_copies_is_refused_with_the_reason() {
+        for way in [Way::Own, Way::Slot] {
+            assert!(copies(way, 512, "app").is_ok());
+            let failure = copies(way, 513, "app").unwrap_err();
+            assert_eq!(failure.code(), std::process::ExitCode::from(2));
+            let said = anstream::adapter::strip_str(&failure.words()).to_string();
+            assert!(said.starts_with("error: cannot run 513 copies of `app`: at most 512"), "{said}");
+            assert!(said.lines().count() == 2 && said.contains("\n hint: -i 512"), "{said}");
+        }
+        assert!(copies(Way::Preload, 4096, "app").is_ok());
     }
 }

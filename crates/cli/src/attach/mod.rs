@@ -173,7 +173,10 @@ pub(crate) fn settle(
         Class::Program => {
             let survey = Survey::of(program)?;
             match survey.way(wanted.attach) {
-                Ok((way, over)) => attached(way, &over, &survey, settings, policy, &program.title),
+                Ok((way, over)) => {
+                    fit::copies(way, instances, &program.title)?;
+                    attached(way, &over, &survey, settings, policy, &program.title)
+                }
                 Err(obstacles) if runs_alone(&obstacles, survey.image, wanted.attach) && instances <= 1 => {
                     let note = Note {
                         message: format!("`{}` {}", program.title, "is a 32-bit program: it is run as it is"),
