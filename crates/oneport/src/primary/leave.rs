@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use oneport_core::{Event as Core, WorkerId};
 use oneport_sys::process::Pid;
-use oneport_sys::{diag, proc, tree};
+use oneport_sys::{diag, proc};
 use tracing::warn;
 
+use super::readings::Readings;
 use super::{Command, Primary};
 use crate::event::AddressKind;
 
@@ -43,6 +44,7 @@ struct Watched {
     mark: String,
     ports: Vec<u16>,
     over: Arc<AtomicBool>,
+    readings: Readings,
     tree: Vec<Pid>,
     looked_up: Option<Instant>,
 }
@@ -116,6 +118,7 @@ impl Primary {
             mark: w.mark.clone(),
             ports,
             over: w.ending.hurry.clone(),
+            readings: self.readings.clone(),
             tree: Vec::new(),
             looked_up: None,
         })
@@ -127,9 +130,8 @@ impl Watched {
     /// not to be known.
     fn connections(&mut self) -> Option<Vec<diag::Connection>> {
         if self.looked_up.is_none_or(|at| at.elapsed() >= TREE_LOOK) {
-            self.tree = tree::members(self.root, &self.mark);
-            let own = self.tree.iter().flat_map(|pid| proc::listening_sockets(*pid));
-            self.ports.extend(own.filter_map(|socket| socket.port));
+            self.tree = self.readings.table().members(self.root, &self.mark);
+            self.ports.extend(self.readings.ports_of(&self.tree));
             self.ports.sort_unstable();
             self.ports.dedup();
             self.looked_up = Some(Instant::now());
@@ -138,9 +140,7 @@ impl Watched {
             return Some(Vec::new());
         }
         let inodes: HashSet<u64> = self.tree.iter().flat_map(|pid| proc::open_sockets(*pid)).collect();
-        let mut found = diag::tcp_connections(&self.ports).ok()?;
-        found.retain(|connection| inodes.contains(&connection.inode));
-        Some(found)
+        self.readings.connections(&self.ports, |connection| inodes.contains(&connection.inode))
     }
 }
 

@@ -13,9 +13,11 @@ mod notes;
 mod orders;
 mod port;
 mod program;
+mod readings;
 mod reap;
 mod spawn;
 mod token;
+mod trees;
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
@@ -49,8 +51,10 @@ use notes::Notes;
 use orders::Forking;
 use port::PortSocket;
 use program::{Programs, Question, Seen};
+use readings::Readings;
 use spawn::WorkerProcess;
 use token::Token;
+use trees::Trees;
 
 /// How long a send is put off for which the kernel had no memory.
 const STALL: Duration = Duration::from_millis(20);
@@ -127,6 +131,10 @@ pub(crate) struct Primary {
     forking: Option<Forking>,
     /// What is kept of workers that are programs without a channel.
     programs: Programs,
+    /// Who ends the trees of workers.
+    trees: Trees,
+    /// What all threads that look after workers read.
+    readings: Readings,
     /// Who counts connections that workers passed on, once there are any.
     notes: Option<Notes>,
     /// Who waits for the last worker to go.
@@ -175,6 +183,8 @@ impl Primary {
             inspected: 0,
             forking: None,
             programs: Programs::default(),
+            trees: Trees::default(),
+            readings: Readings::default(),
             notes: None,
             disconnecting: Vec::new(),
             stalled: HashSet::new(),
@@ -310,9 +320,7 @@ impl Primary {
     /// The loop cannot go on: nothing that it started may outlive it.
     fn abandon(&mut self) {
         self.end_spared();
-        for (_, worker) in self.workers.drain() {
-            worker.end_now();
-        }
+        trees::end_all(self.workers.drain().map(|(_, worker)| worker));
     }
 }
 

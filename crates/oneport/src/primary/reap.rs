@@ -3,26 +3,19 @@
 //! worker may lie unread.
 
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use oneport_core::{Effects, Event as Core, Exit, WorkerId};
-use oneport_sys::process::{self, Pid, Signal};
-use oneport_sys::tree;
+use oneport_sys::process::{self, Signal};
 use oneport_sys::untouched::is_untouched;
 use tracing::warn;
 
 use super::channel::{Read, Trust};
 use super::heard::Ears;
 use super::spawn::TreeEnd;
+use super::trees::{AT_A_TIME, Leftovers, Request};
 use super::{Command, Primary};
-
-/// A tree that starts processes faster than they are ended is ended round by round.
-const ROUNDS: u32 = 50;
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often what is left of a tree is looked at while it may still go on.
-const LOOK: Duration = Duration::from_millis(50);
 
 impl Primary {
     /// The pidfd became readable.
@@ -48,15 +41,15 @@ impl Primary {
         }
     }
 
-    /// Ends the tree on a thread of its own: it has to read all of `/proc` and to wait.
+    /// Ends the tree aside: that takes reading all of `/proc`, and waiting.
     pub(super) fn end_tree(&mut self, worker: WorkerId, grace: Duration) {
-        let stop = self.settings.stop_signal;
         let sparing = if grace.is_zero() { self.sparing(worker) } else { None };
+        let few = self.workers.len() <= AT_A_TIME;
         let Some(w) = self.workers.get_mut(&worker) else { return };
-        let Some((pid, _)) = w.process else { return };
+        let Some((root, _)) = w.process else { return };
         if grace.is_zero() {
             w.ending.hurry.store(true, Ordering::Relaxed);
-            if sparing.is_none() {
+            if sparing.is_none() && (few || w.program.is_none()) {
                 // At once, not only when the thread gets to it.
                 w.signal_group(Signal::KILL);
             }
@@ -65,31 +58,23 @@ impl Primary {
             return;
         }
         w.ending.tree = TreeEnd::UnderWay;
+        // Of a crashed one they are simply what is left.
         let in_peace = sparing.is_some() && w.ending.exit == Some(Exit::Code(0));
-        let (mark, hurry) = (w.mark.clone(), w.ending.hurry.clone());
-        let commands = self.own_commands.clone();
-        let work = move || {
-            allow(pid, &mark, stop, grace, &hurry);
-            // Of a crashed one they are simply what is left.
-            let processes = if in_peace { tree::members(pid, &mark).len() } else { 0 };
-            if processes > 0 {
-                commands.send(Command::WentToBackground { worker, processes });
-            }
-            let spare = |pid| sparing.as_ref().is_some_and(|sparing| sparing.speaks_for(pid));
-            let (left, spared) = tree::end_sparing(pid, &mark, ROUNDS, PATIENCE, spare);
-            if !left.is_empty() {
-                warn!(worker = worker.0, pids = ?left.pids, "cannot end processes of the worker's tree");
-            }
-            let pidfds = spared.iter().filter_map(|one| one.as_fd().try_clone_to_owned().ok()).collect();
-            commands.send(Command::Spared { processes: pidfds });
-            commands.send(Command::TreeEnded { worker });
-            if let Some(sparing) = sparing {
-                sparing.see_out(spared);
-            }
+        let request = Request {
+            worker,
+            root,
+            mark: w.mark.clone(),
+            stop: self.settings.stop_signal,
+            grace,
+            hurry: w.ending.hurry.clone(),
+            sparing,
+            leftovers: if in_peace { Leftovers::InBackground } else { Leftovers::Expected },
         };
-        if let Err(cause) = thread::Builder::new().name("oneport-tree".into()).spawn(work) {
-            warn!(%cause, worker = worker.0, "cannot end the worker's tree, only its process group");
-            w.signal_group(Signal::KILL);
+        if self.order_end(request).is_err() {
+            warn!(worker = worker.0, "cannot end the worker's tree, only its process group");
+            if let Some(w) = self.workers.get(&worker) {
+                w.signal_group(Signal::KILL);
+            }
             self.own_commands.send(Command::TreeEnded { worker });
         }
     }
@@ -162,16 +147,5 @@ impl Primary {
         for (conn, accepted) in answers {
             self.happen(Core::Answered { worker, conn, accepted }, effects);
         }
-    }
-}
-
-/// Lets what is left of a tree whose root left in order follow it by itself.
-fn allow(root: Pid, mark: &str, stop: Signal, grace: Duration, hurry: &AtomicBool) {
-    if grace.is_zero() || tree::kill(root, mark, stop) == 0 {
-        return;
-    }
-    let until = Instant::now() + grace;
-    while Instant::now() < until && !hurry.load(Ordering::Relaxed) && !tree::members(root, mark).is_empty() {
-        thread::sleep(LOOK);
     }
 }

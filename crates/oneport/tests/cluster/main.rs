@@ -13,6 +13,7 @@ mod channel_handles;
 mod channel_kit;
 mod channel_messages;
 mod channel_talker;
+mod crowd;
 mod disconnecting;
 mod errors;
 mod events;

@@ -52,6 +52,7 @@ use crate::program::ProgramWay;
 
 pub(crate) use self::http::Question;
 pub(crate) use self::look::Seen;
+pub(super) use self::spare::Sparing;
 
 /// What the primary keeps of all programs.
 #[derive(Debug, Default)]
