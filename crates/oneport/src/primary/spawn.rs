@@ -215,7 +215,11 @@ impl Primary {
         command.extra_pipes = self.settings.extra_pipes;
         command.inherit = inherit;
 
-        let mut set = vec![(MARK_VARIABLE, mark.clone())];
+        // Of a primary that is a worker itself, its own workers are part of what it started.
+        let outer = self.settings.env.iter().rfind(|(name, _)| name == MARK_VARIABLE);
+        let outer = outer.and_then(|(_, value)| value.to_str()).filter(|outer| !outer.is_empty());
+        let marks = outer.map_or_else(|| mark.clone(), |outer| format!("{mark},{outer}"));
+        let mut set = vec![(MARK_VARIABLE, marks)];
         if let Some(slot) = slot {
             set.push((env::APP_INSTANCE, slot.to_string()));
             set.push(("ONEPORT_SLOT", slot.to_string()));

@@ -22,7 +22,8 @@ use crate::process::{self, Pid, Signal, own_pid};
 pub use end::{Ending, Left, Spared, end_sparing, kill_until_gone, wait_dead};
 pub use table::Table;
 
-/// The variable that marks a worker's processes.
+/// The variable that marks a worker's processes. It may hold several marks, separated by commas: those of a worker whose
+/// primary is a worker itself.
 pub const MARK_VARIABLE: &str = "ONEPORT_WORKER";
 
 /// The value of [`MARK_VARIABLE`] for one worker: primary's pid, primary's start in ticks, worker id. No two workers of

@@ -100,7 +100,9 @@ impl Table {
 fn marks(environ: &[u8]) -> impl Iterator<Item = &[u8]> {
     let entries = environ.split(|byte| *byte == 0);
     let values = entries.filter_map(|entry| entry.strip_prefix(MARK_VARIABLE.as_bytes())?.strip_prefix(b"="));
-    values.filter(|mark| mark.len() <= LONGEST_MARK)
+    // A primary that is somebody's worker itself passes on what it was marked with.
+    let each = values.flat_map(|value| value.split(|byte| *byte == b','));
+    each.filter(|mark| mark.len() <= LONGEST_MARK)
 }
 
 #[cfg(test)]
@@ -111,6 +113,8 @@ mod tests {
     fn only_whole_entries_of_the_variable_are_marks() {
         let environ = b"A=1\0ONEPORT_WORKER=7.8.9\0XONEPORT_WORKER=x\0ONEPORT_WORKERS=y\0ONEPORT_WORKER=\0ONEPORT_WORKER";
         assert_eq!(marks(environ).collect::<Vec<_>>(), [&b"7.8.9"[..], b""]);
+        let nested = b"ONEPORT_WORKER=7.8.9,4.5.6";
+        assert_eq!(marks(nested).collect::<Vec<_>>(), [&b"7.8.9"[..], b"4.5.6"]);
         let long = [b"ONEPORT_WORKER=".to_vec(), vec![b'1'; LONGEST_MARK + 1]].concat();
         assert_eq!(marks(&long).count(), 0);
     }
