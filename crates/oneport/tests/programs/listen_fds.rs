@@ -47,7 +47,7 @@ fn a_copy_finds_its_sockets_from_3_on_with_their_names_and_its_own_number() {
         });
         for worker in [1, 2] {
             let facts = test.played(worker);
-            if worker == 1 || policy == Policy::RoundRobin {
+            if policy == Policy::RoundRobin {
                 // As systemd hands them over: operations on them wait.
                 assert_eq!([&facts[1], &facts[4]], ["ok true"; 2]);
             }
@@ -80,6 +80,19 @@ fn name_of_first_steps(event: &Event) -> Option<&'static str> {
         Event::Listening { .. } => Some("listening"),
         _ => None,
     }
+}
+
+#[test]
+fn a_shared_socket_waits_until_a_copy_makes_it_otherwise_and_then_stays_so() {
+    let mut test = Test::start_with(1, "given a 3; waits a; serve a; waits a", |settings| {
+        settings.program.way = way(&[local()]);
+        settings.conduct.policy = Policy::Shared;
+    });
+    assert_eq!(test.played(1)[1..], ["ok true", "ok", "ok false"]);
+    // Its siblings must not make it wait in the middle of its work.
+    test.cluster.scale(2).unwrap();
+    assert_eq!(test.played(2)[1], "ok false");
+    test.stop();
 }
 
 #[test]
