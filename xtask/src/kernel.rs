@@ -9,8 +9,7 @@ use oneport_sys::seccomp::{Reason, probe};
 const TESTS: &str = "(package(oneport-e2e) & binary(/^programs/)) \
     | (package(oneport) & binary(programs)) \
     | (package(oneport-cli) & binary(stuck_reader)) \
-    | (package(oneport-sys) & binary(/^(activation|door|own_mode|reuse_port|selector|seccomp.*)$/)) \
-    | test(/shell_|_shell|wrapper|program_without_a_channel/)";
+    | (package(oneport-sys) & binary(/^(activation|door|own_mode|polled_early|reuse_port|selector|seccomp.*)$/))";
 
 /// A filter for nextest that leaves them out; `None`: nothing has to be.
 pub(crate) fn without_programs() -> Option<String> {
