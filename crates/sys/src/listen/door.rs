@@ -63,7 +63,7 @@ pub fn listen_shut(fd: BorrowedFd<'_>) -> io::Result<()> {
     address.set_ip(match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-        other => other,
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     });
     // A queue of 1 is full with 2 (every Linux). With 0 every SYN would look like a flood, and the log say so.
     start_listening(fd, 1)?;

@@ -43,11 +43,7 @@ impl Transport {
 }
 
 /// Goes into `then` with packets from exactly that address and port, and passes over it with all others.
-pub(super) fn if_from(
-    from: SocketAddr,
-    transport: Transport,
-    then: &[sock_filter],
-) -> Vec<sock_filter> {
+pub(super) fn if_from(from: SocketAddr, transport: Transport, then: &[sock_filter]) -> Vec<sock_filter> {
     let port = u32::from(from.port());
     let conditions = match from.ip().to_canonical() {
         IpAddr::V4(ip) => {
