@@ -69,16 +69,19 @@ impl Primary {
             return caller.succeed();
         }
         let endpoint = endpoint(caller.kind(), address, caller.v6(), 0);
-        self.notice_closed(caller.worker, &endpoint, effects);
+        self.notice_closed(&caller, &endpoint, effects);
         let sharing = caller.sharing();
         self.ask_core(caller, AskedCall::Bind(address), endpoint, sharing, effects);
     }
 
     /// Nobody tells when a program closes its listener. When it binds the same address once more it may have.
-    fn notice_closed(&mut self, worker: oneport_core::WorkerId, endpoint: &Endpoint, effects: &mut Effects) {
-        let there: Vec<(LaneId, u64)> = self.programs.lanes_at(worker, |port| {
+    fn notice_closed(&mut self, caller: &Caller, endpoint: &Endpoint, effects: &mut Effects) {
+        let worker = caller.worker;
+        let mut there: Vec<(LaneId, u64)> = self.programs.lanes_at(worker, |port| {
             self.ports.get(&port).is_some_and(|socket| socket.endpoint() == endpoint)
         });
+        // To look through all of a worker's tree takes as long as there are processes.
+        there.retain(|(_, inode)| !proc::may_hold(caller.process, *inode));
         if there.is_empty() {
             return;
         }
