@@ -149,10 +149,13 @@ impl Player {
             ["storm", turns, address] => {
                 odd::listens_again_and_again(turns.parse().unwrap(), parsed(address))
             }
-            ["crowd", address] => odd::listens_with_many_threads(|_| parsed(address)),
-            ["crowd-apart", port] => odd::listens_with_many_threads(|thread| {
-                SocketAddr::from(([127, 0, 1, thread], port.parse().unwrap()))
-            }),
+            ["crowd", threads, address] => {
+                odd::listens_with_many_threads(threads.parse().unwrap(), |_| parsed(address))
+            }
+            ["crowd-apart", threads, port] => {
+                let address = |thread| SocketAddr::from(([127, 0, 1, thread], port.parse().unwrap()));
+                odd::listens_with_many_threads(threads.parse().unwrap(), address)
+            }
             _ => said::step(self, step).unwrap_or_else(|| panic!("no such step: {step}")),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use oneport::{Event, Oddity, ProgramWay};
 
@@ -41,7 +42,11 @@ fn the_nth_listener_of_every_copy_has_the_same_port(way: ProgramWay) {
 }
 
 fn a_successor_gets_the_ports_of_its_predecessor(way: ProgramWay) {
-    let mut test = Test::start(1, way, "server a 0.0.0.0:0; server b 0.0.0.0:0");
+    let mut test = Test::start_with(1, "server a 0.0.0.0:0; server b 0.0.0.0:0", |settings| {
+        settings.program.way = way;
+        // Whatever one has not opened by then is not kept for it.
+        settings.conduct.min_uptime = Duration::from_secs(1);
+    });
     test.proven(1);
     let first = played(&mut test, 1);
     test.cluster.reload().unwrap();

@@ -107,7 +107,7 @@ fn a_program_that_shares_its_address_with_itself_listens_there_twice() {
     }
     let waiting = call_often(loopback(port), 200);
     assert_eq!(queues(loopback(port)).len(), 4);
-    assert!(queues(loopback(port)).iter().all(|queue| *queue > 0));
+    assert!(queues(loopback(port)).iter().all(|waiting| *waiting > 0));
     for worker in [1, 2] {
         assert_eq!([test.order(worker, "serve a"), test.order(worker, "serve b")], ["ok", "ok"]);
     }

@@ -98,7 +98,7 @@ fn what_waits_for_a_slot_that_is_given_up_is_served_by_a_temporary_copy(way: Pro
     let mut test = Test::start_with(2, &format!("exit-if {broken}; {}", server()), |settings| {
         settings.program.way = way;
         settings.conduct.max_restarts = 3;
-        settings.conduct.min_uptime = Duration::from_secs(1);
+        settings.conduct.min_uptime = Duration::from_secs(3);
     });
     let address = test.proven(2);
     let slot = test.workers[&oneport::WorkerId(2)].slot().unwrap();
@@ -131,7 +131,7 @@ fn what_waits_when_every_slot_is_given_up_is_counted(way: ProgramWay) {
     let mut test = Test::start_with(1, &format!("exit-if {broken}; {}", server()), |settings| {
         settings.program.way = way;
         settings.conduct.max_restarts = 2;
-        settings.conduct.min_uptime = Duration::from_secs(1);
+        settings.conduct.min_uptime = Duration::from_secs(3);
     });
     let address = test.proven(1);
     broken.write("0");

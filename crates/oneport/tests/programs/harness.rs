@@ -123,10 +123,12 @@ impl Test {
         }
     }
 
-    /// What was told so far, but for the settings.
+    /// The last things that were told.
     pub(crate) fn history(&self) -> String {
-        let told = self.told.iter().filter(|event| !matches!(event, Event::Setup { .. }));
-        told.fold("told:".to_owned(), |text, event| format!("{text}\n  {event:?}"))
+        const LAST: usize = 50;
+        let skipped = self.told.len().saturating_sub(LAST);
+        let told = self.told.iter().skip(skipped).filter(|event| !matches!(event, Event::Setup { .. }));
+        told.fold(format!("{skipped} events and:"), |text, event| format!("{text}\n  {event:?}"))
     }
 
     /// Takes in what has happened by now.
@@ -232,19 +234,17 @@ impl Test {
         self.line(worker).played()
     }
 
-    /// Gives an order to a worker that plays its script, and waits; what it came to.
-    pub(crate) fn order(&mut self, worker: u32, order: &str) -> String {
-        let line = self.line(worker);
-        line.played();
-        line.tell(order);
-        line.fact()
-    }
-
-    /// Gives an order that nothing comes of, because the program ends.
+    /// Gives an order to a worker that plays its script.
     pub(crate) fn order_without_answer(&mut self, worker: u32, order: &str) {
         let line = self.line(worker);
         line.played();
         line.tell(order);
+    }
+
+    /// The same, and waits; what it came to.
+    pub(crate) fn order(&mut self, worker: u32, order: &str) -> String {
+        self.order_without_answer(worker, order);
+        self.fact(worker)
     }
 
     /// Waits until the primary is done with what it does now: a trapped call of a worker takes its turn.

@@ -47,11 +47,17 @@ fn an_unproven_copy_gets_nothing_while_a_proven_one_serves(way: ProgramWay) {
     let address = test.proven(1);
     test.cluster.scale(2).unwrap();
     test.until("the second listens", |test| (test.listening().count() == 2).then_some(()));
-    let answers = ask_often(address, 80);
-    test.catch_up();
-    let proven = test.count(|event| matches!(event, Event::Proven { .. }));
-    assert_eq!(proven, 1, "this machine is too slow: the second was proven meanwhile");
-    assert_eq!(answers.into_keys().collect::<Vec<_>>(), [test.pid(1)]);
+    let mut asked = 0;
+    while asked < 80 {
+        let answer = ask(address);
+        test.catch_up();
+        if test.count(|event| matches!(event, Event::Proven { .. })) == 2 {
+            break;
+        }
+        assert_eq!(answer, test.pid(1));
+        asked += 1;
+    }
+    assert!(asked >= 10, "this machine is too slow");
     test.proven(2);
     assert_eq!(ask_often(address, 80).len(), 2);
     test.stop();
@@ -122,7 +128,7 @@ fn a_reload_whose_new_copy_ends_at_once_leaves_the_old_one_serving(way: ProgramW
     let load = Load::start(address, b'?', 2);
     test.cluster.reload().unwrap();
     let failure = test.wait("the reload is given up", |event| match event {
-        Event::ReloadAborted { failure, .. } => Some(failure.clone()),
+        Event::ReloadAborted { failure, .. } => Some(*failure),
         _ => None,
     });
     assert!(matches!(failure, ReloadFailure::Died(Exit::Code(1))), "{failure:?}");
@@ -189,7 +195,7 @@ fn copies_that_are_ended_by_their_owner_leaving_end_at_once(way: ProgramWay) {
 fn a_copy_that_never_takes_what_waits_is_signalled_when_its_drain_time_is_over(way: ProgramWay) {
     let mut test = Test::start_with(2, &server(), |settings| {
         settings.program.way = way;
-        settings.conduct.drain_timeout = Duration::from_millis(300);
+        settings.conduct.drain_timeout = Duration::from_secs(2);
     });
     let address = test.proven(2);
     assert_eq!(test.order(2, "pause a"), "ok");

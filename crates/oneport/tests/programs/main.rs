@@ -17,6 +17,7 @@ mod notify;
 mod polled;
 mod ready;
 mod sharing;
+mod strangers;
 mod udp;
 
 /// Runs in copies.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oneport::{EndCause, Event, Oddity, ProgramWay};
 
@@ -11,6 +13,7 @@ in_both_ways! {
     clients_are_spread_over_all_copies_and_each_stays_with_one,
     a_copy_that_leaves_gets_nothing_new,
     the_successor_of_a_killed_copy_answers_its_clients,
+    a_reload_answers_every_datagram,
     a_port_that_is_not_listed_for_udp_is_the_first_copys_alone,
 }
 
@@ -76,6 +79,24 @@ fn the_successor_of_a_killed_copy_answers_its_clients(way: ProgramWay) {
     let successor = test.pid(3);
     let expected: Vec<i32> = first.iter().map(|pid| if *pid == victim { successor } else { *pid }).collect();
     assert_eq!(answers(&clients), expected);
+    test.stop();
+}
+
+fn a_reload_answers_every_datagram(way: ProgramWay) {
+    let (mut test, clients) = start(2, way);
+    let over = Arc::new(AtomicBool::new(false));
+    let told = over.clone();
+    let asking = std::thread::spawn(move || {
+        while !told.load(Ordering::Relaxed) {
+            answers(&clients);
+        }
+        answers(&clients)
+    });
+    test.cluster.reload().unwrap();
+    test.wait("the reload", |event| matches!(event, Event::ReloadDone { .. }).then_some(()));
+    assert_eq!([test.exit(1).1, test.exit(2).1], [EndCause::Asked; 2]);
+    over.store(true, Ordering::Relaxed);
+    assert_eq!(asking.join().unwrap().into_iter().collect::<BTreeSet<_>>(), test.pids());
     test.stop();
 }
 

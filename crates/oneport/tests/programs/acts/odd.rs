@@ -7,9 +7,6 @@ use std::sync::Barrier;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen, socket};
 
-/// How many threads a crowd is.
-pub(crate) const CROWD: u8 = 200;
-
 /// The address it got, if connecting left it as it was.
 pub(super) fn binds_before_it_connects(server: SocketAddr) -> io::Result<String> {
     let any = SocketAddr::new(if server.is_ipv4() { [0; 4].into() } else { [0; 16].into() }, 0);
@@ -46,11 +43,14 @@ pub(super) fn listens_again_and_again(turns: u32, address: SocketAddr) -> io::Re
 }
 
 /// How many of them listen, and how many were told that the address is taken.
-pub(super) fn listens_with_many_threads(address: impl Fn(u8) -> SocketAddr + Sync) -> io::Result<String> {
-    let start = Barrier::new(usize::from(CROWD));
+pub(super) fn listens_with_many_threads(
+    threads: u8,
+    address: impl Fn(u8) -> SocketAddr + Sync,
+) -> io::Result<String> {
+    let start = Barrier::new(usize::from(threads));
     let outcomes: Vec<_> = std::thread::scope(|scope| {
         let (start, address) = (&start, &address);
-        let threads: Vec<_> = (1..=CROWD)
+        let threads: Vec<_> = (1..=threads)
             .map(|thread| {
                 scope.spawn(move || {
                     start.wait();

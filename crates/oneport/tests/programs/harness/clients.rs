@@ -57,10 +57,12 @@ fn counted(answers: impl Iterator<Item = i32>) -> Answers {
     counted
 }
 
-/// How many connections wait on a port, in each of its sockets that listens.
+/// How many connections wait on a port, in each of its sockets that listens for clients: room for one has that of the
+/// primary that keeps the door.
 pub(crate) fn queues(address: SocketAddr) -> Vec<u32> {
     let queues = diag::listen_queue(&[address.port()]).unwrap();
-    queues.into_iter().filter(|queue| queue.local.is_ipv4() == address.is_ipv4()).map(|q| q.waiting).collect()
+    let meant = |queue: &diag::ListenQueue| queue.local.is_ipv4() == address.is_ipv4() && queue.limit > 1;
+    queues.into_iter().filter(meant).map(|queue| queue.waiting).collect()
 }
 
 /// Connections that have asked, until so many of them wait in one socket.
