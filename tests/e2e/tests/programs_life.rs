@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use oneport_e2e::http::Client;
 use oneport_e2e::load::{Load, Style};
 use oneport_e2e::programs::{all_answer_http, build, c, http_server, odd, run};
-use oneport_e2e::wait::eventually;
+use oneport_e2e::wait::{eventually, patient};
 use oneport_e2e::{App, Run, Signal, TempDir, place, procfs, tcp};
 
 fn local(port: u16) -> SocketAddr {
@@ -72,11 +73,13 @@ fn what_waits_in_the_queue_of_a_killed_copy_is_served_in_slot_mode_too() {
 
 #[test]
 fn a_reload_of_a_python_server_without_handlers_loses_nothing_at_200_requests_a_second() {
-    // 100 clients and half a second for each request: 200 a second, 100 of them in hand at any time.
+    // 100 clients and half a second for each request: 200 a second, 100 of them in hand at any time; fewer on a machine
+    // that needs patience.
+    let path = format!("/slow?ms={}", patient(Duration::from_millis(500)).as_millis());
     let app = http_server([place::free_port().to_string()]).instances(4).env("THREADS", "1").start();
     let address = app.serving(4);
     let old = app.workers();
-    let load = Load::start(address, "/slow?ms=500", 100, Style::Close);
+    let load = Load::start(address, &path, 100, Style::Close);
     load.wait_more(200);
     reload(&app);
     load.wait_more(200);

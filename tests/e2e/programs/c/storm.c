@@ -1,5 +1,5 @@
-/* A timer signal every 20 us (handler with SA_RESTART) while the program binds and listens 300 times. Prints
- * `failures N`, then serves on PORT, so that it has something to be proven by. */
+/* A timer signal every so many microseconds (handler with SA_RESTART) while the program binds and listens 300 times.
+ * Prints `failures N`, then serves on PORT, so that it has something to be proven by: storm PORT MICROSECONDS */
 #include "answer.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -35,7 +35,8 @@ int main(int argc, char **argv)
     unsigned short port = port_of(argc, argv);
     struct sigaction action = {.sa_handler = ring, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
-    struct itimerval often = {{0, 20}, {0, 20}}, never = {{0, 0}, {0, 0}};
+    struct timeval pause = {0, argc > 2 ? atoi(argv[2]) : 20};
+    struct itimerval often = {pause, pause}, never = {{0, 0}, {0, 0}};
     setitimer(ITIMER_REAL, &often, NULL);
     int failures = 0;
     for (int i = 0; i < 300; i++) {
