@@ -199,7 +199,7 @@ fn c(servers: &Path, into: &Path) -> Result<(PathBuf, String)> {
     let mut compile = Command::new("cc");
     compile.args(["-O2", "-o"]).arg(&program).arg(servers.join("server.c"));
     build(compile, "server.c")?;
-    Ok((program, version(Command::new("cc").arg("--version"), "cc")?))
+    Ok((program, version(Command::new("cc").arg("--version"), "cc ")?))
 }
 
 fn go(servers: &Path, into: &Path) -> Result<(PathBuf, String)> {
