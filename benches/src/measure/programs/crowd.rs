@@ -2,8 +2,8 @@
 //!
 //! Not pinned: a person who starts so many has every CPU. Counted from outside, in the kernel's table of sockets.
 //!
-//! Each copy's filter is a BPF program of the kernel's. Linux 6.18 was seen to hang when more than a thousand such programs
-//! were freed at once: do not raise the number without need.
+//! Each copy's filter is a BPF program of the kernel's. Linux 6.18 was seen to hang when more than a thousand of them were
+//! being freed at once: do not raise the number without need.
 
 use super::{Measurement, Metric, Sample};
 use crate::bench::Bench;
