@@ -105,10 +105,14 @@ async fn puppet() -> io::Result<()> {
     let channel = oneport::channel()?.expect("a channel");
     let (alive, mut all_closed) = mpsc::channel(1);
     let mut servers = Vec::new();
+    let mut farewell = None;
     loop {
         tokio::select! {
             biased;
             message = channel.recv() => match message {
+                Ok(message) if message.parse::<Value>()? == json!(["leave"]) => {
+                    farewell = Some(tokio::spawn(oneport::worker().unwrap().disconnect()));
+                }
                 Ok(message) => {
                     if let Some(answer) = obey(&channel, message, &alive, &mut servers).await? {
                         channel.send(&answer)?;
@@ -122,6 +126,10 @@ async fn puppet() -> io::Result<()> {
     servers.iter().for_each(AbortHandle::abort);
     drop(alive);
     all_closed.recv().await;
+    if let Some(farewell) = farewell {
+        // Node's primary dies of EPIPE when it acknowledges to somebody who has hung up (seen with Node 20).
+        farewell.await.unwrap()?;
+    }
     channel.disconnect();
     channel.disconnected().await;
     Ok(())
@@ -162,11 +170,6 @@ async fn obey(
             let told = std::process::Command::new("env").output()?.stdout;
             let told = String::from_utf8_lossy(&told).into_owned();
             Some(json!(["grandchild", told.lines().collect::<Vec<_>>()]))
-        }
-        "leave" => {
-            let worker = oneport::worker().unwrap();
-            tokio::spawn(worker.disconnect());
-            None
         }
         "hang-up" => {
             channel.send(&["last words"])?;
