@@ -229,8 +229,13 @@ impl Cluster {
     /// Keeps this many supervised workers: starts missing ones, asks surplus ones to leave.
     ///
     /// # Errors
-    /// When the primary has ended, as for every call here.
+    /// When the primary has ended, as for every call here; and for more than [`crate::MOST_TRAPPED`] copies of a program
+    /// whose calls are trapped.
     pub fn scale(&self, workers: u32) -> Result<()> {
+        let settings = self.settings();
+        if settings.conduct.attach == Attach::Program {
+            settings.program.check_copies(workers).map_err(Kind::UseProgram)?;
+        }
         self.command(Command::Core(oneport_core::Event::Scale(workers)))
     }
 

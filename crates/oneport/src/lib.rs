@@ -305,7 +305,7 @@ pub use oneport_core::{
     Settings as Conduct, Slot, StopWith, Transport, WorkerId,
 };
 pub use oneport_sys::process::Signal;
-pub use program::{ListenFd, Ports, ProgramSettings, ProgramWay, ReadyOn};
+pub use program::{ListenFd, MOST_TRAPPED, Ports, ProgramSettings, ProgramWay, ReadyOn};
 pub use settings::{Settings, Stdio, scheduling_policy_of};
 pub use worker::{
     Channel, Incoming, ListenOptions, TcpListener, ThisWorker, UdpSocket, UnixIncoming, UnixListener,

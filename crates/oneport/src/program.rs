@@ -117,12 +117,29 @@ pub(crate) enum Unfit {
     Name,
     #[error("cannot start a program with sockets: its extra pipes have the same numbers")]
     Pipes,
+    #[error("cannot run more than {MOST_TRAPPED} copies of a program whose calls are trapped")]
+    TooMany,
 }
+
+/// Copies of a program that are trapped at the same time, at most. Each ends with a BPF program of its own, and Linux 6.18 hangs
+/// for good when 1024 of them wait to be freed on one processor (`bpf_prog_pack_free`).
+pub const MOST_TRAPPED: u32 = 512;
 
 /// Longest name that `sd_listen_fds_with_names` takes (`FDNAME_MAX`).
 const LONGEST_NAME: usize = 255;
 
 impl ProgramSettings {
+    /// Whether so many can be run so.
+    pub(crate) fn check_copies(&self, copies: u32) -> Result<(), Unfit> {
+        match self.way {
+            ProgramWay::Own | ProgramWay::Slot if copies > MOST_TRAPPED => Err(Unfit::TooMany),
+            ProgramWay::Own
+            | ProgramWay::Slot
+            | ProgramWay::Preload { .. }
+            | ProgramWay::ListenFds { .. } => Ok(()),
+        }
+    }
+
     /// Whether programs can be run so.
     pub(crate) fn check(&self, conduct: &oneport_core::Settings, extra_pipes: u8) -> Result<(), Unfit> {
         let shared = conduct.policy == Policy::Shared;

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 
 use oneport_sys::foreign::{
     AtExec, Blocking, MAX_NAME, Name, Protocol, check_access, fd_flags, is_polled, lowest_free_port,
-    may_bind_low, migrates, open_thread, process_of, protocol_of, read_address, socket_inode, take_fd,
+    may_bind_low, open_thread, process_of, protocol_of, read_address, socket_inode, take_fd,
 };
 use oneport_sys::poll::{Interest, Poller};
 use oneport_sys::process::{Pid, own_pid};
@@ -186,10 +186,4 @@ fn low_ports_are_for_the_capable_and_begin_where_the_kernel_says() {
     assert!(!may_bind_low(low.0.pid).unwrap());
     let nobody = Pid::new(i32::MAX).unwrap();
     assert_eq!(errno(may_bind_low(nobody)), Some(libc::ENOENT));
-}
-
-#[test]
-fn migration_is_what_the_kernel_says() {
-    let said = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req").unwrap_or_default();
-    assert_eq!(migrates(), said.trim() == "1");
 }

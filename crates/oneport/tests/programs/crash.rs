@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use oneport::{EndCause, Event, Exit, ProgramWay, Signal, Worker};
-use oneport_sys::foreign::migrates;
 
 use crate::acts::Scratch;
 use crate::harness::{
     Load, Test, Watched, ask_often, call_often, eventually, fill_a_queue, free_port, hear, hear_all,
-    in_both_ways, queues, skipped,
+    in_both_ways, queues,
 };
 
 in_both_ways! {
@@ -121,12 +120,6 @@ fn what_waits_for_a_slot_that_is_given_up_is_served_by_a_temporary_copy(way: Pro
 }
 
 fn what_waits_when_every_slot_is_given_up_is_counted(way: ProgramWay) {
-    if migrates() {
-        return skipped(
-            "what_waits_when_every_slot_is_given_up_is_counted",
-            "the kernel migrates connections",
-        );
-    }
     let broken = Scratch::new();
     let mut test = Test::start_with(1, &format!("exit-if {broken}; {}", server()), |settings| {
         settings.program.way = way;

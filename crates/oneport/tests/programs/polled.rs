@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use oneport::{EndCause, Event, Exit, Oddity, Policy, Ports, ProgramWay, Signal};
-use oneport_sys::foreign::migrates;
 use oneport_sys::poll::{Interest, Poller, Readiness};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -118,9 +117,6 @@ fn a_socket_that_all_copies_share_is_heard() {
 
 /// What it watches cannot follow: it keeps its own socket, and what waited for the first copy is counted.
 fn stays(mut test: Test) {
-    if migrates() {
-        return skipped("a watch that cannot follow", "the kernel migrates connections");
-    }
     let address = test.proven(1);
     assert_eq!(ask(address), test.pid(1));
     test.signal(1, Signal::STOP);

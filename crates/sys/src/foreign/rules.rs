@@ -1,4 +1,4 @@
-//! Rules of the network that decide what a program's `bind` and the end of its socket mean.
+//! Rules of the network that decide what a program's `bind` means.
 //!
 //! Invariant: a rule that cannot be read is taken for the kernel's default. They are those of this process's network namespace,
 //! and the administrator may change them at any moment, so they are read whenever they are asked for.
@@ -12,12 +12,6 @@ const DEFAULT_LOWEST: u16 = 1024;
 /// Below it [`may_bind_low`](super::may_bind_low) decides.
 pub fn lowest_free_port() -> u16 {
     read_number("ip_unprivileged_port_start").unwrap_or(DEFAULT_LOWEST)
-}
-
-/// Whether the connections that wait in a closing TCP socket move to another of its `SO_REUSEPORT` group
-/// (`net.ipv4.tcp_migrate_req`, Linux 5.14, off by default). Without it they are reset.
-pub fn migrates() -> bool {
-    read_number("tcp_migrate_req") == Some(1)
 }
 
 fn read_number(name: &str) -> Option<u16> {

@@ -32,6 +32,7 @@ use crate::program::ReadyOn;
 /// Between two questions, until the time to begin listening is over, and from then on.
 const SOON: Duration = Duration::from_millis(250);
 const LATER: Duration = Duration::from_secs(1);
+const TURN: Duration = Duration::from_millis(25);
 /// Answers that are well. What redirects is there.
 const WELL: std::ops::RangeInclusive<u16> = 200..=399;
 /// A thread that reads one short answer needs no more.
@@ -190,7 +191,10 @@ impl Asker {
             return Err(Ill::Over);
         }
         let until = Instant::now() + self.patience;
+        let asked = Instant::now();
         let connected = connect_until(&client, self.target, until);
+        // Each question is two BPF programs, and the kernel frees hundreds at once badly: its port has a turn for so long.
+        thread::sleep(TURN.saturating_sub(asked.elapsed()));
         self.commands.send(Command::AskedAlone { lane: self.lane });
         connected?;
         let mut connection = TcpStream::from(client);

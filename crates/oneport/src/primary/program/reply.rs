@@ -107,7 +107,7 @@ impl Primary {
                 debug!(%cause, worker = worker.0, "cannot register a socket again");
                 self.tell_polled(worker, port);
                 self.programs.give_up(lane);
-                self.lose_lane(lane);
+                self.close_lane(lane);
                 return self.make_lane(asked, port, lane);
             }
             Err(NotPut::Failed(cause)) => {

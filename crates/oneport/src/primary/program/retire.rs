@@ -9,11 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use oneport_core::{Event as Core, LaneId, WorkerId};
+use oneport_sys::accept::{Accepted, accept};
+use oneport_sys::diag;
+use oneport_sys::foreign::Blocking;
+use oneport_sys::lane::set_blocking;
 use oneport_sys::listen::waiting;
-use oneport_sys::{diag, foreign};
 use tracing::warn;
 
-use super::lanes::Lane;
+use super::lanes::{Lane, LaneKind};
 use crate::event::Event;
 use crate::primary::{Command, Primary};
 
@@ -22,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How long they must have been empty: a client whose handshake was begun with this socket ends it here.
 const HOLDS: Duration = Duration::from_millis(50);
 /// Half-open connections of the port may be this worker's; a client far away takes as long to complete them.
+/// Most that a queue may hold (`net.core.somaxconn` is 4096 since Linux 5.4; administrators raise it).
+const LONGEST_QUEUE: u32 = 65_536;
 const HANDSHAKE: Duration = Duration::from_secs(1);
 
 impl Primary {
@@ -59,9 +64,10 @@ impl Primary {
         }
     }
 
+    /// With `net.ipv4.tcp_migrate_req` the kernel would give what waits to others of the port, but by its hash: to those that
+    /// are not chosen as well, and to the keeper of the door, who serves nobody (Linux 6.1). So nothing is left to it.
     pub(in crate::primary) fn retire_lane(&mut self, lane: LaneId) {
-        let waits = self.programs.socket_of(lane).is_some_and(waiting);
-        if waits && !foreign::migrates() {
+        if self.programs.socket_of(lane).is_some_and(waiting) {
             self.pending.push_back(Core::LaneStuck { lane });
         } else {
             self.programs.end(lane);
@@ -69,29 +75,32 @@ impl Primary {
         }
     }
 
-    pub(in crate::primary) fn close_lane(&mut self, lane: LaneId) {
-        self.lose_lane(lane);
-    }
-
     /// Closes it, and tells how many connections were lost with it.
-    pub(super) fn lose_lane(&mut self, lane: LaneId) {
-        let lost = self.programs.lanes.get(&lane).map_or(0, |lane| self.count_waiting(lane));
+    pub(in crate::primary) fn close_lane(&mut self, lane: LaneId) {
+        let lost = self.programs.lanes.get(&lane).map_or(0, turn_away);
         let port = self.programs.end(lane);
         let address = port.and_then(|port| self.ports.get(&port)).map(|socket| socket.address.clone());
         if let Some(address) = address.filter(|_| lost > 0) {
             self.tell(Event::ConnectionsLost { address, connections: lost });
         }
     }
+}
 
-    fn count_waiting(&self, lane: &Lane) -> u32 {
-        let port = self.ports.get(&lane.port).and_then(|socket| socket.tcp_port());
-        // With migration the kernel gives them to the others.
-        if !waiting(lane.socket.as_fd()) || foreign::migrates() {
-            return 0;
-        }
-        let queues = port.and_then(|port| diag::listen_queue(&[port]).ok()).unwrap_or_default();
-        queues.iter().find(|queue| queue.inode == lane.inode).map_or(1, |queue| queue.waiting)
+/// Takes what waits and closes it, so that each client hears of it now; answers how many there were.
+fn turn_away(lane: &Lane) -> u32 {
+    // The flag is the program's as well, but it is not to accept any more.
+    if lane.kind != LaneKind::Stream || set_blocking(lane.socket.as_fd(), Blocking::Never).is_err() {
+        return 0;
     }
+    let mut lost = 0;
+    while lost < LONGEST_QUEUE {
+        match accept(lane.socket.as_fd()) {
+            Accepted::Connection(_) => lost += 1,
+            Accepted::Skipped => {}
+            Accepted::Empty | Accepted::Exhausted(_) | Accepted::Failed(_) => return lost,
+        }
+    }
+    lost
 }
 
 fn are_half_open(ports: &[u16]) -> bool {
