@@ -208,14 +208,14 @@ fn permissions_are_only_added() {
     let scratch = common::Scratch::new();
     let path = scratch.join("s");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let _bound = bind_unix(&path, UnixMode { readable_all: true, writable_all: true }).unwrap();
+    let (_bound, identity) = bind_unix(&path, UnixMode { readable_all: true, writable_all: true }).unwrap();
     assert_eq!(mode(&path) & 0o666, 0o666);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-    chmod_unix(&path, UnixMode { readable_all: false, writable_all: true }).unwrap();
+    chmod_unix(&path, &identity, UnixMode { readable_all: false, writable_all: true }).unwrap();
     assert_eq!(mode(&path), 0o722);
-    chmod_unix(&path, UnixMode { readable_all: true, writable_all: false }).unwrap();
+    chmod_unix(&path, &identity, UnixMode { readable_all: true, writable_all: false }).unwrap();
     assert_eq!(mode(&path), 0o766);
-    chmod_unix(&path, UnixMode::default()).unwrap();
+    chmod_unix(&path, &identity, UnixMode::default()).unwrap();
     assert_eq!(mode(&path), 0o766);
 }
 

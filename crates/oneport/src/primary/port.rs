@@ -158,7 +158,7 @@ impl PortSocket {
             listen::start_listening(listener, backlog(terms))?;
         }
         match &self.file {
-            Some((path, _)) => listen::chmod_unix(path, unix_mode(terms)),
+            Some((path, identity)) => listen::chmod_unix(path, identity, unix_mode(terms)),
             None => Ok(()),
         }
     }

@@ -29,7 +29,7 @@ use crate::process::Pid;
 pub use name::{MAX_NAME, Name};
 pub use polled::{Registration, is_polled, register_again, registrations};
 pub use rules::lowest_free_port;
-pub use state::{may_bind_low, socket_inode};
+pub use state::{Maker, maker, may_bind_low, socket_inode};
 
 /// `PIDFD_THREAD` (Linux 6.9).
 const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.cast_unsigned());

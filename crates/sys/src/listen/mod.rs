@@ -1,4 +1,4 @@
-//! Making sockets that others listen on: TCP and UDP here, Unix paths in `unix`, questions in `inspect`; several
+//! Making sockets that others listen on: TCP and UDP here, Unix paths in `unix` and `rights`, questions in `inspect`; several
 //! sockets of one address in `group`, the choice among them in [`selector`], and whether one lets clients in in [`door`].
 //!
 //! What does not live here: who may have which port. Invariant: every socket is non-blocking and close-on-exec, and
@@ -8,6 +8,7 @@ mod bpf;
 pub mod door;
 mod group;
 mod inspect;
+mod rights;
 pub mod selector;
 mod unix;
 
@@ -22,7 +23,8 @@ pub use inspect::{
     LocalAddress, Passed, SocketKind, inode, interface_index, is_listening, local_address, only_v6,
     passed_kind, reuses_port, set_nonblocking, socket_kind, waiting,
 };
-pub use unix::{UnixIdentity, UnixMode, bind_unix, chmod_unix, name_again, second_name, unlink_if_ours};
+pub use rights::{chmod_unix, make_as};
+pub use unix::{UnixIdentity, UnixMode, bind_unix, name_again, second_name, unlink_if_ours};
 
 /// Whether an IPv6 socket also serves IPv4. No meaning for IPv4 addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

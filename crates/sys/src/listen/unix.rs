@@ -1,16 +1,19 @@
-//! Unix stream sockets with a name: binding, permissions, and taking away a name that is ours.
+//! Unix stream sockets with a name: binding, and taking away a name that is ours.
 //!
+//! What does not live here: who may use a name (`rights`).
 //! Invariant: a file is removed only if it is a socket nobody serves (at bind) or the very inode we made (at close).
 
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
+
+use super::rights::chmod_unix;
 
 /// `sun_path` has 108 bytes, one of them for the terminating NUL.
 const MAX_PATH: usize = 107;
@@ -51,18 +54,8 @@ pub fn bind_unix(path: &Path, mode: UnixMode) -> io::Result<(OwnedFd, UnixIdenti
         return Ok((socket, UnixIdentity { dev: 0, ino: 0 }));
     }
     let identity = read_identity(path)?;
-    chmod_unix(path, mode)?;
+    chmod_unix(path, &identity, mode)?;
     Ok((socket, identity))
-}
-
-/// Adds the permissions to the path; never takes any away. Nothing to do for an abstract name.
-pub fn chmod_unix(path: &Path, mode: UnixMode) -> io::Result<()> {
-    let wanted = if mode.readable_all { 0o444 } else { 0 } | if mode.writable_all { 0o222 } else { 0 };
-    if wanted == 0 || is_abstract(path) {
-        return Ok(());
-    }
-    let present = fs::symlink_metadata(path)?.mode() & 0o7777;
-    fs::set_permissions(path, fs::Permissions::from_mode(present | wanted))
 }
 
 /// Removes the path if it is still the socket we made; answers whether it did. A path that is gone or that another
@@ -158,7 +151,7 @@ fn spell_address(path: &Path) -> io::Result<SocketAddrUnix> {
     }
 }
 
-fn is_abstract(path: &Path) -> bool {
+pub(super) fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_bytes().first() == Some(&0)
 }
 
