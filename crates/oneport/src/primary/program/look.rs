@@ -53,6 +53,7 @@ pub(in crate::primary) enum Taking {
 pub(in crate::primary) struct Looker {
     orders: mpsc::Sender<Order>,
     waker: Arc<Waker>,
+    commands: Commands,
 }
 
 enum Order {
@@ -72,24 +73,36 @@ impl Looker {
             poller,
             watched: Vec::new(),
             gate: Arc::new(Gate::default()),
-            commands,
+            commands: commands.clone(),
         };
         thread::Builder::new().name("oneport-look".into()).spawn(move || thread.run())?;
-        Ok(Looker { orders, waker })
+        Ok(Looker { orders, waker, commands })
     }
 
-    pub(in crate::primary) fn watch(&self, worker: WorkerId, listener: Arc<Listener>, taking: Taking) {
-        self.order(Order::Watch(worker, listener, taking));
+    /// Where the thread has ended another one begins: those it had are lost, those who come later are not.
+    pub(in crate::primary) fn watch(
+        &mut self,
+        worker: WorkerId,
+        listener: Arc<Listener>,
+        taking: Taking,
+    ) -> io::Result<()> {
+        if let Err(order) = self.order(Order::Watch(worker, listener, taking)) {
+            *self = Looker::start(self.commands.clone())?;
+            self.order(order).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        }
+        Ok(())
     }
 
     pub(in crate::primary) fn forget(&self, worker: WorkerId) {
-        self.order(Order::Forget(worker));
+        // A thread that has ended has forgotten everybody.
+        let _ = self.order(Order::Forget(worker));
     }
 
-    fn order(&self, order: Order) {
-        // The thread lives as long as this end.
-        let _ = self.orders.send(order);
+    /// What the thread does not take, because it could not wait any more, comes back.
+    fn order(&self, order: Order) -> Result<(), Order> {
+        self.orders.send(order).map_err(|mpsc::SendError(order)| order)?;
         let _ = self.waker.wake();
+        Ok(())
     }
 }
 
@@ -130,8 +143,10 @@ impl Thread {
                     }
                 } else if let Some(at) = self.find(ready.token) {
                     self.receive(at);
-                    // No process under this filter is left: hung up for ever.
-                    if ready.hung_up {
+                    // No process under this filter is left: hung up for ever. By now it may be gone, and others have moved.
+                    if ready.hung_up
+                        && let Some(at) = self.find(ready.token)
+                    {
                         self.stop_watching(at);
                     }
                 }

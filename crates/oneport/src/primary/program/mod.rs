@@ -136,10 +136,10 @@ impl Primary {
         if self.programs.looker.is_none() {
             self.programs.looker = Some(Looker::start(self.own_commands.clone())?);
         }
-        if let Some(looker) = &self.programs.looker {
-            looker.watch(worker, Arc::new(listener), taking);
+        match &mut self.programs.looker {
+            Some(looker) => looker.watch(worker, Arc::new(listener), taking),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Nothing of the worker is left.
