@@ -26,7 +26,7 @@ pub(crate) const FACT: &str = "fact: ";
 /// The last fact of a script.
 pub(crate) const PLAYED: &str = "played";
 /// No copy lives longer, whatever became of the test that started it.
-const LIFETIME: Duration = Duration::from_secs(120);
+const LIFETIME: Duration = Duration::from_secs(300);
 
 /// Plays the script that this process was started for, and ends; returns where it was started for none.
 pub(crate) fn play() {

@@ -208,7 +208,12 @@ impl Primary {
     }
 
     pub(super) fn closed_while_alive(&mut self, lane: LaneId) {
-        if let Some((worker, address)) = self.place_of(lane) {
+        if let Some(port) = self.programs.port_of(lane) {
+            self.programs.apply(port);
+        }
+        if let Some((worker, address)) = self.place_of(lane)
+            && self.core.asked_to_leave(worker).is_none()
+        {
             self.tell_oddity(worker, Oddity::Closed { address });
         }
     }

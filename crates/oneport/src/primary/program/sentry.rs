@@ -179,7 +179,11 @@ impl Watch {
         let silenced = self.poller.modify(post.socket.as_fd(), token, Interest::NONE);
         *state =
             State::Waits { since: now, look: now + FIRST_LOOK, pause: FIRST_LOOK, used: None, told: false };
-        // A socket that was shut reports it for ever.
+        // A socket that was shut reports it for ever, and has left the kernel's group: the numbers of the others are other
+        // ones now, and wrong ones send clients anywhere.
+        if hung_up {
+            self.commands.send(Command::ClosedWhileAlive { lane });
+        }
         if hung_up || silenced.is_err() {
             self.forget(lane);
         }
