@@ -69,7 +69,8 @@ oneport; 130 or 143 a second SIGINT or SIGTERM cut the stop short.";
     override_usage = "oneport run [OPTIONS] SCRIPT-OR-PROGRAM [-- ARGS...]\n       oneport run [OPTIONS] -- COMMAND [ARGS...]"
 )]
 pub(crate) struct RunArgs {
-    /// How many workers: a number; `max` or 0: one per CPU; -N: one per CPU less N
+    /// How many workers: a number; `max` or 0: one per CPU; -N: one per CPU less N. At most 4096, and at most 512 of a
+    /// program that is attached by own or slot
     #[arg(short, long, default_value = "1", value_name = "N|max|0|-N", allow_hyphen_values = true)]
     pub(crate) instances: Instances,
     /// How connections are shared out among the workers

@@ -21,7 +21,9 @@ struct Primary(Child);
 impl Primary {
     fn run(args: &[&str], out: impl Into<Stdio>, err: impl Into<Stdio>) -> Primary {
         let mut command = Command::new(env!("CARGO_BIN_EXE_oneport"));
-        command.arg("run").args(args).stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        // They bind nothing, so that nothing is to be trapped.
+        command.args(["run", "--attach", "none"]).args(args);
+        command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         Primary(command.spawn().unwrap())
     }
 

@@ -17,6 +17,9 @@ const LONGEST_NAME: usize = 255;
 #[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = HEADING)]
 pub(crate) struct ProgramArgs {
+    /// How the program's listeners become the app's
+    #[arg(long, value_enum, value_name = "WAY", default_value_t = AttachArg::Auto)]
+    pub(crate) attach: AttachArg,
     /// The ports of the app: 8000, 8000-8010, 53/udp; comma-separated [default: every TCP port the program listens on]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) port: Vec<PortRange>,
@@ -26,15 +29,12 @@ pub(crate) struct ProgramArgs {
     /// Serve the program's port IN on port OUT; may be repeated
     #[arg(long, value_name = "OUT:IN")]
     pub(crate) publish: Vec<Published>,
-    /// Share the program's Unix socket of this path; may be repeated
+    /// Share the program's Unix socket of this path, which is meant in --cwd if it is relative; may be repeated
     #[arg(long, value_name = "PATH", value_parser = parse_path)]
     pub(crate) unix: Vec<String>,
-    /// Give workers ports below 1024 that they could not bind alone
+    /// Give the program ports below 1024 that it could not bind alone
     #[arg(long)]
     pub(crate) low_ports: bool,
-    /// How the program's listeners become the app's
-    #[arg(long, value_enum, value_name = "WAY", default_value_t = AttachArg::Auto)]
-    pub(crate) attach: AttachArg,
     /// Start the program with a socket that listens on [HOST:]PORT (with --attach listen-fds); may be repeated
     #[arg(long, value_name = "ADDR[=NAME]")]
     pub(crate) listen: Vec<ListenArg>,
@@ -54,7 +54,8 @@ pub(crate) enum AttachArg {
     Own,
     /// A socket of oneport is put in place of its own
     Slot,
-    /// A library in it asks for its sockets (LD_PRELOAD)
+    /// A library in it asks for its sockets (LD_PRELOAD): liboneport_preload.so beside oneport, in ../lib/oneport from
+    /// there, or where ONEPORT_PRELOAD_LIBRARY says
     Preload,
     /// It is started with listening sockets, as by systemd (LISTEN_FDS)
     ListenFds,

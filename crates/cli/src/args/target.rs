@@ -9,7 +9,7 @@ use super::values::parse_variable;
 
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub(crate) struct TargetArgs {
-    /// Script or program to run, of which every worker is a copy
+    /// Script or program to run
     #[arg(value_name = "SCRIPT-OR-PROGRAM")]
     pub(crate) target: Option<OsString>,
     /// What was put behind the script without `--`: asked for only to be explained
@@ -19,10 +19,10 @@ pub(crate) struct TargetArgs {
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) rest: Vec<OsString>,
 
-    /// Working directory of the workers; a relative script is looked up there
+    /// Working directory of the program; a relative script is looked up there
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
-    /// Set an environment variable for the workers; may be repeated
+    /// Set an environment variable for the program; may be repeated
     #[arg(long, value_name = "K=V", value_parser = parse_variable)]
     pub(crate) env: Vec<(String, String)>,
     /// Program that runs the script [default: by its extension or `#!` line]; `none`: execute the script itself

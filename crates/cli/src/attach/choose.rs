@@ -98,7 +98,7 @@ impl fmt::Display for Obstacle {
 }
 
 /// The best way that can be gone, with what is in the way of the better ones; or what is in the way of all.
-pub(crate) fn best(here: &Here, image: Image) -> Result<(Way, Vec<Obstacle>), Vec<Obstacle>> {
+pub(crate) fn best(here: &Here, image: Image) -> Result<(Way, Vec<Obstacle>), Blocked> {
     let mut passed_over = Vec::new();
     for way in Way::ALL {
         match obstacle(way, here, image) {
@@ -106,11 +106,53 @@ pub(crate) fn best(here: &Here, image: Image) -> Result<(Way, Vec<Obstacle>), Ve
             Some(obstacle) => passed_over.push(obstacle),
         }
     }
-    Err(passed_over)
+    Err(Blocked { obstacles: passed_over, instead: None })
+}
+
+/// No way that was asked for can be gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Blocked {
+    pub(crate) obstacles: Vec<Obstacle>,
+    /// One that was not asked for and can be gone.
+    pub(crate) instead: Option<Way>,
+}
+
+impl Blocked {
+    /// No other system would change it.
+    pub(crate) fn lies_in_the_program(&self) -> bool {
+        self.obstacles.iter().all(|obstacle| obstacle.lies == Lies::InTheProgram)
+    }
+
+    /// Whatever would help, each once.
+    pub(crate) fn remedies(&self) -> Vec<&'static str> {
+        let instead = self.instead.map(|way| match way {
+            Way::Own => "let its binds be trapped (--attach own)",
+            Way::Slot => "let its binds be trapped (--attach slot)",
+            Way::Preload => "load the library into it (--attach preload)",
+        });
+        let mut remedies = Vec::new();
+        for remedy in instead.into_iter().chain(self.obstacles.iter().map(|obstacle| obstacle.lack.remedy)) {
+            if !remedies.contains(&remedy) {
+                remedies.push(remedy);
+            }
+        }
+        remedies
+    }
+}
+
+/// The one that was asked for, if it can be gone.
+pub(crate) fn forced(way: Way, here: &Here, image: Image) -> Result<Way, Blocked> {
+    match obstacle(way, here, image) {
+        None => Ok(way),
+        Some(obstacle) => {
+            let instead = best(here, image).ok().map(|(way, _)| way);
+            Err(Blocked { obstacles: vec![obstacle], instead })
+        }
+    }
 }
 
 /// What is in the way of one.
-pub(crate) fn obstacle(way: Way, here: &Here, image: Image) -> Option<Obstacle> {
+fn obstacle(way: Way, here: &Here, image: Image) -> Option<Obstacle> {
     let in_system = |lack: &Lack| Obstacle { way, lack: lack.clone(), lies: Lies::InTheSystem };
     let in_program = |(reason, remedy): (&str, &'static str)| Obstacle {
         way,
@@ -145,11 +187,11 @@ fn of_library(image: Image) -> Option<(&'static str, &'static str)> {
         }
         (_, Linked::Go, _) => Some((
             "it is a Go program, which makes its system calls itself",
-            "let its binds be trapped (--attach own or slot), or pass sockets on (--attach listen-fds)",
+            "pass sockets on, if it knows LISTEN_FDS (--attach listen-fds)",
         )),
         (_, Linked::Statically, _) => Some((
             "it is linked statically, so that no library can be loaded into it",
-            "link it dynamically, or let its binds be trapped (--attach own or slot)",
+            "link it dynamically, or pass sockets on, if it knows LISTEN_FDS (--attach listen-fds)",
         )),
         (_, _, Rights::SetUid | Rights::FileCapabilities) => Some((
             "it is setuid or has file capabilities, and the loader takes no library for it",
@@ -217,11 +259,26 @@ mod tests {
             let chosen = best(&here, image);
             assert_eq!(chosen.as_ref().ok().map(|(way, _)| *way), expected, "{lacks:?} {image:?}");
             // Every better way is named with its reason, and no worse one.
-            let (Ok((_, over)) | Err(over)) = chosen;
+            let (Ok((_, over)) | Err(Blocked { obstacles: over, .. })) = chosen;
             let better = Way::ALL.into_iter().filter(|way| expected.is_none_or(|chosen| *way < chosen));
             assert_eq!(over.iter().map(|o| o.way).collect::<Vec<_>>(), better.collect::<Vec<_>>());
             assert!(over.iter().all(|o| !o.lack.reason.is_empty()));
         }
+    }
+
+    #[test]
+    fn every_remedy_is_named_and_what_works_already_comes_first() {
+        let go = Image { linked: Linked::Go, ..PLAIN };
+        let sockets = "pass sockets on, if it knows LISTEN_FDS (--attach listen-fds)";
+        // Under another supervisor: nothing else has to be changed for that.
+        let blocked = best(&without(&["traps"]), go).unwrap_err();
+        assert_eq!(blocked.remedies(), ["none", sockets]);
+        let blocked = forced(Way::Preload, &everything(), go).unwrap_err();
+        assert_eq!(blocked.remedies(), ["let its binds be trapped (--attach own)", sockets]);
+        let blocked = forced(Way::Own, &without(&["takes"]), PLAIN).unwrap_err();
+        assert_eq!(blocked.remedies(), ["let its binds be trapped (--attach slot)", "none"]);
+        let narrow = Image { bits: Bits::ThirtyTwo, ..PLAIN };
+        assert_eq!(best(&everything(), narrow).unwrap_err().remedies(), [NARROW]);
     }
 
     #[test]

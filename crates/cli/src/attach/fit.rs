@@ -1,6 +1,6 @@
 //! What does not go together on the command line: each such pair is refused by name, with what would do instead.
 
-use oneport::{PortRange, Published, Transport};
+use oneport::{MOST_TRAPPED, PortRange, Published, Transport};
 
 use super::{Class, Way};
 use crate::args::program::{ProgramArgs, ReadyOnArg};
@@ -109,9 +109,6 @@ fn readiness(args: &ProgramArgs, class: Class, title: &str) -> Result<(), Failur
     };
     Err(Failure::usage(format!("cannot use --ready-on {what} for `{title}`: {cause}")).hint(hint))
 }
-
-/// Trapped copies have BPF programs, freed when they end. Linux 6.18 hangs for good when 1024 wait on one processor to be freed.
-const MOST_TRAPPED: u32 = 512;
 
 /// Copies, for a program that is attached in this way.
 pub(super) fn copies(way: Way, instances: u32, title: &str) -> Result<(), Failure> {

@@ -35,7 +35,7 @@ pub(crate) fn look() -> Result<(Here, Option<Waits>), Failure> {
         }),
         adds: reach.adds.map_err(|cause| Lack {
             reason: format!("sockets cannot be put into a trapped program here ({cause})"),
-            remedy: "Linux 5.9 or later is needed",
+            remedy: "use Linux 5.9 or later",
         }),
         library: library(),
     };
@@ -49,7 +49,7 @@ fn no_traps(unavailable: Unavailable) -> Lack {
             "start oneport outside of that supervisor (another oneport, a container manager)",
         ),
         Reason::Missing => {
-            ("this kernel has no seccomp user notification", "Linux 5.0 or later is needed, 5.19 recommended")
+            ("this kernel has no seccomp user notification", "use Linux 5.0 or later, better 5.19")
         }
         Reason::Hangs => (
             "this kernel hangs when a seccomp filter is installed",

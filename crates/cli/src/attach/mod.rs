@@ -16,8 +16,8 @@ use crate::args::RunArgs;
 use crate::args::program::{AttachArg, ProgramArgs, ReadyOnArg};
 use crate::error::Failure;
 use crate::program::Program;
-pub(crate) use choose::{Bits, Image, Lies, Linked, Obstacle, Rights, Way};
-use choose::{Here, best, obstacle};
+pub(crate) use choose::{Bits, Blocked, Image, Linked, Obstacle, Rights, Way};
+use choose::{Here, best, forced};
 pub(crate) use here::inspect;
 pub(crate) use rules::conduct_readiness;
 
@@ -92,8 +92,8 @@ impl Survey {
     }
 
     /// The way that is gone, with what is in the way of better ones; or what is in the way.
-    pub(crate) fn way(&self, wanted: AttachArg) -> Result<(Way, Vec<Obstacle>), Vec<Obstacle>> {
-        let forced = match wanted {
+    pub(crate) fn way(&self, wanted: AttachArg) -> Result<(Way, Vec<Obstacle>), Blocked> {
+        let way = match wanted {
             AttachArg::Own => Way::Own,
             AttachArg::Slot => Way::Slot,
             AttachArg::Preload => Way::Preload,
@@ -101,10 +101,7 @@ impl Survey {
                 return best(&self.here, self.image);
             }
         };
-        match obstacle(forced, &self.here, self.image) {
-            None => Ok((forced, Vec::new())),
-            Some(obstacle) => Err(vec![obstacle]),
-        }
+        forced(way, &self.here, self.image).map(|way| (way, Vec::new()))
     }
 
     pub(crate) fn library(&self) -> PathBuf {
@@ -177,14 +174,14 @@ pub(crate) fn settle(
                     fit::copies(way, instances, &program.title)?;
                     attached(way, &over, &survey, settings, policy, &program.title)
                 }
-                Err(obstacles) if runs_alone(&obstacles, survey.image, wanted.attach) && instances <= 1 => {
+                Err(blocked) if runs_alone(&blocked, survey.image, wanted.attach) && instances <= 1 => {
                     let note = Note {
                         message: format!("`{}` {}", program.title, "is a 32-bit program: it is run as it is"),
                         hint: "more copies cannot share its port, and a reload cannot replace it",
                     };
                     Ok(bare(Class::Nothing, "none", "its calls cannot be trapped", vec![note]))
                 }
-                Err(obstacles) => Err(refusal(&obstacles, &program.title)),
+                Err(blocked) => Err(refusal(&blocked, &program.title)),
             }
         }
     }
@@ -230,9 +227,8 @@ pub(crate) fn attached(
     })
 }
 
-fn runs_alone(obstacles: &[Obstacle], image: Image, wanted: AttachArg) -> bool {
-    let in_program = obstacles.iter().all(|obstacle| obstacle.lies == Lies::InTheProgram);
-    wanted == AttachArg::Auto && image.bits == Bits::ThirtyTwo && in_program
+fn runs_alone(blocked: &Blocked, image: Image, wanted: AttachArg) -> bool {
+    wanted == AttachArg::Auto && image.bits == Bits::ThirtyTwo && blocked.lies_in_the_program()
 }
 
 /// `own, slot: <reason>; preload: <reason>`.
@@ -249,14 +245,12 @@ pub(crate) fn grouped(obstacles: &[Obstacle]) -> String {
 }
 
 /// No way can be gone.
-pub(crate) fn refusal(obstacles: &[Obstacle], title: &str) -> Failure {
-    let message = format!("cannot attach `{title}`: {}", grouped(obstacles));
-    let by_program = obstacles.iter().all(|obstacle| obstacle.lies == Lies::InTheProgram);
-    let failure = if by_program { Failure::usage(message) } else { Failure::new(message) };
-    match obstacles.first() {
-        Some(first) if by_program => failure.hint(first.lack.remedy),
-        Some(first) => failure.hint(format!("{}; one copy can run with --attach none", first.lack.remedy)),
-        None => failure,
+fn refusal(blocked: &Blocked, title: &str) -> Failure {
+    let message = format!("cannot attach `{title}`: {}", grouped(&blocked.obstacles));
+    let remedies = blocked.remedies().join(", or ");
+    match blocked.lies_in_the_program() {
+        true => Failure::usage(message).hint(remedies),
+        false => Failure::new(message).hint(format!("{remedies}; one copy can run with --attach none")),
     }
 }
 

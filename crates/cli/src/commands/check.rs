@@ -62,8 +62,8 @@ pub(crate) fn run(args: &CheckArgs) -> Done {
                     attach::attached(way, &over, &survey, settings.clone(), policy, &program.title)?;
                 Plan::attached(attached, over)
             }
-            Err(over) => {
-                let report = Report::refused(&program.title, &survey, over);
+            Err(blocked) => {
+                let report = Report::refused(&program.title, &survey, blocked);
                 return Ok(report.tell(args.json));
             }
         },

@@ -24,6 +24,9 @@ pub(crate) enum Kind {
 
 const WRAPPERS: [&str; 7] = ["npm", "npx", "yarn", "yarnpkg", "pnpm", "pnpx", "corepack"];
 
+const INTERPRETERS: [&str; 12] =
+    ["node", "nodejs", "deno", "bun", "python", "pypy", "ruby", "php", "perl", "sh", "bash", "dash"];
+
 impl Kind {
     /// Whether it understands Node's channel.
     pub(crate) fn speaks_channel(self) -> bool {
@@ -54,6 +57,13 @@ pub(super) fn interpreter_for(path: &Path) -> Option<&'static str> {
         "sh" => "bash",
         _ => return None,
     })
+}
+
+/// Whether it runs a script that is named behind it, whatever its version: `python3.11`.
+pub(super) fn is_interpreter(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
+    INTERPRETERS.contains(&name)
 }
 
 pub(super) fn kind_of_interpreter(path: &Path) -> Kind {
@@ -119,6 +129,16 @@ mod tests {
             assert_eq!(kind_of_program(Path::new(name)), Kind::Wrapper, "{name}");
         }
         assert!(!Kind::Wrapper.speaks_channel() && !Kind::Wrapper.is_javascript());
+    }
+
+    #[test]
+    fn interpreters_are_known_in_every_version() {
+        for name in ["python3", "/usr/bin/python3.11", "ruby3.1", "php8.2", "node", "/bin/sh", "pypy3"] {
+            assert!(is_interpreter(Path::new(name)), "{name}");
+        }
+        for name in ["nginx", "gunicorn", "npm", "python3-config", "3", ""] {
+            assert!(!is_interpreter(Path::new(name)), "{name}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::args::target::TargetArgs;
 use crate::error::Failure;
 pub(crate) use kind::Kind;
-use kind::{find, interpreter_for, kind_of_interpreter, kind_of_program, shebang};
+use kind::{find, interpreter_for, is_interpreter, kind_of_interpreter, kind_of_program, shebang};
 
 /// What will be executed.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Program {
         let command = bare && (wanted.target.is_none() || path.is_dir()) && find(target).is_some();
         if command || !path.exists() {
             let found = Program::in_path(target, args, &path)?;
-            return found.without_interpreter(wanted);
+            return found.called_by_its_script(wanted).without_interpreter(wanted);
         }
         let shown = Path::new(target).display();
         if path.is_dir() {
@@ -111,6 +111,7 @@ impl Program {
                     Path::new(".").join(target)
                 };
                 Program::executed(here.into(), args, kind, path.clone(), Some(path), title(target))
+                    .called_by_its_script(wanted)
                     .without_interpreter(wanted)
             }
             (false, Some(interpreter)) => with(OsStr::new(&interpreter)),
@@ -128,9 +129,7 @@ impl Program {
             let becomes = if target == "env" { named_by_env(args) } else { None };
             let file = becomes.unwrap_or_else(|| found.clone());
             let kind = kind_of_program(&file);
-            let script = args.iter().map(PathBuf::from).find(|arg| arg.is_file());
-            let title = script.as_deref().map_or_else(|| title(target), |script| title(script.as_os_str()));
-            return Ok(Program::executed(found.into(), args, kind, file, script, title));
+            return Ok(Program::executed(found.into(), args, kind, file, None, title(target)));
         }
         let failure = Failure::usage(format!("cannot run `{shown}`: no such file or program"));
         let with_extension = path.with_extension("js");
@@ -154,6 +153,15 @@ impl Program {
     ) -> Program {
         let (exec_path, exec_args) = (None, Vec::new());
         Program { exec, exec_path, exec_args, args: args.to_vec(), kind, file, script, title }
+    }
+
+    /// What an interpreter runs gives the app its name, however the interpreter was written.
+    fn called_by_its_script(mut self, wanted: &TargetArgs) -> Program {
+        if let Some(script) = script_behind(&self.exec, &self.args, wanted.cwd.as_deref()) {
+            self.title = title(script.as_os_str());
+            self.script = Some(script);
+        }
+        self
     }
 
     /// It is executed as it is: options for an interpreter would be lost without a word.
@@ -196,11 +204,44 @@ fn title(target: &OsStr) -> String {
 
 /// The program that `env` is asked to run.
 fn named_by_env(args: &[OsString]) -> Option<PathBuf> {
-    let plain = |word: &&OsString| {
+    behind_env(args).first().and_then(|program| find(program))
+}
+
+/// The command that `env` is asked to run.
+fn behind_env(args: &[OsString]) -> &[OsString] {
+    let plain = |word: &OsString| {
         let word = word.as_encoded_bytes();
         !word.starts_with(b"-") && !word.contains(&b'=')
     };
-    args.iter().find(plain).and_then(|program| find(program))
+    args.iter().position(plain).and_then(|at| args.get(at..)).unwrap_or_default()
+}
+
+/// The script that an interpreter is to run: the first file behind it that no option takes for itself. None where it gets
+/// text or a module instead.
+fn script_behind(program: &OsStr, args: &[OsString], cwd: Option<&Path>) -> Option<PathBuf> {
+    let is_env = Path::new(program).file_name() == Some(OsStr::new("env"));
+    let (program, words) = match behind_env(args).split_first().filter(|_| is_env) {
+        Some((program, words)) => (program.as_os_str(), words),
+        None => (program, args),
+    };
+    if !is_interpreter(Path::new(program)) {
+        return None;
+    }
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("-c" | "-e" | "-m" | "--eval") => return None,
+            Some("-r" | "--require" | "--import") => _ = words.next(),
+            Some(option) if option.starts_with('-') => {}
+            Some(_) | None => {
+                let path = cwd.map_or_else(|| PathBuf::from(word), |cwd| cwd.join(word));
+                if path.is_file() {
+                    return Some(path);
+                }
+            }
+        }
+    }
+    None
 }
 
 fn readable_script(path: &Path, target: &OsStr) -> Result<(), Failure> {
@@ -240,6 +281,30 @@ mod tests {
         let interpreter = PathBuf::from(program.exec_path.unwrap());
         assert!(interpreter.is_absolute() && interpreter.is_file(), "{interpreter:?}");
         assert_eq!((program.kind, program.title.as_str()), (Kind::Other, "passwd"));
+    }
+
+    #[test]
+    fn a_script_behind_an_interpreter_gives_its_name_wherever_it_stands() {
+        let called = |words: &[&str], cwd: Option<&str>| {
+            let rest = words.iter().map(Into::into).collect();
+            let wanted = TargetArgs { rest, cwd: cwd.map(Into::into), ..TargetArgs::default() };
+            Program::resolve(&wanted).unwrap().title
+        };
+        // Tests run in the directory of their crate.
+        for words in [
+            &["sh", "src/main.rs"][..],
+            &["/bin/sh", "-x", "src/main.rs", "Cargo.toml"],
+            &["sh", "-r", "Cargo.toml", "src/main.rs"],
+            &["env", "A=1", "sh", "src/main.rs"],
+            &["/usr/bin/env", "sh", "src/main.rs"],
+        ] {
+            assert_eq!(called(words, None), "main.rs", "{words:?}");
+        }
+        assert_eq!(called(&["sh", "passwd"], Some("/etc")), "passwd", "in the workers' directory");
+        for words in [&["sh", "-c", "Cargo.toml"][..], &["sh", "no-such-file"], &["sh", "src"]] {
+            assert_eq!(called(words, None), "sh", "{words:?}");
+        }
+        assert_eq!(called(&["cat", "Cargo.toml"], None), "cat", "no interpreter: a file is an argument");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::judge::{notes, problems};
 use super::seen::Seen;
-use crate::attach::{Attachment, Bits, Image, Linked, Obstacle, Rights, Survey, grouped, inspect};
+use crate::attach::{Attachment, Bits, Blocked, Image, Linked, Obstacle, Rights, Survey, grouped, inspect};
 use crate::render::voice;
 
 /// How the program is to be attached.
@@ -97,11 +97,10 @@ impl File {
 
 impl Report {
     /// It cannot be attached here, so nothing was started.
-    pub(super) fn refused(title: &str, survey: &Survey, over: Vec<Obstacle>) -> Report {
-        let problems = vec![format!("it cannot be attached: {}", grouped(&over))];
-        let mut remedies: Vec<&str> = over.iter().map(|obstacle| obstacle.lack.remedy).collect();
-        remedies.dedup();
-        Report { over, problems, remedies, ..Report::about(title, survey) }
+    pub(super) fn refused(title: &str, survey: &Survey, blocked: Blocked) -> Report {
+        let problems = vec![format!("it cannot be attached: {}", grouped(&blocked.obstacles))];
+        let remedies = blocked.remedies();
+        Report { over: blocked.obstacles, problems, remedies, ..Report::about(title, survey) }
     }
 
     pub(super) fn of(title: &str, survey: &Survey, plan: Plan, seen: &Seen) -> Report {
