@@ -1,0 +1,54 @@
+//! Ports of which every worker has a socket of its own: taken for nobody but the app, without a socket of the primary's.
+//!
+//! What does not live here: those sockets (`program::lanes`).
+
+use std::io;
+use std::os::fd::AsFd;
+
+use oneport_core::{Endpoint, EndpointKind, Mode};
+use oneport_sys::listen::{self, Reuse, bind_tcp, bind_udp};
+
+use super::PortSocket;
+use super::host::{host, v6};
+use crate::event::{Address, AddressKind};
+use crate::program::Ports;
+
+/// A port of which every worker has a socket of its own. Such sockets would share it with anybody of the same user, so
+/// one that does not share is bound and closed first: a taken port stays taken. Who gets another port instead may wish for
+/// a taken one.
+pub(super) fn reserve(endpoint: &Endpoint, ports: Ports, key: String) -> io::Result<PortSocket> {
+    let wanted = host(endpoint)?;
+    let datagram = matches!(endpoint.kind, EndpointKind::Udp4 | EndpointKind::Udp6);
+    let probe = match (endpoint.port, ports, datagram) {
+        (0, _, _) | (_, Ports::Scratch, _) => Ok(None),
+        (_, Ports::Wished, false) => bind_tcp(wanted, v6(endpoint)).map(Some),
+        (_, Ports::Wished, true) => bind_udp(wanted, v6(endpoint), Reuse::Exclusive).map(Some),
+    };
+    let probe = probe.and_then(|probe| match &probe {
+        // Two that only bind share an address by SO_REUSEADDR; one of them that listens does not.
+        Some(probe) if !datagram => listen::start_listening(probe.as_fd(), 1),
+        Some(_) | None => Ok(()),
+    });
+    match probe {
+        Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => return Err(cause),
+        // The program's own bind fails with the same, or has options with which it does not.
+        Ok(()) | Err(_) => {}
+    }
+    let local = Some(wanted).filter(|wanted| wanted.port() != 0);
+    let kind = if datagram { AddressKind::Udp } else { AddressKind::Tcp };
+    let text = format!("{}:{}", wanted.ip(), wanted.port());
+    Ok(PortSocket {
+        socket: None,
+        mode: Mode::Lanes,
+        kind,
+        file: None,
+        key,
+        address: Address { kind, text, socket: local },
+        local,
+        inherited: None,
+        endpoint: endpoint.clone(),
+        inode: None,
+        accepting: true,
+        watched: true,
+    })
+}
