@@ -6,12 +6,15 @@ use std::time::Duration;
 use crate::cluster::Cluster;
 use crate::effect::Effects;
 use crate::ids::{Time, WorkerId};
-use crate::life::Input;
+use crate::life::{Input, Phase};
 use crate::timer::Timer;
 use crate::worker::EndCause;
 
 /// More time than this is not granted at once.
 const LONGEST_EXTENSION: Duration = Duration::from_secs(600);
+/// And in all, beyond the deadline that there was: to become ready, and to leave.
+const LONGEST_START: Duration = Duration::from_secs(3600);
+const LONGEST_LEAVE: Duration = Duration::from_secs(600);
 
 impl Cluster {
     /// It leaves of its own accord and waits for nobody's word. Its process ends by itself, or gets the stop signal
@@ -49,9 +52,20 @@ impl Cluster {
         }
     }
 
+    /// Once the stop signal was sent nothing is granted: whoever asks again and again would never end.
     pub(crate) fn extend(&mut self, now: Time, worker: WorkerId, by: Duration) {
-        let Some(phase) = self.phase(worker) else { return };
-        let timer = if phase.is_leaving() { Timer::Life(worker) } else { Timer::Readiness(worker) };
-        self.timers.postpone(timer, now.after(by.min(LONGEST_EXTENSION)));
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        let (timer, most) = match w.phase {
+            Phase::Starting | Phase::Online | Phase::Listening => (Timer::Readiness(worker), LONGEST_START),
+            Phase::Draining | Phase::Leaving => (Timer::Life(worker), LONGEST_LEAVE),
+            Phase::Stopping | Phase::Ending | Phase::Gone => return,
+        };
+        let Some(due) = self.timers.due(timer) else { return };
+        let first = match w.extended {
+            Some((of, first)) if of == timer => first,
+            Some(_) | None => due,
+        };
+        w.extended = Some((timer, first));
+        self.timers.postpone(timer, now.after(by.min(LONGEST_EXTENSION)).min(first.after(most)));
     }
 }

@@ -183,8 +183,8 @@ pub enum Event {
         /// Who.
         worker: WorkerId,
     },
-    /// It asked for more time (`EXTEND_TIMEOUT_USEC=` of `sd_notify`): the deadline of its phase or of its readiness is
-    /// moved to so long after now, if that is later.
+    /// It asked for more time (`EXTEND_TIMEOUT_USEC=` of `sd_notify`): the deadline of its readiness, or that of its drain
+    /// time, is moved to so long after now, if that is later; by an hour, or ten minutes, in all. That of its stop signal is not.
     Extend {
         /// Who.
         worker: WorkerId,

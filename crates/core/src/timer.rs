@@ -65,6 +65,10 @@ impl Timers {
         }
     }
 
+    pub(crate) fn due(&self, timer: Timer) -> Option<Time> {
+        self.at.get(&timer).copied()
+    }
+
     pub(crate) fn is_armed(&self, timer: Timer) -> bool {
         self.at.contains_key(&timer)
     }

@@ -6,6 +6,7 @@ use crate::event::Exit;
 use crate::ids::{ConnId, PortId, Slot, Time, WorkerId};
 use crate::life::Phase;
 use crate::settings::Attach;
+use crate::timer::Timer;
 
 /// How far a worker is trusted with traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +104,8 @@ pub(crate) struct Worker {
     pub(crate) channel_open: bool,
     pub(crate) has_listened: bool,
     pub(crate) told_ready: bool,
+    /// Which of its deadlines was moved last, and where that was at first.
+    pub(crate) extended: Option<(Timer, Time)>,
     pub(crate) cause: EndCause,
     pub(crate) exit: Option<(Exit, Time)>,
 }
@@ -125,6 +128,7 @@ impl Worker {
             channel_open: attach == Attach::Channel,
             has_listened: false,
             told_ready: false,
+            extended: None,
             cause: EndCause::ByItself,
             exit: None,
         }

@@ -156,8 +156,37 @@ fn no_more_than_ten_minutes_are_granted_at_once() {
     assert_eq!(sim.cluster.phase(worker(2)), Some(Phase::Leaving));
 }
 
+/// Asks for ten minutes whenever five have passed; after how many minutes it is not in that phase any more.
+fn minutes_in(phase: Phase, sim: &mut Sim, asking: u32) -> u32 {
+    for minute in 0..200 {
+        if sim.cluster.phase(worker(asking)) != Some(phase) {
+            return minute;
+        }
+        if minute % 5 == 0 {
+            sim.event(Event::Extend { worker: worker(asking), by: Duration::from_secs(600) });
+        }
+        sim.pass(Duration::from_secs(60));
+    }
+    panic!("{asking} has time for ever");
+}
+
 #[test]
-fn more_time_moves_the_deadline_of_a_leaving_worker_and_of_its_stop_signal() {
+fn a_worker_that_asks_again_and_again_gets_an_hour_to_begin() {
+    let mut sim = Sim::serving_programs(programs(), 1);
+    sim.event(Event::Reload);
+    assert_eq!(minutes_in(Phase::Online, &mut sim, 2), 61);
+}
+
+#[test]
+fn a_worker_that_asks_again_and_again_gets_ten_minutes_to_leave() {
+    let mut sim = Sim::serving_programs(programs(), 1);
+    sim.obeys = Obeys { empty: false, ..Obeys::ALL };
+    sim.event(Event::Leave { worker: worker(1) });
+    assert_eq!(minutes_in(Phase::Draining, &mut sim, 1), 11);
+}
+
+#[test]
+fn more_time_moves_the_deadline_of_a_leaving_worker_and_not_that_of_its_stop_signal() {
     let mut sim = Sim::serving_programs(programs(), 1);
     sim.obeys = Obeys { empty: false, ..Obeys::ALL };
     sim.event(Event::Leave { worker: worker(1) });
@@ -166,9 +195,9 @@ fn more_time_moves_the_deadline_of_a_leaving_worker_and_of_its_stop_signal() {
     assert_eq!(sim.cluster.phase(worker(1)), Some(Phase::Draining));
     sim.pass(ms(1));
     assert_eq!(sim.cluster.phase(worker(1)), Some(Phase::Stopping));
+    let due = sim.cluster.next_deadline();
     sim.event(Event::Extend { worker: worker(1), by: ms(20_000) });
-    sim.pass(ms(19_999));
-    assert_eq!(sim.cluster.phase(worker(1)), Some(Phase::Stopping));
+    assert_eq!(sim.cluster.next_deadline(), due);
 }
 
 #[test]

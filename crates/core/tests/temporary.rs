@@ -128,7 +128,6 @@ fn what_is_stuck_outlasts_a_slow_copy() {
     sim.exit(worker(2), 1);
     sim.event(Event::Scale(1));
     sim.run_program(worker(4), 80);
-    sim.event(Event::Idle { worker: worker(4) });
     sim.event(Event::Extend { worker: worker(4), by: ms(30_000) });
     sim.pass(ms(29_000));
     sim.exit(worker(4), 0);
