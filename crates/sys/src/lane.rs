@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::net::{SocketType, bind, sockopt};
 
 use crate::foreign::Blocking;
-use crate::listen::{V6, bound_to, only_v6, open_socket, set_reuse_port};
+use crate::listen::{V6, bound_to, interface_of, only_v6, open_socket, set_interface, set_reuse_port};
 
 /// A TCP socket bound beside others of the same user (`SO_REUSEPORT`), not listening. For port 0 the option is set after
 /// `bind`, so that nobody else has the port. Errors as [`bind_tcp`](crate::listen::bind_tcp).
@@ -24,8 +24,8 @@ pub fn make_udp(address: SocketAddr, v6: V6) -> io::Result<OwnedFd> {
 }
 
 /// A plain TCP socket on the address of another one that is bound, in whose group it is as soon as both listen: of the same
-/// family, and of the same owner, as the kernel asks for (`SO_REUSEPORT`, every Linux). `EPERM`: that is another user, and we
-/// may not give sockets away.
+/// family, of the same owner, and for the same network interface, as the kernel asks for (`SO_REUSEPORT`, every Linux). `EPERM`:
+/// that is another user, and we may not give sockets away; or an interface, and we may not choose one (Linux before 5.7).
 pub fn make_beside(model: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let address = bound_to(model)?.ok_or(io::ErrorKind::AddrNotAvailable)?;
     let v6 = if only_v6(model) { V6::Only } else { V6::Dual };
@@ -35,10 +35,21 @@ pub fn make_beside(model: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     if owner != own {
         fchown(&socket, Some(Uid::from_raw(owner)), None)?;
     }
+    // The zone of an address chooses the interface by itself.
+    if let Some(interface) = interface_of(model)?.filter(|_| !has_zone(address)) {
+        set_interface(socket.as_fd(), interface)?;
+    }
     sockopt::set_socket_reuseaddr(&socket, true)?;
     set_reuse_port(socket.as_fd())?;
     bind(&socket, &address)?;
     Ok(socket)
+}
+
+fn has_zone(address: SocketAddr) -> bool {
+    match address {
+        SocketAddr::V4(_) => false,
+        SocketAddr::V6(address) => address.scope_id() != 0,
+    }
 }
 
 fn make(address: SocketAddr, kind: SocketType, v6: V6) -> io::Result<OwnedFd> {
@@ -75,9 +86,9 @@ mod tests {
 
     use rustix::fs::{OFlags, fcntl_getfl};
 
-    use super::{make_tcp, make_udp, set_blocking};
+    use super::{make_beside, make_tcp, make_udp, set_blocking};
     use crate::foreign::Blocking;
-    use crate::listen::{V6, bound_to, start_listening};
+    use crate::listen::{V6, bound_to, interface_index, interface_of, set_interface, start_listening};
 
     #[test]
     fn several_share_the_address_of_the_first() {
@@ -92,6 +103,18 @@ mod tests {
         let two = make_tcp(bound_to(one.as_fd()).unwrap().unwrap(), V6::Dual).unwrap();
         start_listening(one.as_fd(), 8).unwrap();
         start_listening(two.as_fd(), 8).unwrap();
+    }
+
+    #[test]
+    fn one_beside_another_is_for_the_same_interface() {
+        let model = make_tcp("0.0.0.0:0".parse().unwrap(), V6::Dual).unwrap();
+        let beside = make_beside(model.as_fd()).unwrap();
+        assert_eq!(interface_of(beside.as_fd()).unwrap(), None);
+        let loopback = interface_index("lo").unwrap();
+        let model = make_tcp("0.0.0.0:0".parse().unwrap(), V6::Dual).unwrap();
+        set_interface(model.as_fd(), loopback.try_into().unwrap()).unwrap();
+        let beside = make_beside(model.as_fd()).unwrap();
+        assert_eq!(interface_of(beside.as_fd()).unwrap().map(|index| index.get()), Some(loopback));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod bpf;
 pub mod door;
 mod group;
 mod inspect;
+mod interface;
 mod rights;
 pub mod selector;
 mod unix;
@@ -23,6 +24,7 @@ pub use inspect::{
     LocalAddress, Passed, SocketKind, inode, interface_index, is_listening, local_address, only_v6,
     passed_kind, reuses_port, set_nonblocking, socket_kind, waiting,
 };
+pub use interface::{interface_of, set_interface};
 pub use rights::{chmod_unix, make_as};
 pub use unix::{UnixIdentity, UnixMode, bind_unix, name_again, second_name, unlink_if_ours};
 
