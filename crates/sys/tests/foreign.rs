@@ -7,13 +7,15 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use oneport_sys::foreign::{
-    AtExec, Blocking, MAX_NAME, Name, Protocol, check_access, fd_flags, is_polled, lowest_free_port,
-    may_bind_low, open_thread, process_of, protocol_of, read_address, socket_inode, take_fd,
+    AtExec, Blocking, Home, MAX_NAME, Name, Network, Protocol, check_access, fd_flags, is_polled,
+    lowest_free_port, may_bind_low, open_thread, process_of, protocol_of, read_address, socket_inode,
+    take_fd,
 };
 use oneport_sys::poll::{Interest, Poller};
 use oneport_sys::process::{Pid, own_pid};
+use oneport_sys::spawn::Stdio;
 
-use common::{Running, command};
+use common::{Running, command, eventually, read_line};
 
 fn errno<T>(result: std::io::Result<T>) -> Option<i32> {
     result.err().and_then(|error| error.raw_os_error())
@@ -186,4 +188,40 @@ fn low_ports_are_for_the_capable_and_begin_where_the_kernel_says() {
     assert!(!may_bind_low(low.0.pid).unwrap());
     let nobody = Pid::new(i32::MAX).unwrap();
     assert_eq!(errno(may_bind_low(nobody)), Some(libc::ENOENT));
+}
+
+/// A process in a namespace of its own; `None` where that is forbidden.
+fn apart(kind: &str) -> Option<Running> {
+    let shell =
+        "unshare --map-root-user $0 true && echo yes && exec unshare --map-root-user $0 sleep 1000; echo no";
+    let mut unshare = command("sh", &["-c", shell, kind]);
+    unshare.stdout = Stdio::Pipe;
+    let mut unshare = Running::start(unshare);
+    if read_line(&unshare.take_output()) == "no" {
+        eprintln!("skipped: no namespaces");
+        return None;
+    }
+    let name = format!("/proc/{}/comm", unshare.0.pid);
+    eventually("it sleeps", || std::fs::read_to_string(&name).is_ok_and(|name| name.trim() == "sleep"));
+    Some(unshare)
+}
+
+#[test]
+fn what_a_process_may_do_in_a_user_namespace_of_its_own_is_nothing_here() {
+    let Some(apart) = apart("--user") else { return };
+    let status = std::fs::read_to_string(format!("/proc/{}/status", apart.0.pid)).unwrap();
+    assert!(status.lines().any(|line| line.starts_with("CapEff:") && line.ends_with("ffffff")), "{status}");
+    assert!(!may_bind_low(apart.0.pid).unwrap());
+}
+
+#[test]
+fn a_socket_is_ours_where_its_network_is() {
+    let home = Home::of_this_thread();
+    let own = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_eq!(home.network_of(own_pid(), Some(own.as_fd())), Network::Ours);
+    assert_eq!(home.network_of(own_pid(), None), Network::Ours);
+    let Some(apart) = apart("--net") else { return };
+    assert_eq!(home.network_of(apart.0.pid, None), Network::Foreign);
+    // What can be seen of the socket itself counts: somebody else may have given it to the process.
+    assert_eq!(home.network_of(apart.0.pid, Some(own.as_fd())), Network::Ours);
 }

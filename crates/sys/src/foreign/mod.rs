@@ -1,5 +1,5 @@
 //! Looking into another process that waits for us: its memory and descriptors here, what `/proc` shows of them in `state`,
-//! which of its epoll sets watch a socket in `polled`, and the rules it lives under in `rules`.
+//! which of its epoll sets watch a socket in `polled`, the rules it lives under in `rules`, and where in `namespace`.
 //!
 //! What does not live here: being asked (`seccomp`), and what `/proc` says about processes at leisure (`proc`). Everything
 //! names a process or thread by number, and a number may be given anew: what was learnt holds only if the caller
@@ -10,6 +10,7 @@
 //! with Yama's `ptrace_scope` 1 also an ancestor); its own capabilities must be among ours.
 
 mod name;
+mod namespace;
 mod polled;
 mod rules;
 mod state;
@@ -27,6 +28,7 @@ use crate::proc::{read_bounded, unreadable};
 use crate::process::Pid;
 
 pub use name::{MAX_NAME, Name};
+pub use namespace::{Home, Network};
 pub use polled::{Registration, is_polled, register_again, registrations};
 pub use rules::lowest_free_port;
 pub use state::{Maker, maker, may_bind_low, socket_inode};

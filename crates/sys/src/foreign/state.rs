@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::path::Path;
 
+use super::namespace::shares;
 use crate::proc::{read_bounded, unreadable};
 use crate::process::Pid;
 
@@ -22,12 +23,14 @@ pub fn socket_inode(process: Pid, fd: RawFd) -> io::Result<u64> {
 }
 
 /// Whether the process may bind ports below [`lowest_free_port`](super::lowest_free_port) (`CAP_NET_BIND_SERVICE` among its
-/// effective capabilities). In a user namespace of its own that counts only for network namespaces made in it. `ENOENT`,
-/// `ESRCH`: there is no such process.
+/// effective capabilities). In a user namespace of its own every process may have that, and it counts only for network
+/// namespaces made in it: no. `ENOENT`, `ESRCH`: there is no such process; `EACCES`: its namespace is not to be seen.
 pub fn may_bind_low(process: Pid) -> io::Result<bool> {
     let status = read_bounded(&format!("/proc/{process}/status"))?;
     let effective = field(&status, "CapEff:").and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    effective.map(|set| set & 1 << BIND_SERVICE != 0).ok_or_else(unreadable)
+    let effective = effective.ok_or_else(unreadable)?;
+    // Nobody comes back from a user namespace, so what is true now was true above.
+    Ok(effective & 1 << BIND_SERVICE != 0 && shares(process, "user")?)
 }
 
 /// What decides about a file that a process makes.

@@ -141,8 +141,8 @@ pub(super) fn endpoint(kind: EndpointKind, address: SocketAddr, v6: V6, index: u
 }
 
 fn rights(process: Pid) -> Rights {
-    // Where it cannot be known the kernel's own answer to the primary decides.
-    let may_bind_low = foreign::may_bind_low(process).unwrap_or(true);
+    // What cannot be known is not granted: the primary may be allowed more.
+    let may_bind_low = foreign::may_bind_low(process).unwrap_or(false);
     Rights { may_bind_low, lowest_free: foreign::lowest_free_port() }
 }
 
