@@ -58,6 +58,8 @@ use trees::Trees;
 
 /// How long a send is put off for which the kernel had no memory.
 const STALL: Duration = Duration::from_millis(20);
+/// Commands taken in one turn: workers can cause as many as they like, and deadlines, ends and channels have theirs.
+const MOST_COMMANDS: usize = 128;
 
 /// What reaches the loop from other threads.
 #[derive(Debug)]
@@ -243,7 +245,8 @@ impl Primary {
         if let Err(cause) = self.waker.clear() {
             error!(%cause, "cannot clear waker");
         }
-        while let Ok(command) = self.commands.try_recv() {
+        for _ in 0..MOST_COMMANDS {
+            let Ok(command) = self.commands.try_recv() else { return };
             match command {
                 Command::Core(event) => self.happen(event, effects),
                 Command::Setup(settings) => self.set_up(*settings),
@@ -267,6 +270,10 @@ impl Primary {
                 Command::TreeEnded { worker } => self.tree_ended(worker, effects),
                 Command::OwnerLeft => self.happen(oneport_core::Event::StopNow, effects),
             }
+        }
+        // Perhaps there are more: in the next turn.
+        if let Err(cause) = self.waker.wake() {
+            error!(%cause, "cannot wake up");
         }
     }
 
