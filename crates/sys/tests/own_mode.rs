@@ -87,8 +87,9 @@ fn what_waits_for_a_killed_copy_is_served_by_the_one_that_adopts_its_socket() {
     let listen = replacement.next_call();
     let (blocking, at_exec) = foreign::fd_flags(replacement.pid(), fd_of(listen)).unwrap();
     assert_eq!(blocking, foreign::Blocking::Waits);
-    let placed = replacement.listener.replace(listen.id, fd_of(listen), kept.as_fd(), at_exec).unwrap();
+    let placed = replacement.listener.put(listen.id, fd_of(listen), kept.as_fd(), at_exec).unwrap();
     assert_eq!(placed, Delivery::Delivered);
+    replacement.listener.answer(listen.id, Ok(())).unwrap();
     drop((own, kept));
     assert_eq!(replacement.says(), "listening");
     for connection in &mut waiting {

@@ -165,10 +165,11 @@ fn another_socket_can_be_put_in_place_of_the_callers() {
     let ours = bind_tcp("127.0.0.1:0".parse().unwrap(), V6::Dual).unwrap();
     rustix::io::ioctl_fionbio(&ours, false).unwrap();
     start_listening(ours.as_fd(), u32::try_from(backlog).unwrap_or(16)).unwrap();
-    let too_high = program.listener.replace(listen.id, i32::MAX, ours.as_fd(), AtExec::Stays);
+    let too_high = program.listener.put(listen.id, i32::MAX, ours.as_fd(), AtExec::Stays);
     assert_eq!(too_high.unwrap_err().raw_os_error(), Some(libc::EBADF));
-    let placed = program.listener.replace(listen.id, fd, ours.as_fd(), AtExec::Closes).unwrap();
+    let placed = program.listener.put(listen.id, fd, ours.as_fd(), AtExec::Closes).unwrap();
     assert_eq!(placed, Delivery::Delivered);
+    program.listener.answer(listen.id, Ok(())).unwrap();
     // It takes listen's 0 for success: any other number would have been an error to it.
     assert_eq!(program.says(), "listening");
     let (_, at_exec) = foreign::fd_flags(program.pid(), fd).unwrap();

@@ -123,8 +123,8 @@ fn a_caller_that_dies_before_its_answer_is_no_error() {
     assert_eq!(listener.answer(bind.id, Ok(())).unwrap(), Delivery::CallerGone);
     assert_eq!(listener.let_through(bind.id).unwrap(), Delivery::CallerGone);
     let ours = reserve_port().0;
-    let replaced = listener.replace(bind.id, fd, ours.as_fd(), foreign::AtExec::Stays).unwrap();
-    assert_eq!(replaced, Delivery::CallerGone);
+    let placed = listener.put(bind.id, fd, ours.as_fd(), foreign::AtExec::Stays).unwrap();
+    assert_eq!(placed, Delivery::CallerGone);
     // Nor can it be looked into any more, in words of the kernel.
     let errno = |error: std::io::Error| error.raw_os_error().expect("a number");
     let gone = [libc::ESRCH, libc::ENOENT];

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use oneport_sys::process::{Exit, Pid, Signal, own_pid};
 use oneport_sys::tree::{
-    Ending, MARK_VARIABLE, Spared, Table, TreeMark, descends_from, end_sparing, kill, kill_until_gone,
-    members, wait_dead,
+    Ending, Left, MARK_VARIABLE, Spared, Table, TreeMark, descends_from, members, wait_dead,
 };
 
 use common::{Running, command, read_line};
@@ -39,7 +38,17 @@ impl Marked {
     }
 
     fn end(&self) -> bool {
-        kill_until_gone(self.child.0.pid, self.mark.as_str(), 10, common::PATIENCE).is_empty()
+        self.end_sparing(10, |_| false).0.is_empty()
+    }
+
+    fn end_sparing(&self, rounds: u32, spare: impl Fn(Pid) -> bool) -> (Left, Vec<Spared>) {
+        let mut ending = Ending::new(self.child.0.pid, self.mark.as_str(), rounds, common::PATIENCE);
+        loop {
+            if let Some(left) = ending.round(&Table::read(), &spare) {
+                return (left, ending.into_spared());
+            }
+            Ending::wait([&mut ending], Instant::now() + common::PATIENCE);
+        }
     }
 }
 
@@ -109,7 +118,7 @@ fn a_signal_goes_to_all_and_never_to_us() {
         "trap 'exit 9' TERM; sh -c 'trap \"exit 8\" TERM; echo $$; while :; do sleep 1; done' & wait",
     );
     tree.read_pid();
-    assert!(kill(tree.child.0.pid, tree.mark.as_str(), Signal::CONT) >= 2);
+    assert!(Table::read().kill(tree.child.0.pid, tree.mark.as_str(), Signal::CONT) >= 2);
     // Our own pid as the root: children belong to it, we do not.
     let ours = members(own_pid(), tree.mark.as_str());
     assert!(ours.contains(&tree.child.0.pid));
@@ -124,7 +133,7 @@ fn a_tree_that_keeps_forking_is_ended_within_its_bound() {
         "spawn() { while :; do sleep 1000 & sleep 0.01; done; }; spawn & spawn & echo $$; wait",
     );
     tree.read_pid();
-    let left = kill_until_gone(tree.child.0.pid, tree.mark.as_str(), 50, common::PATIENCE);
+    let (left, _) = tree.end_sparing(50, |_| false);
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(tree.members(), []);
 }
@@ -133,7 +142,14 @@ fn a_tree_that_keeps_forking_is_ended_within_its_bound() {
 fn without_rounds_or_time_the_survivors_are_named() {
     let tree = Marked::start(7, "echo $$; exec sleep 1000");
     let root = tree.read_pid();
-    assert_eq!(kill_until_gone(root, tree.mark.as_str(), 0, Duration::from_secs(1)).pids, [root]);
+    let (left, _) = tree.end_sparing(0, |_| false);
+    assert_eq!(left.pids, [root]);
+    // Time counts from the first round on: that one is always made.
+    let mut ending = Ending::new(root, tree.mark.as_str(), 10, Duration::ZERO);
+    let before = Table::read();
+    assert_eq!(ending.round(&before, |_| false), None);
+    assert!(!ending.has_dying());
+    assert_eq!(ending.round(&before, |_| false), Some(Left { pids: vec![root] }));
     assert!(tree.end());
 }
 
@@ -143,7 +159,6 @@ fn marks_of_two_workers_differ_and_do_not_match_by_prefix() {
     let eleven = TreeMark::of_worker(11).unwrap();
     assert_ne!(one, eleven);
     assert!(one.as_str().starts_with(&format!("{}.", own_pid())));
-    assert_eq!(TreeMark::from_text(one.as_str()), one);
     let tree = Marked::start(81, "(setsid sh -c 'echo $$; exec sleep 1000' &); exec sleep 1000");
     let orphan = tree.read_pid();
     let shorter = TreeMark::of_worker(8).unwrap();
@@ -162,10 +177,8 @@ fn with_one_worth_sparing(worker: u64) -> (Marked, Pid) {
 #[test]
 fn those_spoken_for_outlive_their_tree() {
     let (tree, worthy) = with_one_worth_sparing(9);
-    let root = tree.child.0.pid;
-    let (left, spared) = end_sparing(root, tree.mark.as_str(), 10, common::PATIENCE, |pid| pid == worthy);
+    let (left, spared) = tree.end_sparing(10, |pid| pid == worthy);
     assert!(left.is_empty(), "{left:?}");
-    assert_eq!(spared.iter().map(Spared::pid).collect::<Vec<_>>(), [worthy]);
     assert_eq!(tree.members(), [worthy]);
     assert_eq!(tree.child.wait(), Exit::Signal(9));
     // One that ends of itself before its time is not killed.
@@ -179,8 +192,7 @@ fn those_spoken_for_outlive_their_tree() {
 #[test]
 fn a_spared_process_that_takes_too_long_is_killed() {
     let (tree, worthy) = with_one_worth_sparing(10);
-    let (_, spared) =
-        end_sparing(tree.child.0.pid, tree.mark.as_str(), 10, common::PATIENCE, |pid| pid == worthy);
+    let (_, spared) = tree.end_sparing(10, |pid| pid == worthy);
     assert_eq!(Spared::wait_or_kill(spared, Instant::now()), 1);
     assert_eq!(tree.members(), []);
     assert_eq!(Spared::wait_or_kill(Vec::new(), Instant::now()), 0);
@@ -189,11 +201,11 @@ fn a_spared_process_that_takes_too_long_is_killed() {
 #[test]
 fn each_is_asked_about_once_and_without_rounds_nobody_is() {
     let (tree, worthy) = with_one_worth_sparing(11);
-    let (root, mark) = (tree.child.0.pid, tree.mark.as_str());
-    let (left, spared) = end_sparing(root, mark, 0, common::PATIENCE, |_| panic!("nobody is asked"));
+    let root = tree.child.0.pid;
+    let (left, spared) = tree.end_sparing(0, |_| panic!("nobody is asked"));
     assert!(left.pids.contains(&root) && left.pids.contains(&worthy) && spared.is_empty(), "{left:?}");
     let asked = std::cell::RefCell::new(Vec::new());
-    let (left, spared) = end_sparing(root, mark, 10, common::PATIENCE, |pid| {
+    let (left, spared) = tree.end_sparing(10, |pid| {
         asked.borrow_mut().push(pid);
         pid == worthy
     });

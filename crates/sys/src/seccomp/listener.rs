@@ -128,7 +128,8 @@ impl Listener {
     }
 
     /// Puts a duplicate of `fd` in place of the caller's `target`; the call still waits, so that more can be done before its
-    /// program sees it. `Delivered`: it is there. What was registered in an epoll set under that number stays with the old
+    /// program sees it. (Putting it and answering at once, `SECCOMP_ADDFD_FLAG_SEND` of Linux 5.14, would make the call return the
+    /// descriptor's number, which no caller of `listen` expects.) `Delivered`: it is there. What was registered in an epoll set under that number stays with the old
     /// socket, unless it is [registered again](crate::foreign::register_again). `EBADF`: the number is above the caller's
     /// limit.
     pub fn put(
@@ -153,24 +154,6 @@ impl Listener {
             Ok(()) => Ok(Delivery::Delivered),
             Err(Errno::NOENT | Errno::SRCH) => Ok(Delivery::CallerGone),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// [Puts](Self::put) a duplicate of `fd` in place of the caller's `target`, and makes the call return 0. On an error the
-    /// call is not answered yet.
-    ///
-    /// In two steps: doing both at once (`SECCOMP_ADDFD_FLAG_SEND`, Linux 5.14) would make the call return the
-    /// descriptor's number, which no caller of `listen` expects.
-    pub fn replace(
-        &self,
-        id: CallId,
-        target: RawFd,
-        fd: BorrowedFd<'_>,
-        at_exec: AtExec,
-    ) -> io::Result<Delivery> {
-        match self.put(id, target, fd, at_exec)? {
-            Delivery::Delivered => self.answer(id, Ok(())),
-            Delivery::CallerGone => Ok(Delivery::CallerGone),
         }
     }
 

@@ -35,7 +35,7 @@ pub struct Reach {
     /// Whether a child's descriptor can be duplicated by [`take_fd`]. `EPERM`: forbidden, for example by Docker's default
     /// filter; `ENOSYS`: Linux before 5.6.
     pub takes: io::Result<()>,
-    /// Whether a descriptor can be put into a trapped child by [`Listener::replace`]. `EINVAL`: Linux before 5.9; where
+    /// Whether a descriptor can be put into a trapped child by [`Listener::put`]. `EINVAL`: Linux before 5.9; where
     /// nothing can be trapped, the number of that refusal.
     pub adds: io::Result<()>,
 }
@@ -69,7 +69,7 @@ pub fn probe() -> io::Result<Reach> {
     let takes = child.take(&socket);
     match receipt.collect() {
         Ok(listener) => {
-            let adds = child.replace(&listener, &socket)?;
+            let adds = child.put(&listener, &socket)?;
             Ok(Reach { traps: Ok(listener.waits()), takes, adds })
         }
         Err(error) => {
@@ -106,12 +106,12 @@ impl Trial {
     }
 
     /// The child's own socket in place of itself.
-    fn replace(&self, listener: &Listener, socket: &OwnedFd) -> io::Result<io::Result<()>> {
+    fn put(&self, listener: &Listener, socket: &OwnedFd) -> io::Result<io::Result<()>> {
         wait_readable(listener)?;
         let Some(Call { id, .. }) = listener.receive()? else {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         };
-        let placed = listener.replace(id, socket.as_raw_fd(), socket.as_fd(), AtExec::Closes);
+        let placed = listener.put(id, socket.as_raw_fd(), socket.as_fd(), AtExec::Closes);
         Ok(placed.and_then(|delivery| match delivery {
             Delivery::Delivered => Ok(()),
             Delivery::CallerGone => Err(io::Error::from_raw_os_error(libc::ESRCH)),

@@ -1,5 +1,5 @@
-//! Ending a whole tree, with exceptions if wished, and waiting for these: at one go, or round by round, so that many trees
-//! are ended with one reading of the table for each round of all.
+//! Ending a whole tree, with exceptions if wished, and waiting for these: round by round, so that many trees are ended with
+//! one reading of the table for each round of all.
 //!
 //! What does not live here: who belongs to a tree, and who deserves to finish. Invariant: everything that is waited for or
 //! killed is held by a pidfd that was checked, and nothing waits without a deadline.
@@ -37,11 +37,6 @@ pub struct Spared {
 }
 
 impl Spared {
-    /// Its number. Another's once it was reaped; [`as_fd`](AsFd::as_fd) is not.
-    pub fn pid(&self) -> Pid {
-        self.member.pid
-    }
-
     /// Waits until all have ended of themselves, and kills those that have not by `until`; answers how many that were. What
     /// they started and left behind is not ended: look at the tree again. May wait for two seconds more after killing.
     pub fn wait_or_kill(spared: Vec<Self>, until: Instant) -> usize {
@@ -61,34 +56,7 @@ impl AsFd for Spared {
     }
 }
 
-/// Ends all members with SIGKILL: kills, waits until they are dead, looks again for what they started meanwhile; at most
-/// `rounds` times and about `within` in all.
-pub fn kill_until_gone(root: Pid, mark: &str, rounds: u32, within: Duration) -> Left {
-    let (left, _) = end_sparing(root, mark, rounds, within, |_| false);
-    left
-}
-
-/// As [`kill_until_gone`], but for those that `spare` speaks for. It is asked for each when it is first seen, while others of the
-/// tree still live, also for what a spared one starts meanwhile; and in a later round again only for who outlived a kill. The
-/// root is a member like any other.
-pub fn end_sparing(
-    root: Pid,
-    mark: &str,
-    rounds: u32,
-    within: Duration,
-    spare: impl Fn(Pid) -> bool,
-) -> (Left, Vec<Spared>) {
-    let mut ending = Ending::new(root, mark, rounds, within);
-    loop {
-        if let Some(left) = ending.round(&Table::read(), &spare) {
-            return (left, ending.into_spared());
-        }
-        let deadline = ending.deadline;
-        Ending::wait([&mut ending], deadline);
-    }
-}
-
-/// A tree that is being ended. Dropping it leaves what is not killed yet as it is.
+/// A tree that is being ended: what it started while it was killed is looked for once more. Dropping it leaves what is not killed yet as it is.
 #[derive(Debug)]
 pub struct Ending {
     root: Pid,
@@ -114,9 +82,11 @@ impl Ending {
         }
     }
 
-    /// Kills all members in the table but for those that are spared; see [`end_sparing`]. The table has to be read after those
-    /// killed before were waited for, or they are found again. What is left is answered when it is over: nothing, if all are
-    /// gone, or whatever lives when rounds or time have come to their end.
+    /// Kills all members in the table with SIGKILL, the root like any other, but for those that `spare` speaks for. It is asked
+    /// for each when it is first seen, while others of the tree still live, also for what a spared one starts meanwhile; and in
+    /// a later round again only for who outlived a kill. The table has to be read after those killed before were waited for, or
+    /// they are found again. What is left is answered when it is over: nothing, if all are gone, or whatever lives when rounds
+    /// or time have come to their end.
     pub fn round(&mut self, table: &Table, spare: impl Fn(Pid) -> bool) -> Option<Left> {
         let spared = |member: &Member, spared: &[Spared]| spared.iter().any(|one| one.member == *member);
         let mut found: Vec<Member> = table.members_of(self.root, &self.mark).collect();

@@ -19,7 +19,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use crate::proc::{read_stat, start_ticks};
 use crate::process::{self, Pid, Signal, own_pid};
 
-pub use end::{Ending, Left, Spared, end_sparing, kill_until_gone, wait_dead};
+pub use end::{Ending, Left, Spared, wait_dead};
 pub use table::Table;
 
 /// The variable that marks a worker's processes. It may hold several marks, separated by commas: those of a worker whose
@@ -36,11 +36,6 @@ impl TreeMark {
     pub fn of_worker(worker: u64) -> io::Result<Self> {
         let primary = own_pid();
         Ok(Self(format!("{primary}.{}.{worker}", start_ticks(primary)?)))
-    }
-
-    /// A mark read back from saved state.
-    pub fn from_text(text: impl Into<String>) -> Self {
-        Self(text.into())
     }
 
     /// The value to set.
@@ -78,11 +73,6 @@ pub fn descends_from(pid: Pid, root: Pid) -> bool {
         next = read_stat(pid).ok().and_then(|stat| Pid::new(stat.parent));
     }
     false
-}
-
-/// Sends a signal to all members; returns to how many.
-pub fn kill(root: Pid, mark: &str, signal: Signal) -> usize {
-    Table::read().kill(root, mark, signal)
 }
 
 impl Table {
