@@ -184,7 +184,7 @@ impl Cluster {
             Event::Extend { worker, by } => self.extend(now, worker, by),
             Event::LaneListens { worker, lane } => self.lane_listens(now, worker, lane, fx),
             Event::LaneFailed { worker, lane } => self.lane_failed(now, worker, lane),
-            Event::LaneClosed { lane } => self.lane_closed(now, lane, fx),
+            Event::LaneClosed { worker, lane } => self.lane_closed(now, worker, lane, fx),
             Event::LanesEmpty { worker } => self.lanes_empty(now, worker, fx),
             Event::LaneStuck { lane } => self.lane_stuck(now, lane),
             Event::LaneRetired { lane } => self.lane_retired(lane),

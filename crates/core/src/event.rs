@@ -192,7 +192,7 @@ pub enum Event {
         by: Duration,
     },
 
-    /// Its socket listens now (UDP: is bound).
+    /// Its socket listens now (UDP: is bound), for the first time or once more after it was shut.
     LaneListens {
         /// Whose.
         worker: WorkerId,
@@ -207,8 +207,11 @@ pub enum Event {
         /// Which.
         lane: LaneId,
     },
-    /// The program closed it, or shut it for reading, and lives on. What waits in it waits.
+    /// The program closed it, or shut it for reading, and lives on. What waits in it waits. Heard only of the worker that
+    /// was promised it or listens there: what is seen late may concern a predecessor.
     LaneClosed {
+        /// Whose it was.
+        worker: WorkerId,
         /// Which.
         lane: LaneId,
     },

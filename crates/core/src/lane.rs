@@ -115,6 +115,9 @@ impl Cluster {
                 self.change(lane, State::Listens { worker, origin });
             }
             Some(State::Listens { worker: listener, .. }) if listener == worker => {}
+            Some(State::Closed { worker: owner }) if owner == worker => {
+                self.change(lane, State::Listens { worker, origin: Origin::Adopted });
+            }
             Some(
                 State::Promised { .. }
                 | State::Listens { .. }
@@ -154,17 +157,25 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn lane_closed(&mut self, now: Time, lane: LaneId, fx: &mut Effects) {
+    pub(crate) fn lane_closed(&mut self, now: Time, worker: WorkerId, lane: LaneId, fx: &mut Effects) {
         match self.state(lane) {
-            Some(State::Promised { origin: Origin::Fresh, .. }) => self.close_lane(lane, fx),
-            Some(State::Promised { to, origin: Origin::Adopted }) => self.put_back(now, lane, to),
-            Some(State::Listens { worker, .. }) => {
+            Some(State::Promised { to, origin: Origin::Fresh }) if to == worker => self.close_lane(lane, fx),
+            Some(State::Promised { to, origin: Origin::Adopted }) if to == worker => {
+                self.put_back(now, lane, worker);
+            }
+            Some(State::Listens { worker: listener, .. }) if listener == worker => {
                 self.change(lane, State::Closed { worker });
                 self.timers.arm(Timer::Lane(lane), now.after(self.settings.listen_timeout));
                 self.forget_emptying(now, worker, fx);
             }
             Some(
-                State::Closed { .. } | State::Kept | State::Inherited { .. } | State::Retiring | State::Stuck,
+                State::Promised { .. }
+                | State::Listens { .. }
+                | State::Closed { .. }
+                | State::Kept
+                | State::Inherited { .. }
+                | State::Retiring
+                | State::Stuck,
             )
             | None => {}
         }

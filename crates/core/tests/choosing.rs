@@ -64,7 +64,7 @@ fn a_newcomer_is_chosen_at_once_where_nobody_serves() {
     sim.event(Event::Scale(2));
     sim.run_program(worker(2), 80);
     assert_eq!(sim.chosen(80), [1]);
-    sim.event(Event::LaneClosed { lane: lane(1) });
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
     assert_eq!(sim.chosen(80), [2]);
 }
 
@@ -78,7 +78,7 @@ fn whoever_listens_is_chosen_where_nobody_is_ready() {
     sim.event(Event::Reload);
     sim.run_program(worker(2), 80);
     assert_eq!(sim.chosen(80), [1], "it does not listen everywhere yet");
-    sim.event(Event::LaneClosed { lane: lane(1) });
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
     assert_eq!(sim.chosen(80), [3]);
 }
 
@@ -183,7 +183,7 @@ fn all_sockets_of_one_worker_are_chosen_alike() {
         sim.lane_listens(worker(1), lane(id));
     }
     assert_eq!(sim.chosen(80), [1, 2]);
-    sim.event(Event::LaneClosed { lane: lane(2) });
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(2) });
     assert_eq!(sim.chosen(80), [1]);
 }
 
@@ -219,7 +219,7 @@ fn what_a_copy_is_to_take_over_is_chosen_where_nobody_else_is() {
     sim.exit(worker(1), 1);
     sim.prove();
     assert_eq!(sim.chosen(80), [2]);
-    sim.event(Event::LaneClosed { lane: lane(2) });
+    sim.event(Event::LaneClosed { worker: worker(2), lane: lane(2) });
     assert_eq!(sim.chosen(80), [1], "its slot has somebody");
     sim.event(Event::Scale(0));
     assert_eq!(sim.chosen(80), [0; 0]);

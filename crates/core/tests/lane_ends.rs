@@ -89,7 +89,7 @@ fn one_that_fails_to_adopt_leaves_it_to_the_next() {
     sim.event(Event::LaneFailed { worker: worker(2), lane: lane(1) });
     assert_eq!(sim.chosen(80), [1], "it is kept on");
     assert_eq!(sim.promised(worker(2), 80), (lane(1), ADOPTED));
-    sim.event(Event::LaneClosed { lane: lane(1) });
+    sim.event(Event::LaneClosed { worker: worker(2), lane: lane(1) });
     assert_eq!(sim.promised(worker(2), 80), (lane(1), ADOPTED));
 }
 
@@ -243,7 +243,7 @@ fn what_the_old_one_of_a_reload_leaves_in_a_crash_is_adopted_where_the_new_one_h
 #[test]
 fn what_waits_where_the_program_closed_by_itself_goes_to_its_successor() {
     let mut sim = Sim::serving_programs(programs(), 1);
-    sim.event(Event::LaneClosed { lane: lane(1) });
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
     crash(&mut sim, 1);
     assert_eq!(sim.promised(worker(2), 80), (lane(1), ADOPTED));
 }
@@ -253,7 +253,7 @@ fn a_draining_worker_that_closes_its_socket_is_not_waited_for() {
     let mut sim = Sim::serving_programs(programs(), 2);
     sim.obeys = Obeys { empty: false, ..Obeys::ALL };
     sim.event(Event::Scale(1));
-    sim.event(Event::LaneClosed { lane: lane(2) });
+    sim.event(Event::LaneClosed { worker: worker(2), lane: lane(2) });
     assert_eq!(sim.cluster.phase(worker(2)), Some(Phase::Leaving));
     sim.event(Event::Idle { worker: worker(2) });
     sim.exit(worker(2), 0);
@@ -315,7 +315,7 @@ fn at_a_stop_nothing_is_kept_or_retired() {
 fn an_answer_that_comes_after_the_end_means_nothing() {
     let mut sim = Sim::serving_programs(Settings { max_restarts: 0, ..programs() }, 2);
     sim.obeys = Obeys { retire: false, ..Obeys::ALL };
-    sim.event(Event::LaneClosed { lane: lane(1) });
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
     sim.pass(ms(10_000));
     assert_eq!(sim.retired(), [1]);
     sim.event(Event::StopNow);

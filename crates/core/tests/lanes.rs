@@ -166,7 +166,7 @@ fn one_that_fails_beside_another_leaves_the_other() {
 fn a_socket_that_is_closed_before_it_listens_is_forgotten() {
     let mut sim = started(programs(), 1);
     sim.promised(worker(1), 80);
-    sim.event(Event::LaneClosed { lane: lane(1) });
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
     assert_eq!(sim.closed_lanes(), [1]);
     assert_eq!(sim.promised(worker(1), 80), (lane(2), FRESH));
 }
@@ -174,7 +174,7 @@ fn a_socket_that_is_closed_before_it_listens_is_forgotten() {
 #[test]
 fn a_program_that_listens_again_after_closing_gets_its_socket_back() {
     let mut sim = Sim::serving_programs(programs(), 1);
-    sim.event(Event::LaneClosed { lane: lane(1) });
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
     assert_eq!(sim.chosen(80), [0_u32; 0]);
     assert_eq!(sim.run_program(worker(1), 80), (lane(1), ADOPTED));
     assert_eq!(sim.chosen(80), [1]);
@@ -183,9 +183,32 @@ fn a_program_that_listens_again_after_closing_gets_its_socket_back() {
 }
 
 #[test]
+fn a_program_that_listens_again_on_the_socket_that_it_shut_is_chosen_again() {
+    let mut sim = Sim::serving_programs(programs(), 1);
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
+    assert_eq!(sim.chosen(80), [0_u32; 0]);
+    sim.lane_listens(worker(1), lane(1));
+    assert_eq!(sim.chosen(80), [1]);
+    sim.pass(ms(60_000));
+    assert_eq!(sim.retired(), [0_u32; 0]);
+}
+
+#[test]
+fn a_late_word_about_a_predecessor_does_not_close_what_its_successor_took_over() {
+    let mut sim = Sim::serving_programs(programs(), 1);
+    sim.exit(worker(1), 1);
+    sim.pass(ms(100));
+    assert_eq!(sim.promised(worker(2), 80), (lane(1), ADOPTED));
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
+    sim.lane_listens(worker(2), lane(1));
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
+    assert_eq!(sim.chosen(80), [1]);
+}
+
+#[test]
 fn a_program_that_closed_for_good_has_its_socket_retired_in_time() {
     let mut sim = Sim::serving_programs(programs(), 2);
-    sim.event(Event::LaneClosed { lane: lane(1) });
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
     sim.pass(ms(9999));
     assert_eq!(sim.retired(), [0_u32; 0]);
     sim.pass(ms(1));
@@ -197,7 +220,7 @@ fn a_program_that_closed_for_good_has_its_socket_retired_in_time() {
 fn a_lane_that_is_being_retired_is_not_given_out() {
     let mut sim = Sim::serving_programs(programs(), 1);
     sim.obeys = Obeys { retire: false, ..Obeys::ALL };
-    sim.event(Event::LaneClosed { lane: lane(1) });
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
     sim.pass(ms(10_000));
     assert_eq!(sim.retired(), [1]);
     assert_eq!(sim.promised(worker(1), 80), (lane(2), FRESH));
@@ -211,6 +234,7 @@ fn another_workers_word_about_a_lane_is_not_heard() {
     let mut fx = Vec::new();
     loose.step(sim.now, Event::LaneListens { worker: worker(2), lane: lane(1) }, &mut fx);
     loose.step(sim.now, Event::LaneFailed { worker: worker(2), lane: lane(1) }, &mut fx);
+    loose.step(sim.now, Event::LaneClosed { worker: worker(2), lane: lane(1) }, &mut fx);
     assert_eq!(fx, []);
     assert!(loose == sim.cluster);
 }

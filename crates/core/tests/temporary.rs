@@ -48,7 +48,7 @@ fn the_copy_is_never_chosen() {
     sim.obeys = Obeys { empty: false, ..Obeys::ALL };
     sim.run_program(worker(3), 80);
     assert_eq!(sim.chosen(80), [1]);
-    sim.event(Event::LaneClosed { lane: lane(1) });
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
     assert_eq!(sim.chosen(80), NONE);
 }
 
@@ -73,7 +73,7 @@ fn several_stuck_sockets_wait_for_the_same_copy() {
     sim.pass(ms(100));
     sim.run_program(worker(4), 81);
     sim.run_program(worker(5), 82);
-    sim.event(Event::LaneClosed { lane: lane(4) });
+    sim.event(Event::LaneClosed { worker: worker(4), lane: lane(4) });
     sim.event(Event::Scale(1));
     sim.event(Event::Idle { worker: worker(4) });
     sim.exit(worker(4), 0);
@@ -106,8 +106,8 @@ fn what_gets_stuck_while_a_copy_is_there_waits_for_the_next_one() {
 fn a_copy_that_shares_with_itself_takes_all_that_is_stuck_on_one_port() {
     let mut sim = Sim::serving_programs(programs(), 3);
     sim.stuck.extend([lane(2), lane(3)]);
-    sim.event(Event::LaneClosed { lane: lane(2) });
-    sim.event(Event::LaneClosed { lane: lane(3) });
+    sim.event(Event::LaneClosed { worker: worker(2), lane: lane(2) });
+    sim.event(Event::LaneClosed { worker: worker(3), lane: lane(3) });
     sim.pass(ms(10_000));
     for (id, stuck) in [(1, 2), (2, 3)] {
         let answer = sim.bind(worker(4), tcp(80), Sharing::WithItself);

@@ -52,8 +52,9 @@ impl LaneCheck {
     pub(crate) fn before(&mut self, event: &Event) {
         match *event {
             Event::LaneListens { worker, lane } => {
-                let l = self.lanes.get_mut(&lane).filter(|l| l.holder == Some(worker) && !l.closed);
-                l.expect("only a promised lane listens").listens = true;
+                let l = self.lanes.get_mut(&lane).filter(|l| l.holder == Some(worker));
+                let l = l.expect("only a promised lane listens");
+                (l.listens, l.closed) = (true, false);
             }
             Event::LaneFailed { lane, .. } => {
                 let l = self.lanes.get_mut(&lane).expect("only a promised lane fails");
@@ -65,11 +66,13 @@ impl LaneCheck {
                     self.ended.insert(lane);
                 }
             }
-            Event::LaneClosed { lane } => {
+            Event::LaneClosed { worker, lane } => {
                 let l = self.lanes.get_mut(&lane).expect("only a lane that is there is closed");
-                (l.closed, l.listens) = (l.listens, false);
-                if !l.closed {
-                    l.holder = None;
+                if l.holder == Some(worker) {
+                    (l.closed, l.listens) = (l.closed || l.listens, false);
+                    if !l.closed {
+                        l.holder = None;
+                    }
                 }
             }
             Event::LanesEmpty { worker } => {

@@ -206,8 +206,8 @@ impl World {
                 self.about_lane(pick(&lanes, i), |lane| Event::LaneFailed { worker, lane });
             }
             Action::LaneCloses(i) => {
-                let (_, lanes) = self.lanes_of(pick(&running, i), i % 3 != 0);
-                self.about_lane(pick(&lanes, i), |lane| Event::LaneClosed { lane });
+                let (worker, lanes) = self.lanes_of(pick(&running, i), i % 3 != 0);
+                self.about_lane(pick(&lanes, i), |lane| Event::LaneClosed { worker, lane });
             }
             Action::Empty(i) => {
                 if let Some(worker) = pick(&self.emptying, i) {

@@ -50,7 +50,7 @@ use ids::IdMap;
 use notes::Notes;
 use orders::Forking;
 use port::PortSocket;
-use program::{Programs, Question, Seen};
+use program::{Closing, Programs, Question, Seen, Unseen};
 use readings::Readings;
 use spawn::WorkerProcess;
 use token::Token;
@@ -91,9 +91,9 @@ pub(crate) enum Command {
     /// And has asked.
     AskedAlone { lane: LaneId },
     /// A program closed its listener and lives on.
-    ClosedWhileAlive { lane: LaneId },
+    ClosedWhileAlive { worker: WorkerId, lane: LaneId, how: Closing },
     /// A program holds its listener and takes nothing from it.
-    NotAccepting { lane: LaneId, after: Duration },
+    NotAccepting { worker: WorkerId, lane: LaneId, after: Duration },
     /// Processes of a crashed worker may serve what they have.
     Spared { processes: Vec<OwnedFd> },
     /// A program left in peace, and processes that it started lived on.
@@ -258,11 +258,13 @@ impl Primary {
                 Command::Disconnect { worker } => self.tell_disconnect(worker),
                 Command::Note { worker, note } => self.tell_note(worker, note),
                 Command::Called(seen) => self.called(*seen, effects),
-                Command::Unseen { worker, error } => self.unseen(worker, error),
+                Command::Unseen(unseen) => self.unseen(unseen),
                 Command::AskAlone(question) => self.ask_alone(question),
                 Command::AskedAlone { lane } => self.asked_alone(lane),
-                Command::ClosedWhileAlive { lane } => self.closed_while_alive(lane),
-                Command::NotAccepting { lane, after } => self.not_accepting(lane, after),
+                Command::ClosedWhileAlive { worker, lane, how } => {
+                    self.closed_while_alive(worker, lane, how, effects);
+                }
+                Command::NotAccepting { worker, lane, after } => self.not_accepting(worker, lane, after),
                 Command::Spared { processes } => self.remember_spared(processes),
                 Command::WentToBackground { worker, processes } => {
                     self.tell_oddity(worker, Oddity::WentToBackground { processes });

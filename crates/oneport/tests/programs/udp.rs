@@ -14,6 +14,7 @@ in_both_ways! {
     a_copy_that_leaves_gets_nothing_new,
     the_successor_of_a_killed_copy_answers_its_clients,
     a_reload_answers_every_datagram,
+    a_copy_that_closes_its_socket_leaves_its_clients_to_the_others,
     a_port_that_is_not_listed_for_udp_is_the_first_copys_alone,
 }
 
@@ -76,6 +77,8 @@ fn the_successor_of_a_killed_copy_answers_its_clients(way: ProgramWay) {
     test.signal(2, oneport::Signal::KILL);
     test.played(3);
     test.proven(3);
+    // It is told first, and chosen then.
+    test.barrier(1);
     let successor = test.pid(3);
     let expected: Vec<i32> = first.iter().map(|pid| if *pid == victim { successor } else { *pid }).collect();
     assert_eq!(answers(&clients), expected);
@@ -97,6 +100,22 @@ fn a_reload_answers_every_datagram(way: ProgramWay) {
     assert_eq!([test.exit(1).1, test.exit(2).1], [EndCause::Asked; 2]);
     over.store(true, Ordering::Relaxed);
     assert_eq!(asking.join().unwrap().into_iter().collect::<BTreeSet<_>>(), test.pids());
+    test.stop();
+}
+
+fn a_copy_that_closes_its_socket_leaves_its_clients_to_the_others(way: ProgramWay) {
+    let (mut test, clients) = start(2, way);
+    let (closes, stays) = (test.pid(1), test.pid(2));
+    assert!(answers(&clients).contains(&closes));
+    assert_eq!(test.order(1, "close a"), "ok");
+    // Those that nobody takes are what makes somebody look.
+    clients.iter().for_each(Datagrams::send);
+    test.oddity("it is said that it closed", |worker, oddity| match oddity {
+        Oddity::Closed { .. } => (worker.id().0 == 1).then_some(()),
+        _ => None,
+    });
+    test.barrier(2);
+    assert!(answers(&clients).into_iter().all(|pid| pid == stays));
     test.stop();
 }
 

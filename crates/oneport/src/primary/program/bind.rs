@@ -11,8 +11,8 @@ use oneport_core::{
     Caller as Rights, Claim, Effects, Endpoint, EndpointKind, Errno, Event as Core, LaneId, Place, Sharing,
     Transport,
 };
-use oneport_sys::foreign::{self, Name, Protocol};
-use oneport_sys::listen::{V6, bound_to};
+use oneport_sys::foreign::{self, Name, Network, Protocol};
+use oneport_sys::listen::V6;
 use oneport_sys::process::Pid;
 use oneport_sys::{proc, tree};
 
@@ -37,7 +37,16 @@ impl Primary {
 
     fn binds_ip(&mut self, caller: Caller, transport: Transport, address: SocketAddr, effects: &mut Effects) {
         let claims = &self.settings.program.claims;
-        match claims.of_ip(transport, address, rights(caller.process)) {
+        let claim = claims.of_ip(transport, address, rights(caller.process));
+        match (caller.network, &claim) {
+            (Network::Foreign, Claim::Ours(_) | Claim::Refused(_)) => {
+                let address = address.to_string();
+                self.tell_oddity(caller.worker, Oddity::ForeignNetwork { address });
+                return caller.pass();
+            }
+            (Network::Ours, _) | (Network::Foreign, Claim::AtListen | Claim::Passes) => {}
+        }
+        match claim {
             Claim::Passes => {
                 if transport == Transport::Udp && address.port() != 0 {
                     let address = format!("{address}/udp");
@@ -63,15 +72,27 @@ impl Primary {
     }
 
     fn claims_ip(&mut self, caller: Caller, address: SocketAddr, effects: &mut Effects) {
-        // A signal may make a call begin anew after it was carried out (Linux before 6.18).
-        let own = self.programs.lane_of(caller.inode);
-        if own.is_some() && caller.own().is_some_and(|own| matches!(bound_to(own), Ok(Some(_)))) {
-            return caller.succeed();
-        }
         let endpoint = endpoint(caller.kind(), address, caller.v6(), 0);
+        let Some(caller) = self.begun_anew(caller, &endpoint) else { return };
         self.notice_closed(&caller, &endpoint, effects);
         let sharing = caller.sharing();
         self.ask_core(caller, AskedCall::Bind(address), endpoint, sharing, effects);
+    }
+
+    /// A signal may make a call begin anew after it was carried out (Linux before 6.18): then the socket is one of those that
+    /// are bound already. To another address none can be bound again.
+    fn begun_anew(&self, caller: Caller, endpoint: &Endpoint) -> Option<Caller> {
+        let lane = self.programs.lane_of(caller.inode).and_then(|lane| self.programs.tenant_of(lane));
+        let of_lane = lane.filter(|(tenant, _)| *tenant == caller.worker).map(|(_, port)| port);
+        let of_shared =
+            || self.ports.iter().find(|(_, socket)| socket.is_inode(caller.inode)).map(|(port, _)| *port);
+        let Some(port) = of_lane.or_else(of_shared) else { return Some(caller) };
+        if self.ports.get(&port).is_some_and(|socket| socket.endpoint() == endpoint) {
+            caller.succeed();
+        } else {
+            caller.fail(&rustix::io::Errno::INVAL.into());
+        }
+        None
     }
 
     /// Nobody tells when a program closes its listener. When it binds the same address once more it may have.
@@ -89,7 +110,7 @@ impl Primary {
         let members = tree::members(root, &mark);
         for (lane, inode) in there {
             if !members.iter().any(|pid| proc::may_hold(*pid, inode)) {
-                self.happen(Core::LaneClosed { lane }, effects);
+                self.happen(Core::LaneClosed { worker, lane }, effects);
             }
         }
     }
@@ -109,6 +130,7 @@ impl Primary {
             index: 0,
             copy: 0,
         };
+        let Some(caller) = self.begun_anew(caller, &endpoint) else { return };
         self.ask_core(caller, AskedCall::BindPath, endpoint, Sharing::Alone, effects);
     }
 

@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 use tracing::{debug, warn};
 
+use super::lanes::LaneKind;
 use crate::cluster::Commands;
 use crate::primary::{Command, Primary};
 use crate::program::ReadyOn;
@@ -59,7 +60,7 @@ impl Primary {
     /// It listens: if its own health is what makes it ready it is asked from now on.
     pub(super) fn begin_asking(&mut self, worker: WorkerId, lane: LaneId) {
         let ReadyOn::Http { path, patience } = &self.settings.program.ready_on else { return };
-        let Some((socket, _)) = self.programs.stream_of(lane) else { return };
+        let Some((socket, LaneKind::Stream, _)) = self.programs.copy_of(lane) else { return };
         let Some(target) = target(&socket) else { return };
         let asker = Asker {
             worker,

@@ -63,10 +63,10 @@ impl Programs {
         self.lanes.get(&lane).map(|lane| lane.socket.as_fd())
     }
 
-    /// A copy of a stream's socket, and its name.
-    pub(super) fn stream_of(&self, lane: LaneId) -> Option<(OwnedFd, u64)> {
-        let lane = self.lanes.get(&lane).filter(|lane| lane.kind == LaneKind::Stream)?;
-        Some((lane.socket.try_clone().ok()?, lane.inode))
+    /// A copy of the socket, what it is, and its name.
+    pub(super) fn copy_of(&self, lane: LaneId) -> Option<(OwnedFd, LaneKind, u64)> {
+        let lane = self.lanes.get(&lane)?;
+        Some((lane.socket.try_clone().ok()?, lane.kind, lane.inode))
     }
 
     /// Who has it, and where it is.

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use oneport_core::{Claim, Effects, EndpointKind, Event as Core, LaneId, Sharing, Transport, WorkerId};
+use oneport_sys::foreign::Network;
 use oneport_sys::listen::{LocalAddress, local_address};
 
 use super::AskedCall;
@@ -32,6 +33,7 @@ impl Primary {
             };
         }
         match self.port_of_choice(&caller) {
+            Some(_) | None if caller.network == Network::Foreign => self.listens_abroad(caller),
             Some(ip) => self.listens_anywhere(caller, ip, backlog, effects),
             None => self.leave_alone(caller),
         }
@@ -94,6 +96,18 @@ impl Primary {
         Some(0)
     }
 
+    /// What it bound by number was told when it did.
+    fn listens_abroad(&mut self, caller: Caller) {
+        let claims = &self.settings.program.claims;
+        if let Some(ip) = self.port_of_choice(&caller)
+            && claims.at_listen(ip) != Claim::Passes
+        {
+            let address = SocketAddr::new(ip, 0).to_string();
+            self.tell_oddity(caller.worker, Oddity::ForeignNetwork { address });
+        }
+        caller.pass();
+    }
+
     fn leave_alone(&mut self, caller: Caller) {
         if caller.transport() == Some(Transport::Tcp) {
             let known = caller.own().and_then(|own| match local_address(own) {
@@ -109,7 +123,7 @@ impl Primary {
     /// A `shutdown` that ends reading: on a shared socket it would end the port for everybody.
     pub(super) fn program_shuts(&mut self, caller: Caller, effects: &mut Effects) {
         if let Some(lane) = self.programs.lane_of(caller.inode) {
-            self.happen(Core::LaneClosed { lane }, effects);
+            self.happen(Core::LaneClosed { worker: caller.worker, lane }, effects);
             return caller.succeed();
         }
         if self.ports.values().any(|socket| socket.is_inode(caller.inode)) {

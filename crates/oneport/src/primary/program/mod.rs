@@ -6,8 +6,10 @@
 
 mod bind;
 mod call;
+mod gate;
 mod group;
 mod http;
+mod insight;
 mod lanes;
 mod listen;
 mod listen_fds;
@@ -23,7 +25,7 @@ mod start;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,8 +33,9 @@ use std::time::Duration;
 use oneport_core::{
     Effects, Endpoint, Event as Core, LaneId, PortId, QuerySeq, QueryTerms, Sharing, Terms, WorkerId,
 };
+use oneport_sys::listen::is_listening;
 use oneport_sys::preload::{ShimListener, Token};
-use oneport_sys::process::Pid;
+use oneport_sys::process::{self, Pid};
 use oneport_sys::seccomp::{Listener, Shutdown, Traps};
 use tracing::{debug, warn};
 
@@ -51,7 +54,8 @@ use crate::event::{Address, Event, Oddity};
 use crate::program::ProgramWay;
 
 pub(crate) use self::http::Question;
-pub(crate) use self::look::Seen;
+pub(crate) use self::look::{Seen, Unseen};
+pub(crate) use self::sentry::Closing;
 pub(super) use self::spare::Sparing;
 
 /// What the primary keeps of all programs.
@@ -166,7 +170,8 @@ impl Primary {
     }
 
     /// A call could not be looked into, and was let through.
-    pub(super) fn unseen(&mut self, worker: WorkerId, error: io::Error) {
+    pub(super) fn unseen(&mut self, unseen: Unseen) {
+        let Unseen { worker, error, .. } = unseen;
         self.tell_oddity(worker, Oddity::Unseen { error });
     }
 
@@ -196,30 +201,57 @@ impl Primary {
     fn post_sentry(&mut self, worker: WorkerId, lane: LaneId, process: Pid) {
         let Some((root, mark)) = self.tree_of(worker) else { return };
         if self.programs.sentry.is_none() {
-            match Sentry::start(self.own_commands.clone()) {
+            match Sentry::start(self.own_commands.clone(), self.readings.clone()) {
                 Ok(sentry) => self.programs.sentry = Some(sentry),
                 Err(cause) => return warn!(%cause, "cannot watch queues"),
             }
         }
-        let Some((socket, inode)) = self.programs.stream_of(lane) else { return };
+        let Some((socket, kind, inode)) = self.programs.copy_of(lane) else { return };
         if let Some(sentry) = &self.programs.sentry {
-            sentry.watch(Post { lane, worker, socket, inode, process, root, mark });
+            sentry.watch(Post { lane, worker, socket, kind, inode, process, root, mark });
         }
     }
 
-    pub(super) fn closed_while_alive(&mut self, lane: LaneId) {
-        if let Some(port) = self.programs.port_of(lane) {
-            self.programs.apply(port);
+    /// What is seen late concerns somebody else by now, or a socket that listens again.
+    pub(super) fn closed_while_alive(
+        &mut self,
+        worker: WorkerId,
+        lane: LaneId,
+        how: Closing,
+        effects: &mut Effects,
+    ) {
+        let Some(port) = self.programs.port_of(lane) else { return };
+        let goes_on = match how {
+            Closing::Dropped => false,
+            Closing::Shut => self.programs.socket_of(lane).is_some_and(is_listening),
+        };
+        let is_theirs = self.programs.tenant_of(lane).is_some_and(|(tenant, _)| tenant == worker);
+        if is_theirs && !goes_on && self.is_alive(worker) {
+            self.closes(worker, lane, effects);
         }
-        if let Some((worker, address)) = self.place_of(lane)
-            && self.core.asked_to_leave(worker).is_none()
-        {
+        // In every case the numbers of the others may be other ones.
+        self.programs.apply(port);
+    }
+
+    /// Nobody new is sent there; told, if it is no part of its leaving.
+    fn closes(&mut self, worker: WorkerId, lane: LaneId, effects: &mut Effects) {
+        let told = self.place_of(lane).filter(|_| self.core.asked_to_leave(worker).is_none());
+        self.happen(Core::LaneClosed { worker, lane }, effects);
+        if let Some((_, address)) = told {
             self.tell_oddity(worker, Oddity::Closed { address });
         }
     }
 
-    pub(super) fn not_accepting(&mut self, lane: LaneId, after: Duration) {
-        if let Some((worker, address)) = self.place_of(lane) {
+    /// Whether its first process lives: what ends with that was not closed by anybody.
+    fn is_alive(&self, worker: WorkerId) -> bool {
+        let Some(w) = self.workers.get(&worker).filter(|w| w.ending.exit.is_none()) else { return false };
+        w.process.as_ref().is_some_and(|(_, pidfd)| matches!(process::peek(pidfd.as_fd()), Ok(None)))
+    }
+
+    pub(super) fn not_accepting(&mut self, worker: WorkerId, lane: LaneId, after: Duration) {
+        if let Some((tenant, address)) = self.place_of(lane)
+            && tenant == worker
+        {
             self.tell_oddity(worker, Oddity::NotAccepting { address, after });
         }
     }

@@ -118,9 +118,14 @@ impl Datagrams {
         Datagrams(client)
     }
 
+    /// Whether or not somebody is there.
+    pub(crate) fn send(&self) {
+        self.0.send(b"?").unwrap();
+    }
+
     /// Who answers.
     pub(crate) fn ask(&self) -> i32 {
-        self.0.send(b"?").unwrap();
+        self.send();
         let mut pid = [0; 4];
         assert_eq!(self.0.recv(&mut pid).unwrap(), 4);
         i32::from_ne_bytes(pid)
