@@ -72,6 +72,12 @@ pub enum Oddity {
         /// Why.
         error: io::Error,
     },
+    /// It listens in another network namespace than the primary, where the address is another one: it has it there for
+    /// itself, and clients of the app do not reach it.
+    ForeignNetwork {
+        /// What it bound or listens on, as text.
+        address: String,
+    },
     /// It registered the socket in an epoll set before it bound it, and the set cannot be made to watch the one that is to
     /// take its place: under `Own` what waits in the socket of its predecessor is lost, in the other ways it may
     /// never learn of a connection.

@@ -77,6 +77,13 @@ fn words(pid: i32, oddity: &Oddity) -> Words {
             hint: Some("a second copy gets EADDRINUSE there: run oneport as root, or one copy"),
             facts: vec![("reason", error.to_string().into())],
         },
+        Oddity::ForeignNetwork { address } => Words {
+            event: "foreign_network",
+            loudness: Loudness::Quiet,
+            text: format!("cannot share `{address}` of worker {pid}: it is in another network namespace"),
+            hint: Some("start the namespace around oneport (ip netns exec, docker run), not below it"),
+            facts: vec![("address", address.as_str().into())],
+        },
         Oddity::PolledEarly { address } => Words {
             event: "polled_early",
             loudness: Loudness::Quiet,
@@ -137,10 +144,11 @@ mod tests {
         Address { kind: AddressKind::Tcp, text: "0.0.0.0:8000".into(), socket: None }
     }
 
-    fn oddities() -> [Oddity; 6] {
+    fn oddities() -> [Oddity; 7] {
         [
             Oddity::LeftAlone { address: "127.0.0.1:9000".into() },
             Oddity::Unseen { error: io::Error::from_raw_os_error(13) },
+            Oddity::ForeignNetwork { address: "0.0.0.0:8000".into() },
             Oddity::PolledEarly { address: address() },
             Oddity::Closed { address: address() },
             Oddity::WentToBackground { processes: 2 },

@@ -85,7 +85,7 @@ pub(crate) enum Command {
     /// A program waits for the answer to a call.
     Called(Box<Seen>),
     /// A program's call could not be looked into, and was let through.
-    Unseen { worker: WorkerId, error: io::Error },
+    Unseen(Unseen),
     /// Somebody is about to ask a copy of a program, and nobody else, whether it is well.
     AskAlone(Question),
     /// And has asked.

@@ -39,6 +39,9 @@ pub(super) fn problems(attach: Attach, way: &str, seen: &Seen) -> Vec<String> {
     for oddity in &seen.oddities {
         match oddity {
             Oddity::Unseen { error } => problems.push(format!("a call of it cannot be looked into: {error}")),
+            Oddity::ForeignNetwork { address } => problems.push(format!(
+                "it listens on `{address}` in a network namespace of its own: start that around oneport, not below it"
+            )),
             Oddity::PolledEarly { address } if way != "own" => problems.push(format!(
                 "it has its socket on `{address}` in an epoll set before it binds it, so that no other can take its place"
             )),
@@ -88,6 +91,7 @@ pub(super) fn notes(survey: &Survey, way: &str, seen: &Seen) -> Vec<String> {
             )),
             Oddity::LeftAlone { .. }
             | Oddity::Unseen { .. }
+            | Oddity::ForeignNetwork { .. }
             | Oddity::PolledEarly { .. }
             | Oddity::WentToBackground { .. }
             | Oddity::NotAccepting { .. } => {}

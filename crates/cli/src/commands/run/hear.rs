@@ -117,7 +117,7 @@ impl Run {
                 self.roll.left_alone(worker.id, address);
             }
             // It is said already why a second copy will fail.
-            Oddity::Unseen { .. } => self.roll.heard(worker.id),
+            Oddity::Unseen { .. } | Oddity::ForeignNetwork { .. } => self.roll.heard(worker.id),
             Oddity::PolledEarly { .. }
             | Oddity::Closed { .. }
             | Oddity::WentToBackground { .. }

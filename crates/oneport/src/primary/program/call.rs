@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use oneport_core::{EndpointKind, Sharing, Transport, WorkerId};
-use oneport_sys::foreign::{self, AtExec, Blocking, Protocol, Registration};
+use oneport_sys::foreign::{self, AtExec, Blocking, Maker, Network, Protocol, Registration};
 use oneport_sys::lane::set_blocking;
 use oneport_sys::listen::{V6, only_v6, reuses_port};
 use oneport_sys::preload::{Answer, ReusePort, ShimCall};
@@ -26,6 +26,7 @@ pub(super) struct Caller {
     /// The socket's name, whoever holds it.
     pub(super) inode: u64,
     pub(super) protocol: Protocol,
+    pub(super) network: Network,
     /// A duplicate of it, where one can be had.
     pub(super) socket: Option<OwnedFd>,
     pub(super) answering: Answering,

@@ -1,27 +1,27 @@
 //! The thread that receives trapped calls and looks into the callers: their memory and descriptors may be slow to read
 //! (a page that has to come from a slow disk, another process's lock), and the loop must not wait for that.
 //!
-//! What does not live here: what a call means (`bind`, `listen`). Invariant: whatever was learnt of a caller by number is
-//! passed on only if it still waited afterwards; at most `MOST_AT_ONCE` calls are on their way to the loop.
+//! What does not live here: the look itself (`insight`), and what a call means (`bind`, `listen`). Invariant: whatever was learnt of a caller by number is
+//! passed on only if it still waited afterwards, and what is on its way to the loop has a permit of the gate.
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use oneport_core::WorkerId;
-use oneport_sys::foreign::{self, Name, Protocol};
+use oneport_sys::foreign::{Home, Name};
 use oneport_sys::poll::{Interest, Poller, Readiness};
-use oneport_sys::seccomp::{Call, Kind, Listener};
+use oneport_sys::seccomp::Listener;
 use oneport_sys::waker::Waker;
 use tracing::warn;
 
 use super::super::Command;
-use super::call::{Answering, Caller, answer, pass};
+use super::call::{Caller, answer, pass};
+use super::gate::{Gate, Permit};
+use super::insight::{Fate, Looked, Shortage, fate, look};
 use crate::cluster::Commands;
 
-/// Calls on their way to the loop.
-const MOST_AT_ONCE: usize = 64;
 const WAKER: u64 = u64::MAX;
 
 /// A trapped call with what was seen of its caller.
@@ -29,6 +29,14 @@ const WAKER: u64 = u64::MAX;
 pub(crate) struct Seen {
     pub(super) caller: Caller,
     pub(super) wish: Wish,
+    _permit: Permit,
+}
+
+/// A call that could not be looked into, and was let through.
+#[derive(Debug)]
+pub(crate) struct Unseen {
+    pub(super) worker: WorkerId,
+    pub(super) error: io::Error,
     _permit: Permit,
 }
 
@@ -73,6 +81,8 @@ impl Looker {
             poller,
             watched: Vec::new(),
             gate: Arc::new(Gate::default()),
+            home: Home::of_this_thread(),
+            shortage: Shortage::None,
             commands: commands.clone(),
         };
         thread::Builder::new().name("oneport-look".into()).spawn(move || thread.run())?;
@@ -93,6 +103,7 @@ impl Looker {
         Ok(())
     }
 
+    /// Nobody is to be asked about its calls any more: they pass.
     pub(in crate::primary) fn forget(&self, worker: WorkerId) {
         // A thread that has ended has forgotten everybody.
         let _ = self.order(Order::Forget(worker));
@@ -118,6 +129,15 @@ struct Watched {
     worker: WorkerId,
     listener: Arc<Listener>,
     taking: Taking,
+    tenure: Tenure,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tenure {
+    Lives,
+    /// What may be left of it (children that serve their last connection) is under the filter as long as it lives: without
+    /// anybody to answer, all its calls would fail with `ENOSYS`.
+    Buried,
 }
 
 struct Thread {
@@ -126,6 +146,9 @@ struct Thread {
     poller: Poller,
     watched: Vec<Watched>,
     gate: Arc<Gate>,
+    home: Home,
+    /// At the last look: it is told once.
+    shortage: Shortage,
     commands: Commands,
 }
 
@@ -162,14 +185,17 @@ impl Thread {
                 Ok(Order::Watch(worker, listener, taking)) => {
                     let token = u64::from(worker.0);
                     match self.poller.add(listener.as_fd(), token, Interest::READ) {
-                        Ok(()) => self.watched.push(Watched { worker, listener, taking }),
+                        Ok(()) => {
+                            self.watched.push(Watched { worker, listener, taking, tenure: Tenure::Lives })
+                        }
                         // Dropped: the worker's calls fail with ENOSYS, which it reports.
                         Err(cause) => warn!(%cause, worker = worker.0, "cannot watch trapped calls"),
                     }
                 }
                 Ok(Order::Forget(worker)) => {
-                    if let Some(at) = self.find(u64::from(worker.0)) {
-                        self.stop_watching(at);
+                    let mut watched = self.watched.iter_mut();
+                    if let Some(watched) = watched.find(|watched| watched.worker == worker) {
+                        watched.tenure = Tenure::Buried;
                     }
                 }
                 Err(mpsc::TryRecvError::Empty) => return Owner::Here,
@@ -199,21 +225,42 @@ impl Thread {
                 return self.stop_watching(at);
             }
         };
-        let looked = look(watched, call, &self.gate);
+        match watched.tenure {
+            Tenure::Lives => {}
+            Tenure::Buried => return pass(&watched.listener, call.id),
+        }
+        let looked = look(watched.worker, &watched.listener, watched.taking, call, self.home);
         let (worker, listener) = (watched.worker, &watched.listener);
         if !listener.is_waiting(call.id) {
             return;
         }
-        match looked {
-            Ok(Looked::Worth(seen)) => _ = self.commands.send(Command::Called(seen)),
-            Ok(Looked::NotOurs) => pass(listener, call.id),
-            // What the kernel itself would answer to such an address.
-            Err(error) if is_callers_fault(&error) => answer(listener, call.id, Err(error)),
-            Err(error) => {
-                pass(listener, call.id);
-                self.commands.send(Command::Unseen { worker, error });
+        let shortage = match looked {
+            Ok(Looked::Worth(caller, wish)) => {
+                let seen = Seen { caller: *caller, wish, _permit: Gate::enter(&self.gate) };
+                self.commands.send(Command::Called(Box::new(seen)));
+                Shortage::None
             }
-        }
+            Ok(Looked::NotOurs) => {
+                pass(listener, call.id);
+                Shortage::None
+            }
+            Err(error) => match fate(&error) {
+                Fate::LetThrough => {
+                    pass(listener, call.id);
+                    let unseen = Unseen { worker, error, _permit: Gate::enter(&self.gate) };
+                    self.commands.send(Command::Unseen(unseen));
+                    Shortage::None
+                }
+                Fate::Fails(shortage) => {
+                    if shortage != self.shortage && shortage == Shortage::Ours {
+                        warn!(%error, worker = worker.0, "cannot look into trapped calls");
+                    }
+                    answer(listener, call.id, Err(error));
+                    shortage
+                }
+            },
+        };
+        self.shortage = shortage;
     }
 }
 
@@ -221,75 +268,4 @@ impl Thread {
 enum Owner {
     Here,
     Gone,
-}
-
-enum Looked {
-    Worth(Box<Seen>),
-    /// No socket that could ever be the app's.
-    NotOurs,
-}
-
-fn look(watched: &Watched, call: Call, gate: &Arc<Gate>) -> io::Result<Looked> {
-    let (fd, wish) = match call.kind {
-        Kind::Bind { fd, address, length } => {
-            (fd, Wish::Bind(foreign::read_address(call.thread, address, length)?))
-        }
-        Kind::Listen { fd, backlog } => (fd, Wish::Listen { backlog }),
-        Kind::Shutdown { fd, how: _ } => (fd, Wish::Shutdown),
-    };
-    let process = foreign::process_of(call.thread)?;
-    let protocol = match foreign::protocol_of(process, fd) {
-        Ok(Protocol::Other(_)) => return Ok(Looked::NotOurs),
-        Ok(protocol) => protocol,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
-        // No descriptor, or no socket: the kernel says it best.
-        Err(_) => return Ok(Looked::NotOurs),
-    };
-    let Ok(inode) = foreign::socket_inode(process, fd) else { return Ok(Looked::NotOurs) };
-    let socket = match watched.taking {
-        Taking::Sockets => {
-            let thread = foreign::open_thread(call.thread)?;
-            Some(foreign::take_fd(thread.as_fd(), fd)?)
-        }
-        Taking::Nothing => None,
-    };
-    let answering = Answering::Trap { listener: watched.listener.clone(), call: call.id };
-    let caller = Caller { worker: watched.worker, process, fd, inode, protocol, socket, answering };
-    Ok(Looked::Worth(Box::new(Seen { caller, wish, _permit: Gate::enter(gate) })))
-}
-
-fn is_callers_fault(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::INVAL, Errno::FAULT].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-}
-
-/// Counts the calls on their way.
-#[derive(Debug, Default)]
-struct Gate {
-    inside: Mutex<usize>,
-    left: Condvar,
-}
-
-/// Held by a call until the loop is done with it.
-#[derive(Debug)]
-struct Permit(Arc<Gate>);
-
-impl Gate {
-    fn enter(gate: &Arc<Gate>) -> Permit {
-        let inside = gate.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut inside = gate
-            .left
-            .wait_while(inside, |inside| *inside >= MOST_AT_ONCE)
-            .unwrap_or_else(PoisonError::into_inner);
-        *inside += 1;
-        drop(inside);
-        Permit(gate.clone())
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        *self.0.inside.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.left.notify_one();
-    }
 }

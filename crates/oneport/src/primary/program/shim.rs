@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use oneport_core::{Effects, WorkerId};
-use oneport_sys::foreign::{self, Protocol};
+use oneport_sys::foreign::{self, Network, Protocol};
 use oneport_sys::listen::SocketKind;
 use oneport_sys::poll::Interest;
 use oneport_sys::preload::{Answer, Call, ShimCall, ShimListener, Token};
@@ -112,7 +112,9 @@ impl Primary {
         let (what, name) = (call.request.call, call.request.name.clone());
         let (process, fd) = (call.process, call.request.fd);
         let answering = Answering::Shim(call);
-        let caller = Caller { worker, process, fd, inode, protocol, socket: None, answering };
+        // Elsewhere nobody reaches the library's socket, whose name is one of a network.
+        let network = Network::Ours;
+        let caller = Caller { worker, process, fd, inode, protocol, network, socket: None, answering };
         match what {
             Call::Bind => self.program_binds(caller, &name, effects),
             Call::Listen { backlog, .. } => self.program_listens(caller, backlog, effects),
