@@ -161,7 +161,6 @@ fn put(primary: &Primary, fd: c_int, call: Call, socket: &Socket, address: Addre
         token: primary.token,
         call,
         fd,
-        cookie: socket.cookie,
         transport: socket.transport,
         only_v6: socket::only_v6(fd),
         reuses_port: socket::reuses_port(fd),

@@ -18,7 +18,7 @@ pub(crate) type Token = [u8; 32];
 pub(crate) const PATH_ROOM: usize = 108;
 
 /// Bytes of a request.
-pub(crate) const REQUEST_LENGTH: usize = 168;
+pub(crate) const REQUEST_LENGTH: usize = 160;
 
 /// Bytes of an answer.
 pub(crate) const ANSWER_LENGTH: usize = 8;
@@ -78,8 +78,6 @@ pub(crate) struct Request {
     pub(crate) call: Call,
     /// The program's descriptor.
     pub(crate) fd: i32,
-    /// The socket's name for as long as the machine runs, the same in every process: its cookie (`SO_COOKIE`).
-    pub(crate) cookie: u64,
     /// Its kind.
     pub(crate) transport: Transport,
     /// It serves IPv6 alone (`IPV6_V6ONLY`).
@@ -130,7 +128,6 @@ impl Request {
         let room = put(room, &family.to_le_bytes());
         let room = put(room, &port.to_le_bytes());
         let room = put(room, &scope.to_le_bytes());
-        let room = put(room, &self.cookie.to_le_bytes());
         let room = put(room, &self.token);
         match &self.address {
             Address::V4(ip, _) => put(room, ip),
@@ -149,7 +146,6 @@ impl Request {
         let (family, rest) = rest.split_first_chunk()?;
         let (port, rest) = rest.split_first_chunk()?;
         let (scope, rest) = rest.split_first_chunk()?;
-        let (cookie, rest) = rest.split_first_chunk()?;
         let (token, rest) = rest.split_first_chunk()?;
         if version != VERSION {
             return None;
@@ -177,7 +173,6 @@ impl Request {
             token: *token,
             call,
             fd: i32::from_le_bytes(*fd),
-            cookie: u64::from_le_bytes(*cookie),
             transport,
             only_v6: Is::of(flags & 1 != 0),
             reuses_port: Is::of(flags & 2 != 0),
@@ -253,7 +248,6 @@ mod tests {
             token: *b"0123456789abcdef0123456789abcdef",
             call,
             fd: -7,
-            cookie: 0x0123_4567_89ab_cdef,
             transport: Transport::Stream,
             only_v6: Is::NotSo,
             reuses_port: Is::So,

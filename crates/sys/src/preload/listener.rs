@@ -62,8 +62,6 @@ struct Waiting {
 pub struct ShimCall {
     /// The process that called.
     pub process: Pid,
-    /// Its effective user.
-    pub user: u32,
     /// Which worker it says it is; a known token proves that it was told.
     pub token: Token,
     /// What it asks.
@@ -185,10 +183,10 @@ impl ShimListener {
         let Waiting { connection, .. } = self.waiting.remove(place)?;
         let words = message::Request::decode(packet.get(..length)?)?;
         let request = Request::read(&words)?;
-        let (process, user) = read_peer(connection.as_fd())?;
+        let process = read_peer(connection.as_fd())?;
         // An answered connection may live on in a fork of the program; ours is closed, but the set must not count on it.
         self.set.remove(connection.as_fd()).ok()?;
-        Some(ShimCall { process, user, token: Token(words.token), request, connection })
+        Some(ShimCall { process, token: Token(words.token), request, connection })
     }
 
     fn drop_silent(&mut self, now: Instant) {
@@ -227,14 +225,14 @@ impl ShimCall {
 }
 
 /// Who connected. `None`: it has no number here (another pid namespace, for which the kernel says 0).
-fn read_peer(connection: BorrowedFd<'_>) -> Option<(Pid, u32)> {
+fn read_peer(connection: BorrowedFd<'_>) -> Option<Pid> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = libc::socklen_t::try_from(size_of_val(&peer)).ok()?;
     let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
     let room = (&raw mut peer).cast();
     // SAFETY: the kernel writes at most `length` bytes to `peer`, plain numbers, and how many it wrote to `length`.
     let failed = unsafe { libc::getsockopt(connection.as_raw_fd(), level, name, room, &mut length) } != 0;
-    if failed { None } else { Some((Pid::new(peer.pid)?, peer.uid)) }
+    if failed { None } else { Pid::new(peer.pid) }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod request;
 mod token;
 
 pub use listener::{Answer, ShimCall, ShimListener};
-pub use request::{Call, Listening, Request, ReusePort, SocketId};
+pub use request::{Call, Listening, Request, ReusePort};
 pub use token::Token;
 
 /// The variable that tells a program about its primary; [`ShimListener::variable`] is its value. It stays in the environment

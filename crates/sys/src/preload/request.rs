@@ -1,32 +1,16 @@
 //! A question of the library, in the types of this crate.
 //!
-//! Invariant: all of it is what a stranger says. The primary's own socket is recognised by its [`SocketId`], and a wrong
-//! one harms only the program that names it.
+//! Invariant: all of it is what a stranger says, and parts that do not belong together are no question.
 
 use std::ffi::OsString;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-
-use rustix::net::sockopt;
 
 use super::message::{self, Address, Is, Transport};
 use crate::foreign::Name;
 use crate::listen::{SocketKind, V6};
-
-/// A socket's name for as long as the machine runs: its cookie (Linux 4.12). The same in every process and for every
-/// duplicate, and never given anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SocketId(u64);
-
-impl SocketId {
-    /// Of a socket of ours. `ENOTSOCK`: it is none.
-    pub fn of(socket: impl AsFd) -> io::Result<Self> {
-        Ok(Self(sockopt::socket_cookie(socket)?))
-    }
-}
 
 /// What was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,10 +54,8 @@ pub enum ReusePort {
 pub struct Request {
     /// What was called.
     pub call: Call,
-    /// The program's descriptor.
+    /// The program's descriptor; which socket that is says [`socket_inode`](crate::foreign::socket_inode).
     pub fd: RawFd,
-    /// Which socket it is. One of the primary's own: it stands there already, replaced before or inherited.
-    pub socket: SocketId,
     /// Its kind: TCP (multipath included), UDP, or a Unix stream.
     pub kind: SocketKind,
     /// Which families an IPv6 socket serves.
@@ -122,7 +104,7 @@ impl Request {
             Is::So => ReusePort::Set,
             Is::NotSo => ReusePort::Unset,
         };
-        Some(Self { call, fd: words.fd, socket: SocketId(words.cookie), kind, v6, reuse_port, name })
+        Some(Self { call, fd: words.fd, kind, v6, reuse_port, name })
     }
 }
 
@@ -154,7 +136,6 @@ mod tests {
             token: [b'a'; 32],
             call,
             fd: 5,
-            cookie: 9,
             transport: Transport::Stream,
             only_v6: Is::NotSo,
             reuses_port: Is::NotSo,

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use oneport_sys::foreign::Name;
+use oneport_sys::foreign::{self, Name};
 use oneport_sys::listen::{self, V6};
-use oneport_sys::preload::{Answer, Call, Request, ShimCall, ShimListener, SocketId, Token};
+use oneport_sys::preload::{Answer, Call, Request, ShimCall, ShimListener, Token};
 use oneport_sys::seccomp::Delivery;
 use rustix::io::ioctl_fionbio;
 
@@ -49,7 +49,7 @@ impl Primary {
     pub(crate) fn serve_one(&mut self, shared: &OwnedFd) {
         self.next().expect_bind().take(shared);
         let asked = self.next();
-        assert_eq!(asked.socket(), SocketId::of(shared).expect("a socket"));
+        assert!(asked.is_about(shared));
         listen::start_listening(shared.as_fd(), asked.backlog().cast_unsigned()).expect("listen");
         asked.answer(Answer::Done);
     }
@@ -60,8 +60,10 @@ impl Asked {
         &self.0.request
     }
 
-    pub(crate) fn socket(&self) -> SocketId {
-        self.0.request.socket
+    /// Whether this socket is at the program's descriptor.
+    pub(crate) fn is_about(&self, socket: &OwnedFd) -> bool {
+        let there = foreign::socket_inode(self.0.process, self.0.request.fd).expect("a socket");
+        there == listen::inode(socket.as_fd()).expect("a socket")
     }
 
     /// The backlog of a `listen`.
