@@ -119,6 +119,7 @@ impl Player {
             }
             ["poll", name] => self.socket(name).poll(),
             ["serve", name] => self.socket(name).serve(),
+            ["wakes", name] => serving::until_accept_fails(self.socket(name).fd()),
             ["pause", name] => self.socket(name).pause(),
             ["shut", name] => {
                 shutdown(self.socket(name).fd(), rustix::net::Shutdown::Both)?;
@@ -156,6 +157,11 @@ impl Player {
                 let address = |thread| SocketAddr::from(([127, 0, 1, thread], port.parse().unwrap()));
                 odd::listens_with_many_threads(threads.parse().unwrap(), address)
             }
+            // For as long as it lives.
+            ["swarm", threads, address] => odd::binds_without_end(threads.parse().unwrap(), parsed(address)),
+            ["heir", name, path] => odd::leaves_a_connection_to_a_child(self.socket(name).fd(), path),
+            ["await", path] => odd::awaits(path),
+            ["answer", name] => self.socket(name).answer(),
             _ => said::step(self, step).unwrap_or_else(|| panic!("no such step: {step}")),
         }
     }

@@ -19,6 +19,7 @@ mod ready;
 mod sharing;
 mod strangers;
 mod udp;
+mod unruly;
 
 /// Runs in copies.
 #[test]

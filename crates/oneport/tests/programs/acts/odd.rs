@@ -2,10 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::process::{Command, Stdio};
 use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen, socket};
+use oneport_sys::foreign::Blocking;
+use oneport_sys::lane::set_blocking;
+use rustix::io::{Errno, FdFlags};
+use rustix::net::{AddressFamily, SocketType, accept, bind, connect, getsockname, listen, socket};
+
+use super::SCRIPT;
 
 /// The address it got, if connecting left it as it was.
 pub(super) fn binds_before_it_connects(server: SocketAddr) -> io::Result<String> {
@@ -69,4 +77,40 @@ pub(super) fn listens_with_many_threads(
     let taken = outcomes.iter().filter(|outcome| taken(outcome)).count();
     std::mem::forget(outcomes);
     Ok(format!("{listening} {taken}"))
+}
+
+/// Whatever comes of it.
+pub(super) fn binds_without_end(threads: u8, address: SocketAddr) -> io::Result<String> {
+    for _ in 0..threads {
+        thread::spawn(move || {
+            loop {
+                let _ = socket(AddressFamily::INET, SocketType::STREAM, None)
+                    .and_then(|listener| bind(&listener, &address));
+            }
+        });
+    }
+    super::nothing()
+}
+
+/// The next connection is a child's alone. It binds once somebody has written there, and answers if it could.
+pub(super) fn leaves_a_connection_to_a_child(listener: BorrowedFd<'_>, path: &str) -> io::Result<String> {
+    set_blocking(listener, Blocking::Waits)?;
+    let connection = accept(listener)?;
+    rustix::io::fcntl_setfd(&connection, FdFlags::empty())?;
+    let fd = connection.as_raw_fd();
+    let script = format!("given c {fd}; await {path}; socket b 4 tcp; bind b 127.0.0.1:0; answer c");
+    Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .env(SCRIPT, script)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    super::nothing()
+}
+
+pub(super) fn awaits(path: &str) -> io::Result<String> {
+    while std::fs::read(path)?.is_empty() {
+        thread::park_timeout(Duration::from_millis(2));
+    }
+    super::nothing()
 }

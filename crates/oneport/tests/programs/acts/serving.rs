@@ -56,6 +56,12 @@ impl Socket {
         super::nothing()
     }
 
+    /// Says who we are on a connection.
+    pub(super) fn answer(&self) -> io::Result<String> {
+        rustix::io::write(self.fd(), &pid())?;
+        super::nothing()
+    }
+
     /// Leaves alone whoever comes.
     pub(super) fn pause(&mut self) -> io::Result<String> {
         if let (Some(serving), Some(watch)) = (self.serving.take(), &self.watch) {
@@ -113,6 +119,20 @@ fn answer(mut connection: TcpStream) {
 
 fn pid() -> [u8; 4] {
     std::process::id().to_ne_bytes()
+}
+
+/// Accepts until somebody wakes it with an error, and then has nothing more to do.
+pub(super) fn until_accept_fails(listener: BorrowedFd<'_>) -> io::Result<String> {
+    let listener = TcpListener::from(listener.try_clone_to_owned()?);
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            match connection {
+                Ok(connection) => _ = thread::spawn(move || answer(connection)),
+                Err(_) => std::process::exit(0),
+            }
+        }
+    });
+    super::nothing()
 }
 
 /// The plainest server there is: one call listens, and `accept` blocks.
