@@ -25,9 +25,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How long they must have been empty: a client whose handshake was begun with this socket ends it here.
 const HOLDS: Duration = Duration::from_millis(50);
 /// Half-open connections of the port may be this worker's; a client far away takes as long to complete them.
+const HANDSHAKE: Duration = Duration::from_secs(1);
 /// Most that a queue may hold (`net.core.somaxconn` is 4096 since Linux 5.4; administrators raise it).
 const LONGEST_QUEUE: u32 = 65_536;
-const HANDSHAKE: Duration = Duration::from_secs(1);
 
 impl Primary {
     /// Reports `LanesEmpty` once nothing waits in the sockets of this worker.
@@ -37,7 +37,10 @@ impl Primary {
         for lane in self.programs.lanes_of(worker) {
             match lane.socket.try_clone() {
                 Ok(socket) => sockets.push(socket),
-                Err(cause) => warn!(%cause, "cannot look at a queue; the drain timeout decides"),
+                // Without all of them it would be said of one that is not looked at that it is empty.
+                Err(cause) => {
+                    return warn!(%cause, worker = worker.0, "cannot look at queues; the drain timeout decides");
+                }
             }
             ports.extend(self.ports.get(&lane.port).and_then(|socket| socket.tcp_port()));
         }
