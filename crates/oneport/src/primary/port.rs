@@ -77,6 +77,11 @@ impl PortSocket {
     }
 
     /// Whether this is the socket with that name.
+    /// The socket's name, if there is one socket.
+    pub(super) fn inode(&self) -> Option<u64> {
+        self.inode
+    }
+
     pub(super) fn is_inode(&self, inode: u64) -> bool {
         self.inode == Some(inode)
     }

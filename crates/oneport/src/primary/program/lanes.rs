@@ -66,6 +66,11 @@ impl Programs {
     /// A copy of the socket, what it is, and its name.
     pub(super) fn copy_of(&self, lane: LaneId) -> Option<(OwnedFd, LaneKind, u64)> {
         let lane = self.lanes.get(&lane)?;
+    /// The names of all sockets.
+    pub(super) fn inodes(&self) -> impl Iterator<Item = u64> {
+        self.lanes.values().map(|lane| lane.inode)
+    }
+
         Some((lane.socket.try_clone().ok()?, lane.kind, lane.inode))
     }
 

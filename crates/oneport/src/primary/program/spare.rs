@@ -1,8 +1,8 @@
 //! Who of a crashed worker's tree may go on: a server that forks for each connection leaves children that serve one client
 //! each and need nothing of their parent.
 //!
-//! Invariant: nobody is spared who holds a listener of the worker, for its successor takes that over; and nobody
-//! outlives the app.
+//! Invariant: nobody is spared who holds a listener of the app, for the worker's successor takes that over or shares it, or
+//! listens to anything else; and nobody outlives the app.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -14,13 +14,17 @@ use oneport_sys::{diag, proc};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::primary::Primary;
+use crate::primary::port::PortSocket;
+use crate::primary::readings::Readings;
 
 /// What tells those who may go on from the others.
 #[derive(Debug)]
 pub(in crate::primary) struct Sparing {
+    /// Of the app, whether they listen already or not.
     listeners: Vec<u64>,
     connections: Vec<u64>,
     within: Duration,
+    readings: Readings,
 }
 
 impl Sparing {
@@ -28,7 +32,9 @@ impl Sparing {
     pub(in crate::primary) fn speaks_for(&self, pid: Pid) -> bool {
         let held = proc::open_sockets(pid);
         let has = |inode: &u64| held.binary_search(inode).is_ok();
-        !self.listeners.iter().any(has) && self.connections.iter().any(has)
+        self.connections.iter().any(has)
+            && !self.listeners.iter().any(has)
+            && self.readings.ports_of(&[pid]).is_empty()
     }
 
     /// Waits for those who were spared, and ends them when their time is over. What they started themselves is not ended
@@ -41,14 +47,15 @@ impl Sparing {
 impl Primary {
     /// `None`: everything of the worker is ended. It did not crash, or is no program.
     pub(in crate::primary) fn sparing(&self, worker: WorkerId) -> Option<Sparing> {
-        let w = self.workers.get(&worker).filter(|w| w.program.is_some() && w.ending.exit.is_some())?;
-        let lanes = self.programs.lanes_of(w.id);
-        let listeners: Vec<u64> = lanes.map(|lane| lane.inode).collect();
+        self.workers.get(&worker).filter(|w| w.program.is_some() && w.ending.exit.is_some())?;
+        let shared = self.ports.values().filter_map(PortSocket::inode);
+        let listeners: Vec<u64> = self.programs.inodes().chain(shared).collect();
         let ports: Vec<u16> = self.ports.values().filter_map(|socket| socket.tcp_port()).collect();
         // Only those of processes have an inode.
         let mut connections: Vec<u64> = diag::tcp_connections(&ports).ok()?.iter().map(|c| c.inode).collect();
         connections.retain(|inode| *inode != 0);
-        Some(Sparing { listeners, connections, within: self.settings.conduct.drain_timeout })
+        let (within, readings) = (self.settings.conduct.drain_timeout, self.readings.clone());
+        Some(Sparing { listeners, connections, within, readings })
     }
 
     pub(in crate::primary) fn remember_spared(&mut self, pidfds: Vec<OwnedFd>) {
@@ -69,4 +76,28 @@ fn lives(pidfd: &OwnedFd) -> bool {
     let mut asked = [PollFd::new(pidfd, PollFlags::IN)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     !matches!(poll(&mut asked, Some(&at_once)), Ok(1..))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use oneport_sys::listen::inode;
+    use oneport_sys::process::own_pid;
+
+    use super::*;
+
+    /// With the policy `shared` no lane says what it listens to.
+    #[test]
+    fn whoever_listens_itself_is_not_spared_for_its_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let sparing = Sparing {
+            listeners: Vec::new(),
+            connections: vec![inode(client.as_fd()).unwrap()],
+            within: Duration::ZERO,
+            readings: Readings::default(),
+        };
+        assert!(!sparing.speaks_for(own_pid()));
+    }
 }
