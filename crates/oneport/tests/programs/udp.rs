@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use oneport::{EndCause, Event, Oddity, ProgramWay};
+use oneport::{EndCause, Event, Oddity, Policy, ProgramWay};
 
 use crate::harness::{Datagrams, Test, free_port, in_both_ways};
 
@@ -16,6 +16,7 @@ in_both_ways! {
     a_reload_answers_every_datagram,
     a_copy_that_closes_its_socket_leaves_its_clients_to_the_others,
     a_port_that_is_not_listed_for_udp_is_the_first_copys_alone,
+    whoever_shares_a_datagram_socket_listens,
 }
 
 const CLIENTS: usize = 32;
@@ -134,5 +135,18 @@ fn a_port_that_is_not_listed_for_udp_is_the_first_copys_alone(way: ProgramWay) {
         _ => None,
     });
     assert_eq!(text, format!("127.0.0.1:{port}/udp"));
+    test.stop();
+}
+
+fn whoever_shares_a_datagram_socket_listens(way: ProgramWay) {
+    let port = free_port();
+    let mut test = Test::start_with(2, &script(port), |settings| {
+        settings.program.way = way;
+        settings.conduct.policy = Policy::Shared;
+        settings.program.claims.ports = Some(vec![format!("{port}/udp").parse().unwrap()]);
+    });
+    let address = test.proven(2);
+    assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], port)));
+    assert!(test.pids().contains(&Datagrams::new(address).ask()));
     test.stop();
 }

@@ -194,7 +194,12 @@ impl Primary {
     /// One socket for all copies, put in the place of the program's own.
     fn share(&mut self, asked: Asked, port: PortId) {
         let worker = asked.caller.worker;
-        let listens = matches!(asked.call, AskedCall::Listen { .. });
+        let listens = match asked.call {
+            AskedCall::Listen { .. } => true,
+            // A datagram socket receives as soon as it is bound.
+            AskedCall::Bind(_) => kind_of(&asked.caller) == LaneKind::Datagram,
+            AskedCall::BindPath => false,
+        };
         let shared = match (self.ports.get_mut(&port), &asked.call) {
             (Some(socket), AskedCall::Listen { backlog, .. }) => {
                 socket.listen_shared(*backlog).and_then(|()| socket.share())
