@@ -133,7 +133,9 @@ fn port_zero_is_agreed_when_the_copies_listen() {
             let thread = foreign::open_thread(listen.thread).unwrap();
             let socket = foreign::take_fd(thread.as_fd(), fd).unwrap();
             let outcome = match agreed.get(&number) {
-                Some(address) => rehome(socket.as_fd(), *address, backlog),
+                Some(address) => {
+                    rehome(socket.as_fd(), *address).and_then(|()| start_listening(socket.as_fd(), backlog))
+                }
                 None => {
                     agreed.insert(number, bound_to(socket.as_fd()).unwrap().unwrap());
                     set_reuse_port(socket.as_fd()).and_then(|()| start_listening(socket.as_fd(), backlog))

@@ -127,11 +127,13 @@ fn a_socket_on_port_zero_moves_to_the_agreed_port() {
     let socket = tcp();
     bind_here(socket.as_fd(), loopback()).unwrap();
     let before = bound_to(socket.as_fd()).unwrap().unwrap();
-    rehome(socket.as_fd(), agreed, 64).unwrap();
-    assert!(is_listening(socket.as_fd()));
+    rehome(socket.as_fd(), agreed).unwrap();
+    assert!(!is_listening(socket.as_fd()), "whoever lets it listen decides when it joins the others");
     assert_eq!(bound_to(socket.as_fd()).unwrap(), Some(agreed));
+    start_listening(socket.as_fd(), 64).unwrap();
     // Twice does no harm.
-    rehome(socket.as_fd(), agreed, 64).unwrap();
+    rehome(socket.as_fd(), agreed).unwrap();
+    assert!(is_listening(socket.as_fd()));
     // The port it had is free.
     bind_here(tcp().as_fd(), before).unwrap();
     choose(there.as_fd(), &[1]).unwrap();
@@ -145,7 +147,7 @@ fn a_socket_on_a_port_by_number_stays_there() {
     let socket = tcp();
     set_reuse_port(socket.as_fd()).unwrap();
     bind_here(socket.as_fd(), number).unwrap();
-    assert_eq!(errno(rehome(socket.as_fd(), agreed, 64)), Some(libc::EINVAL));
+    assert_eq!(errno(rehome(socket.as_fd(), agreed)), Some(libc::EINVAL));
     assert_eq!(bound_to(socket.as_fd()).unwrap(), Some(number));
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use std::os::unix::process::CommandExt;
 
-use oneport::{EndCause, Event, Exit, Oddity, ProgramWay, WorkerId};
+use oneport::{EndCause, Event, Exit, Oddity, Phase, ProgramWay, Signal, WorkerId};
 
 use crate::harness::{
     Load, Test, ask, ask_often, call, call_often, free_port, hear, hear_all, in_both_ways, skipped,
@@ -21,6 +21,8 @@ in_both_ways! {
     many_threads_get_an_address_each,
     a_program_that_root_alone_may_look_into_is_one_like_others_for_root,
     a_copy_that_shuts_its_listener_leaves_its_share_to_the_others,
+    a_copy_that_listens_once_more_on_what_it_shut_has_its_share_again,
+    a_copy_whose_accept_is_woken_by_a_shutdown_can_leave,
     a_copy_that_closes_its_listener_for_good_costs_nobody_an_answer,
     a_copy_that_does_not_accept_is_told,
 }
@@ -129,6 +131,51 @@ fn a_copy_that_shuts_its_listener_leaves_its_share_to_the_others(way: ProgramWay
     let all: BTreeSet<i32> = others.into_iter().chain([test.pid(4)]).collect();
     assert_eq!(ask_often(address, 120).into_keys().collect::<BTreeSet<_>>(), all);
     test.stop();
+}
+
+fn a_copy_that_listens_once_more_on_what_it_shut_has_its_share_again(way: ProgramWay) {
+    let mut test = Test::start(3, way, &server());
+    let address = test.proven(3);
+    // In a row, so that nobody has time to notice what was shut.
+    for step in ["pause a", "shut a", "listen a", "serve a"] {
+        assert_eq!(test.order(1, step), "ok");
+    }
+    // Whoever were sent to nobody would come again after a second.
+    let began = Instant::now();
+    assert_eq!(ask_often(address, 200).into_keys().collect::<BTreeSet<_>>(), test.pids());
+    assert!(began.elapsed() < Duration::from_secs(5), "clients had to come again");
+    // It is the last of the kernel's order now, and has that number when another one is left out.
+    assert_eq!(test.order(3, "close a"), "ok");
+    let _waiting = call_often(address, 40);
+    test.oddity("it is said that the other closed", |worker, oddity| match oddity {
+        Oddity::Closed { .. } => (worker.id() == WorkerId(3)).then_some(()),
+        _ => None,
+    });
+    test.barrier(1);
+    let others = [test.pid(1), test.pid(2)].into();
+    assert_eq!(ask_often(address, 60).into_keys().collect::<BTreeSet<_>>(), others);
+    test.stop();
+}
+
+fn a_copy_whose_accept_is_woken_by_a_shutdown_can_leave(way: ProgramWay) {
+    let script = format!("socket a 4 tcp; bind a 127.0.0.1:{}; listen a; wakes a", free_port());
+    let mut test = Test::start_with(2, &script, |settings| {
+        settings.program.way = way;
+        // Which ends no program: its test tells it that it came.
+        settings.stop_signal = Signal::WINCH;
+        settings.conduct.kill_timeout = Duration::from_secs(15);
+    });
+    test.proven(2);
+    test.cluster.scale(1).unwrap();
+    test.wait("its stop signal", |event| match event {
+        Event::Moved { worker, to: Phase::Stopping, .. } if worker.id().0 == 2 => Some(()),
+        _ => None,
+    });
+    test.order_without_answer(2, "shut a");
+    assert_eq!(test.exit(2), (Exit::Code(0), EndCause::Asked));
+    assert_eq!(test.count(|event| matches!(event, Event::Oddity { .. })), 0, "{}", test.history());
+    test.cluster.stop_now().unwrap();
+    test.stopped();
 }
 
 fn closed(test: &mut Test) -> (WorkerId, Option<SocketAddr>) {

@@ -38,19 +38,19 @@ pub fn bound_to(fd: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
     }
 }
 
-/// Makes a TCP socket that was bound to port 0 listen on an address it shares with others: `listen`, `connect` to nothing,
-/// [`set_reuse_port`], `bind`, `listen`. Disconnecting gives up the port, but only of a socket that listens, and only
-/// a port that the kernel chose; a port bound by number stays, and the second `bind` fails with `EINVAL` (Linux 6.18).
-/// Between the two the old port accepts for a moment, and whoever connects to it is reset. Done already: only the
-/// backlog is set anew.
-pub fn rehome(fd: BorrowedFd<'_>, addr: SocketAddr, backlog: u32) -> io::Result<()> {
+/// Gives a TCP socket that was bound to port 0 an address it shares with others, on which it does not listen yet: `listen`,
+/// `connect` to nothing, [`set_reuse_port`], `bind`. Disconnecting gives up the port, but only of a socket that listens, and
+/// only a port that the kernel chose; a port bound by number stays, and the second `bind` fails with `EINVAL` (Linux
+/// 6.18). Between the two the old port accepts for a moment, and whoever connects to it is reset. Nothing is done to one
+/// that is there already.
+pub fn rehome(fd: BorrowedFd<'_>, addr: SocketAddr) -> io::Result<()> {
     if !is_bound_to(fd, addr) {
         start_listening(fd, 1)?;
         connect_unspec(fd)?;
         set_reuse_port(fd)?;
         bind(fd, &addr)?;
     }
-    start_listening(fd, backlog)
+    Ok(())
 }
 
 fn is_bound_to(fd: BorrowedFd<'_>, wanted: SocketAddr) -> bool {

@@ -17,6 +17,7 @@ use oneport_sys::lane::make_beside;
 use oneport_sys::listen::door::{listen_shut, shut_door};
 use oneport_sys::listen::selector::{Exception, Selection, Spread, attach};
 use oneport_sys::listen::{inode, is_listening, start_listening};
+use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 use tracing::{debug, warn};
 
@@ -126,17 +127,39 @@ impl Programs {
             let is_over = |lane: &LaneId| self.lanes.get(lane).is_none_or(|lane| lane.life == Life::Over);
             let Some(last) = group.order.len().checked_sub(1) else { return };
             let Some(at) = group.order.iter().rposition(is_over) else { return };
-            if at < last {
-                let moves = u32::try_from(last).unwrap_or(u32::MAX);
-                let stay = group.indexes().into_iter().filter(|index| *index != moves);
-                let told = Told { indexes: stay.collect(), exception: group.exception() };
-                let asked_moves = told.exception.is_some_and(|exception| exception.index == moves);
-                if told.indexes.is_empty() || asked_moves || self.tell(port, told).is_err() {
-                    return;
-                }
+            if at < last && !self.name_those_who_stay(port) {
+                return;
             }
             self.close(port, at);
         }
+    }
+
+    /// Before one leaves whose number the last one gets: names all who are chosen but that one. False: there are no others.
+    fn name_those_who_stay(&mut self, port: PortId) -> bool {
+        let Some(group) = self.groups.get(&port) else { return false };
+        let moves = u32::try_from(group.order.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let stay = group.indexes().into_iter().filter(|index| *index != moves);
+        let told = Told { indexes: stay.collect(), exception: group.exception() };
+        let asked_moves = told.exception.is_some_and(|exception| exception.index == moves);
+        !told.indexes.is_empty() && !asked_moves && self.tell(port, told).is_ok()
+    }
+
+    /// Shuts a listener that nobody is sent to any more: whoever of its program waits for somebody is woken. It remains a lane,
+    /// and may listen again.
+    pub(super) fn shut(&mut self, lane: LaneId) -> io::Result<()> {
+        let Some(port) = self.port_of(lane) else { return Err(Errno::NOTCONN.into()) };
+        self.unwatch(lane);
+        self.apply(port);
+        if self.groups.get(&port).is_some_and(|group| group.order.last() != Some(&lane)) {
+            // Where nobody stays, whom the kernel chooses meanwhile is anybody's guess.
+            self.name_those_who_stay(port);
+        }
+        let shut = match self.socket_of(lane) {
+            Some(socket) => shutdown(socket, Shutdown::Both),
+            None => Err(Errno::NOTCONN),
+        };
+        self.apply(port);
+        Ok(shut?)
     }
 
     fn close(&mut self, port: PortId, at: usize) {
@@ -215,6 +238,12 @@ impl Programs {
             group.asking = asking;
         }
         self.apply(port);
+    }
+
+    /// Whether new connections go there.
+    pub(super) fn is_chosen(&self, lane: LaneId) -> bool {
+        let group = self.port_of(lane).and_then(|port| self.groups.get(&port));
+        group.is_some_and(|group| group.chosen.contains(&lane))
     }
 
     /// Whether the kernel can send somebody there.

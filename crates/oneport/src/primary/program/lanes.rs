@@ -7,12 +7,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oneport_core::{LaneId, PortId, WorkerId};
-use oneport_sys::listen::start_listening;
+use oneport_sys::listen::{bind_here, bound_to, set_reuse_port, start_listening};
 use rustix::io::Errno;
 
 use super::Programs;
 use super::group::Group;
 use crate::primary::Primary;
+use crate::program::Ports;
 
 /// One socket.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
     Lives,
+    /// Its program closed or shut it, and may take it up again.
+    Closed,
     /// To be closed.
     Over,
 }
@@ -42,7 +45,7 @@ pub(super) enum LaneKind {
 
 impl Programs {
     pub(super) fn lane_of(&self, inode: u64) -> Option<LaneId> {
-        let found = self.lanes.iter().find(|(_, lane)| lane.inode == inode && lane.life == Life::Lives);
+        let found = self.lanes.iter().find(|(_, lane)| lane.inode == inode && lane.life != Life::Over);
         found.map(|(id, _)| *id)
     }
 
@@ -63,14 +66,14 @@ impl Programs {
         self.lanes.get(&lane).map(|lane| lane.socket.as_fd())
     }
 
-    /// A copy of the socket, what it is, and its name.
-    pub(super) fn copy_of(&self, lane: LaneId) -> Option<(OwnedFd, LaneKind, u64)> {
-        let lane = self.lanes.get(&lane)?;
     /// The names of all sockets.
     pub(super) fn inodes(&self) -> impl Iterator<Item = u64> {
         self.lanes.values().map(|lane| lane.inode)
     }
 
+    /// A copy of the socket, what it is, and its name.
+    pub(super) fn copy_of(&self, lane: LaneId) -> Option<(OwnedFd, LaneKind, u64)> {
+        let lane = self.lanes.get(&lane)?;
         Some((lane.socket.try_clone().ok()?, lane.kind, lane.inode))
     }
 
@@ -83,8 +86,17 @@ impl Programs {
     /// A kept lane has somebody again.
     pub(super) fn adopt(&mut self, lane: LaneId, worker: WorkerId) -> io::Result<OwnedFd> {
         let lane = self.lanes.get_mut(&lane).ok_or(io::ErrorKind::NotFound)?;
-        lane.worker = Some(worker);
+        (lane.worker, lane.life) = (Some(worker), Life::Lives);
         lane.socket.try_clone()
+    }
+
+    /// Its program has closed it. False: that was known.
+    pub(super) fn note_closed(&mut self, lane: LaneId) -> bool {
+        let Some(lane) = self.lanes.get_mut(&lane).filter(|lane| lane.life == Life::Lives) else {
+            return false;
+        };
+        lane.life = Life::Closed;
+        true
     }
 
     /// And now it has not.
@@ -129,13 +141,30 @@ impl Primary {
         let Some(port) = self.programs.port_of(id) else {
             return Err(io::Error::from_raw_os_error(Errno::BADF.raw_os_error()));
         };
+        self.bind_again(id, port)?;
+        // One that was shut, and was not missed yet, joins behind all others.
+        self.programs.apply(port);
         if !self.programs.groups.get(&port).is_some_and(Group::is_anybody_chosen) {
             self.programs.keep_door(id);
         }
-        let Some(socket) = self.programs.socket_of(id) else { return Ok(()) };
-        start_listening(socket, backlog)?;
+        let Some(lane) = self.programs.lanes.get_mut(&id) else { return Ok(()) };
+        start_listening(lane.socket.as_fd(), backlog)?;
+        lane.life = Life::Lives;
         self.programs.joined(id, port);
         self.programs.apply(port);
         Ok(())
+    }
+
+    /// One that was shut has lost a port that the kernel chose, and would get another one.
+    fn bind_again(&self, id: LaneId, port: PortId) -> io::Result<()> {
+        let agreed = self.ports.get(&port).and_then(|socket| socket.local());
+        let (Some(socket), Some(agreed)) = (self.programs.socket_of(id), agreed) else { return Ok(()) };
+        match (bound_to(socket)?, self.settings.program.ports) {
+            (None, Ports::Wished) => {
+                set_reuse_port(socket)?;
+                bind_here(socket, agreed)
+            }
+            (Some(_), Ports::Wished | Ports::Scratch) | (None, Ports::Scratch) => Ok(()),
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use oneport_core::{Claim, Effects, EndpointKind, Event as Core, LaneId, Sharing, Transport, WorkerId};
 use oneport_sys::foreign::Network;
-use oneport_sys::listen::{LocalAddress, local_address};
+use oneport_sys::listen::{LocalAddress, is_listening, local_address, waiting};
 
 use super::AskedCall;
 use super::bind::endpoint;
@@ -120,16 +120,36 @@ impl Primary {
         caller.pass();
     }
 
-    /// A `shutdown` that ends reading: on a shared socket it would end the port for everybody.
+    /// A `shutdown` that ends reading: on a shared socket it would end the port for everybody, and on one of its own whatever
+    /// waits there.
     pub(super) fn program_shuts(&mut self, caller: Caller, effects: &mut Effects) {
         if let Some(lane) = self.programs.lane_of(caller.inode) {
-            self.happen(Core::LaneClosed { worker: caller.worker, lane }, effects);
-            return caller.succeed();
+            return self.lane_shuts(caller, lane, effects);
         }
         if self.ports.values().any(|socket| socket.is_inode(caller.inode)) {
             return caller.succeed();
         }
         caller.pass();
+    }
+
+    /// It may shut what nobody is sent to and where nobody waits. Many programs wake those of their threads with it that wait in
+    /// `accept`, and leave only then. Else it is told that it did, and what waits is kept for others.
+    fn lane_shuts(&mut self, caller: Caller, lane: LaneId, effects: &mut Effects) {
+        if self.programs.tenant_of(lane).is_none_or(|(tenant, _)| tenant != caller.worker) {
+            // It was its predecessor's, of whom this is left.
+            return caller.succeed();
+        }
+        let socket = self.programs.socket_of(lane);
+        let disturbs = self.programs.is_chosen(lane)
+            || socket.is_none_or(|socket| !is_listening(socket) || waiting(socket));
+        self.closes(caller.worker, lane, effects);
+        if disturbs {
+            return caller.succeed();
+        }
+        match self.programs.shut(lane) {
+            Ok(()) => caller.succeed(),
+            Err(error) => caller.fail(&error),
+        }
     }
 
     pub(super) fn tell_listening(&mut self, worker: WorkerId, lane: LaneId) {

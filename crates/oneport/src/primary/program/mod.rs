@@ -235,6 +235,9 @@ impl Primary {
 
     /// Nobody new is sent there; told, if it is no part of its leaving.
     fn closes(&mut self, worker: WorkerId, lane: LaneId, effects: &mut Effects) {
+        if !self.programs.note_closed(lane) {
+            return;
+        }
         let told = self.place_of(lane).filter(|_| self.core.asked_to_leave(worker).is_none());
         self.happen(Core::LaneClosed { worker, lane }, effects);
         if let Some((_, address)) = told {

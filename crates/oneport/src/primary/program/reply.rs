@@ -56,9 +56,9 @@ impl Primary {
         let is_polled = (replaces || is_tried_out) && asked.caller.is_polled();
         let made = match asked.call {
             AskedCall::Bind(address) => self.bound(&mut asked.caller, address),
-            AskedCall::Listen { address, backlog } => {
+            AskedCall::Listen { address, .. } => {
                 let agreed = self.ports.get(&port).and_then(|socket| socket.local()).unwrap_or(address);
-                listening_at(&mut asked.caller, agreed, backlog)
+                bound_anew(&mut asked.caller, agreed)
             }
             AskedCall::BindPath => Err(io::ErrorKind::InvalidInput.into()),
         };
@@ -238,13 +238,13 @@ impl Primary {
     }
 }
 
-/// The n-th listener of each copy: on the port that the first one was given.
-fn listening_at(caller: &mut Caller, address: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
+/// The n-th listener of each copy: on the port that the first one was given. It listens when it joins the others there.
+fn bound_anew(caller: &mut Caller, address: SocketAddr) -> io::Result<OwnedFd> {
     let Some(own) = caller.socket.take() else { return make_tcp(address, caller.v6()) };
     if address.port() == 0 {
         set_reuse_port(own.as_fd())?;
     } else {
-        rehome(own.as_fd(), address, backlog)?;
+        rehome(own.as_fd(), address)?;
     }
     Ok(own)
 }
