@@ -2,7 +2,7 @@
 //!
 //! The socket is replaced at `bind`, so that what a program does with the descriptor before `listen` (registering it with epoll)
 //! is done to the right one. Only a port that the kernel chose is agreed upon at `listen`: until then it may belong to a client.
-//! What every copy shares, no copy may break: shutting it down would end the port for all.
+//! What every copy shares, no copy may break: shutting it down would end the port for all, so the primary is told, and does it or not.
 //!
 //! Invariant: a call that concerns none of the primary's sockets costs a look (an option or two) and no question: `shutdown` of an
 //! ordinary connection, `bind` to port 0.
@@ -133,26 +133,32 @@ fn way_of_shutdown(fd: c_int, how: c_int) -> Way {
         return Way::Native;
     }
     let Some(primary) = primary() else { return Way::Native };
-    if !SHARED.is_empty() && is_shared(fd) {
-        return Way::Done;
+    let shared = Is::of(!SHARED.is_empty() && is_shared(fd));
+    match (shared, socket::listens(fd)) {
+        (Is::NotSo, Is::NotSo) => return Way::Native,
+        // Nothing of it is on the primary's books.
+        (Is::So, Is::NotSo) => return Way::Done,
+        // One that is not in our table: its own, inherited through exec, or one too many.
+        (Is::So | Is::NotSo, Is::So) => {}
     }
-    match socket::listens(fd) {
-        Is::NotSo => return Way::Native,
-        Is::So => {}
-    }
-    // A listener that our table does not know: its own, inherited through exec, or one too many.
-    let (Some(socket), Some(bound)) = (socket::look(fd), socket::bound(fd)) else { return Way::Native };
+    let otherwise = match shared {
+        Is::So => Way::Done,
+        Is::NotSo => Way::Native,
+    };
+    let (Some(socket), Some(bound)) = (socket::look(fd), socket::bound(fd)) else { return otherwise };
     if PASSED.has(socket.cookie) || socket::is_open(&bound) {
-        return Way::Native;
+        return otherwise;
     }
-    match put(primary, fd, Call::Shutdown { how }, &socket, bound) {
-        Reply::Done => {
+    match (put(primary, fd, Call::Shutdown { how }, &socket, bound), shared) {
+        (Reply::Done, _) => {
             SHARED.put(socket.cookie);
             Way::Done
         }
-        Reply::Pass => Way::Passed,
-        Reply::Fail(errno) => Way::Failed(errno),
-        Reply::Silence | Reply::Take(_) => Way::Native,
+        // Nobody else has it, and the program waits for what shutting it wakes.
+        (Reply::Pass, Is::So) => Way::Native,
+        (Reply::Pass, Is::NotSo) => Way::Passed,
+        (Reply::Fail(errno), _) => Way::Failed(errno),
+        (Reply::Silence | Reply::Take(_), _) => otherwise,
     }
 }
 

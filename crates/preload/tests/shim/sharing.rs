@@ -90,17 +90,40 @@ fn a_socket_that_was_never_bound_is_asked_about_when_it_listens() {
 }
 
 #[test]
-fn shutting_down_the_shared_socket_returns_at_once_and_ends_nothing() {
+fn shutting_down_the_shared_socket_is_told_and_ends_nothing() {
     let Some(probe) = probe() else { return };
     let mut primary = Primary::new();
     let (shared, port) = not_listening();
     let program = Program::start(probe, "shut down", 9, &primary);
     primary.serve_one(&shared);
+    for how in [libc::SHUT_RDWR, libc::SHUT_RD] {
+        let asked = primary.next();
+        assert_eq!(asked.request().call, Call::Shutdown { how });
+        assert!(asked.is_about(&shared));
+        asked.answer(Answer::Done);
+    }
     assert_eq!(program.lines(), ["write 0", "both 0", "duplicate 0"]);
     assert_eq!(program.listening(), port);
     assert!(listen::is_listening(shared.as_fd()));
     assert_eq!(ask_pid(port), program.pid().get());
     assert!(primary.next_within(Duration::ZERO).is_none());
+}
+
+#[test]
+fn shutting_down_a_socket_that_nobody_else_has_is_done_where_the_primary_lets_it_pass() {
+    let Some(probe) = probe() else { return };
+    let mut primary = Primary::new();
+    let (shared, _) = not_listening();
+    let program = Program::start(probe, "many", 9, &primary);
+    primary.serve_one(&shared);
+    let (other, _) = not_listening();
+    for _ in 0..40 {
+        primary.next().expect_bind().take(&other);
+    }
+    primary.next().answer(Answer::Pass);
+    assert_eq!(program.line(), "shutdown 0");
+    program.wait();
+    assert!(!listen::is_listening(shared.as_fd()));
 }
 
 #[test]
@@ -114,6 +137,9 @@ fn a_socket_given_again_and_again_takes_no_others_place() {
     for _ in 0..40 {
         primary.next().expect_bind().take(&other);
     }
+    let asked = primary.next();
+    assert!(asked.is_about(&shared));
+    asked.answer(Answer::Done);
     assert_eq!(program.line(), "shutdown 0");
     program.wait();
     assert!(primary.next_within(Duration::ZERO).is_none());
