@@ -32,16 +32,20 @@ fn is_closed(stranger: &OwnedFd) -> bool {
     }
 }
 
-/// Made by another user: credentials are a thread's own, and the listener has those of whoever called `listen`.
+const NOBODY: u32 = 65_534;
+
+/// Done by another user: credentials are a thread's own.
 #[expect(unsafe_code, reason = "the C library would change the user of all threads")]
-fn somebody_elses() -> Primary {
-    let nobody: libc::c_long = 65_534;
-    let thread = std::thread::spawn(move || {
-        // SAFETY: takes numbers.
-        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, nobody, nobody, nobody) }, 0);
-        Primary::new()
-    });
-    thread.join().unwrap()
+fn as_nobody<T: Send>(done: impl FnOnce() -> T + Send) -> T {
+    let nobody = libc::c_long::from(NOBODY);
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY: takes numbers.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, nobody, nobody, nobody) }, 0);
+            done()
+        });
+        thread.join().unwrap()
+    })
 }
 
 #[test]
@@ -51,13 +55,43 @@ fn another_user_is_no_primary() {
         return skipped("another_user_is_no_primary", "only root can become somebody else");
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut stranger = somebody_elses();
+    // The listener has the credentials of whoever called `listen`.
+    let mut stranger = as_nobody(Primary::new);
     let program = Program::start(probe, "calls", taken.local_addr().unwrap().port(), &stranger);
     assert_eq!(program.line(), format!("bind errno {}", libc::EADDRINUSE));
     program.wait();
     // It came, looked, and said nothing.
     assert!(is_readable_within(&stranger.listener, Duration::ZERO));
     assert!(stranger.next_within(Duration::ZERO).is_none());
+}
+
+#[test]
+fn users_who_run_no_worker_take_nobodys_place_but_their_own() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("users_who_run_no_worker", "only root can become somebody else");
+    }
+    let mut primary = Primary::new();
+    let silent = |primary: &mut Primary, count: usize| {
+        let connect = |_| {
+            let stranger = connected(&primary.listener);
+            assert!(primary.next_within(Duration::ZERO).is_none());
+            stranger
+        };
+        (0..count).map(connect).collect::<Vec<_>>()
+    };
+    let open = |strangers: &[OwnedFd]| strangers.iter().filter(|stranger| !is_closed(stranger)).count();
+    let first = silent(&mut primary, 50);
+    let foreign = as_nobody(|| silent(&mut primary, 20));
+    assert_eq!((open(&first), open(&foreign), open(&foreign[12..])), (50, 8, 8));
+    // And give way first.
+    let second = silent(&mut primary, 14);
+    assert_eq!((open(&first), open(&second), open(&foreign)), (50, 14, 0));
+    let foreign = as_nobody(|| silent(&mut primary, 1));
+    assert_eq!((open(&first), open(&foreign)), (50, 0));
+    // Those who are known to run workers are no foreigners.
+    primary.listener.trust(NOBODY);
+    let known = as_nobody(|| silent(&mut primary, 9));
+    assert_eq!((open(&first[9..]), open(&known)), (41, 9));
 }
 
 #[test]

@@ -1,16 +1,11 @@
 //! The socket that the library asks at: questions come, answers go.
 //!
 //! Each question is a connection of its own, and the library sends right after it connected. Who connects and says nothing waits
-//! here, watched by an epoll set inside ours, until it speaks, leaves, has waited too long, or newer ones need its place.
-#![expect(
-    unsafe_code,
-    reason = "SO_PEERCRED: rustix's type cannot hold the process number 0 of another pid namespace"
-)]
+//! in the `room`, watched by an epoll set inside ours, until it speaks, leaves, has waited too long, or newer ones need its place.
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
@@ -19,6 +14,7 @@ use rustix::net::{
 };
 
 use super::message;
+use super::room::{Room, read_peer};
 use super::{Request, Token};
 use crate::accept::{Accepted, accept};
 use crate::fdpass;
@@ -27,11 +23,8 @@ use crate::poll::{Interest, Poller, Readiness};
 use crate::process::Pid;
 use crate::seccomp::Delivery;
 
-/// Connections that may wait without having said anything.
-const MOST_WAITING: usize = 64;
-
-/// How long each of them may.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections let in at once.
+const MOST_ADMITTED: usize = 64;
 
 /// Connections the kernel keeps for us; who finds no room waits in its `connect`.
 const BACKLOG: i32 = 128;
@@ -45,16 +38,16 @@ pub struct ShimListener {
     listener: OwnedFd,
     name: Vec<u8>,
     set: Poller,
-    /// In the order they came in.
-    waiting: VecDeque<Waiting>,
+    room: Room,
     last: u64,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    token: u64,
-    since: Instant,
-    connection: OwnedFd,
+/// What became of the next connection.
+enum Admission {
+    Admitted(u64),
+    Refused,
+    /// There is none.
+    Nobody,
 }
 
 /// A program that waits for an answer. Dropped without one, the program's call happens as without a library.
@@ -106,7 +99,13 @@ impl ShimListener {
         }
         let set = Poller::new()?;
         set.add(listener.as_fd(), LISTENER, Interest::READ)?;
-        Ok(Self { listener, name, set, waiting: VecDeque::new(), last: LISTENER })
+        Ok(Self { listener, name, set, room: Room::new(), last: LISTENER })
+    }
+
+    /// A worker runs as this user: its questions wait beside those of our own user and of root, and none is dropped for
+    /// somebody else's.
+    pub fn trust(&mut self, user: u32) {
+        self.room.trust(user);
     }
 
     /// The listening socket alone, to be kept for a successor.
@@ -125,7 +124,7 @@ impl ShimListener {
     /// The next question. `None`: there is none now; ask again when readable. `EMFILE` and its like: no descriptor is left for
     /// those who ask, and it stays readable; do not watch it for a while.
     pub fn accept(&mut self) -> io::Result<Option<ShimCall>> {
-        self.drop_silent(Instant::now());
+        self.room.drop_silent(Instant::now());
         // Not kept: its kind of memory cannot go from one thread to another.
         let mut readiness = Readiness::new();
         self.set.wait(&mut readiness, Some(Duration::ZERO))?;
@@ -145,54 +144,43 @@ impl ShimListener {
         if admit.is_empty() {
             return Ok(None);
         }
-        for _ in 0..MOST_WAITING {
-            let Some(token) = self.admit()? else { return Ok(None) };
-            if let Some(call) = self.hear(token) {
-                return Ok(Some(call));
+        for _ in 0..MOST_ADMITTED {
+            match self.admit()? {
+                Admission::Admitted(token) => {
+                    if let Some(call) = self.hear(token) {
+                        return Ok(Some(call));
+                    }
+                }
+                Admission::Refused => {}
+                Admission::Nobody => return Ok(None),
             }
         }
         Ok(None)
     }
 
-    /// Lets one more in; answers its token.
-    fn admit(&mut self) -> io::Result<Option<u64>> {
+    /// Lets one more in, if there is room for it.
+    fn admit(&mut self) -> io::Result<Admission> {
         let connection = match accept(self.listener.as_fd()) {
             Accepted::Connection(connection) => connection,
-            Accepted::Empty | Accepted::Skipped => return Ok(None),
+            Accepted::Empty | Accepted::Skipped => return Ok(Admission::Nobody),
             Accepted::Exhausted(error) | Accepted::Failed(error) => return Err(error),
         };
-        if self.waiting.len() >= MOST_WAITING {
-            self.waiting.pop_front();
-        }
         self.last += 1;
-        self.set.add(connection.as_fd(), self.last, Interest::READ)?;
-        self.waiting.push_back(Waiting { token: self.last, since: Instant::now(), connection });
-        Ok(Some(self.last))
+        let Some(connection) = self.room.admit(connection, self.last) else { return Ok(Admission::Refused) };
+        self.set.add(connection, self.last, Interest::READ)?;
+        Ok(Admission::Admitted(self.last))
     }
 
     /// What it has to say. One that still says nothing stays; one that speaks nonsense or has left is dropped.
     fn hear(&mut self, token: u64) -> Option<ShimCall> {
-        let place = self.waiting.iter().position(|waiting| waiting.token == token)?;
         let mut packet = [0; message::REQUEST_LENGTH + 1];
-        let waiting = self.waiting.get(place)?;
-        let length = match fdpass::receive_bytes(waiting.connection.as_fd(), &mut packet) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            Ok(length) => length,
-            Err(_) => 0,
-        };
-        let Waiting { connection, .. } = self.waiting.remove(place)?;
+        let (length, connection) = self.room.hear(token, &mut packet)?;
         let words = message::Request::decode(packet.get(..length)?)?;
         let request = Request::read(&words)?;
-        let process = read_peer(connection.as_fd())?;
+        let process = Pid::new(read_peer(connection.as_fd())?.pid)?;
         // An answered connection may live on in a fork of the program; ours is closed, but the set must not count on it.
         self.set.remove(connection.as_fd()).ok()?;
         Some(ShimCall { process, token: Token(words.token), request, connection })
-    }
-
-    fn drop_silent(&mut self, now: Instant) {
-        while self.waiting.front().is_some_and(|oldest| now.duration_since(oldest.since) >= PATIENCE) {
-            self.waiting.pop_front();
-        }
     }
 }
 
@@ -224,24 +212,14 @@ impl ShimCall {
     }
 }
 
-/// Who connected. `None`: it has no number here (another pid namespace, for which the kernel says 0).
-fn read_peer(connection: BorrowedFd<'_>) -> Option<Pid> {
-    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
-    let mut length = libc::socklen_t::try_from(size_of_val(&peer)).ok()?;
-    let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
-    let room = (&raw mut peer).cast();
-    // SAFETY: the kernel writes at most `length` bytes to `peer`, plain numbers, and how many it wrote to `length`.
-    let failed = unsafe { libc::getsockopt(connection.as_raw_fd(), level, name, room, &mut length) } != 0;
-    if failed { None } else { Pid::new(peer.pid) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, getsockname, socket};
 
-    use super::{PATIENCE, ShimListener};
+    use super::super::room::PATIENCE;
+    use super::ShimListener;
 
     #[test]
     fn silent_ones_are_dropped_when_their_time_is_over() {
@@ -251,9 +229,9 @@ mod tests {
         connect(&stranger, &address).unwrap();
         let before = Instant::now();
         assert!(listener.accept().unwrap().is_none());
-        listener.drop_silent(before + PATIENCE - Duration::from_millis(1));
-        assert_eq!(listener.waiting.len(), 1);
-        listener.drop_silent(Instant::now() + PATIENCE);
-        assert_eq!(listener.waiting.len(), 0);
+        listener.room.drop_silent(before + PATIENCE - Duration::from_millis(1));
+        assert_eq!(listener.room.len(), 1);
+        listener.room.drop_silent(Instant::now() + PATIENCE);
+        assert_eq!(listener.room.len(), 0);
     }
 }

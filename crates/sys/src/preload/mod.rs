@@ -10,6 +10,7 @@ mod listener;
 #[path = "../../../preload/src/message.rs"]
 mod message;
 mod request;
+mod room;
 mod token;
 
 pub use listener::{Answer, ShimCall, ShimListener};

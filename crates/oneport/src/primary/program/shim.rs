@@ -37,6 +37,9 @@ impl Primary {
             self.poller.add(listener.as_fd(), Ready::Shim.pack(), Interest::READ)?;
             self.programs.shim = Some(listener);
         }
+        if let (Some(shim), Some(user)) = (&mut self.programs.shim, self.settings.uid) {
+            shim.trust(user);
+        }
         let token = Token::random()?;
         let variable = self.programs.shim.as_ref().map(|shim| shim.variable(&token)).unwrap_or_default();
         let mut libraries = OsString::from(library);
