@@ -2,15 +2,19 @@
 //!
 //! Its name is an abstract one, so anybody in the network namespace can send to it. Invariant: what counts was sent by
 //! somebody who could do the worker the same good or harm without it: its user, ours, root, or a process that it started,
-//! whoever that runs as by now. A turn hears a bounded number of messages.
+//! whoever that runs as by now. A turn hears a bounded number of messages, each word once in a message, and strangers are
+//! looked up a bounded number of times.
 
 use std::ffi::OsString;
 use std::io;
+use std::mem::discriminant;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use oneport_core::{Effects, EndCause, Event as Core, WorkerId};
 use oneport_sys::notify::{self, NotifySocket, Sender, Word};
 use oneport_sys::poll::Interest;
+use oneport_sys::process::Pid;
 use oneport_sys::tree;
 use rustix::process::getuid;
 use tracing::{debug, warn};
@@ -22,6 +26,9 @@ use crate::program::ReadyOn;
 
 /// Messages of one worker heard in one turn.
 const TURN: usize = 16;
+/// How often in a second it is looked up whether a sender is of a worker's tree.
+const LOOKUPS: u32 = 32;
+const SECOND: Duration = Duration::from_secs(1);
 /// Of a status this much is told.
 const STATUS: usize = 256;
 
@@ -33,11 +40,32 @@ pub(in crate::primary) struct Notify {
     socket: NotifySocket,
     /// Whose words count wherever they come from.
     users: [u32; 3],
+    lookups: Lookups,
+}
+
+/// Those of the second that began then.
+#[derive(Debug)]
+struct Lookups {
+    since: Instant,
+    count: u32,
 }
 
 impl Notify {
-    fn vouches_for(&self, sender: Sender, root: Option<oneport_sys::process::Pid>) -> bool {
-        self.users.contains(&sender.uid) || root.is_some_and(|root| tree::descends_from(sender.pid, root))
+    fn vouches_for(&mut self, sender: Sender, root: Option<Pid>) -> bool {
+        self.users.contains(&sender.uid)
+            || self.lookups.take(Instant::now())
+                && root.is_some_and(|root| tree::descends_from(sender.pid, root))
+    }
+}
+
+impl Lookups {
+    /// Whether one more is allowed; then it counts.
+    fn take(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.since) >= SECOND {
+            *self = Lookups { since: now, count: 0 };
+        }
+        self.count += 1;
+        self.count <= LOOKUPS
     }
 }
 
@@ -50,7 +78,11 @@ impl Primary {
         }
         let own = getuid().as_raw();
         let users = [self.settings.uid.unwrap_or(own), own, ROOT];
-        Ok(Some(Notify { socket: NotifySocket::new()?, users }))
+        Ok(Some(Notify {
+            socket: NotifySocket::new()?,
+            users,
+            lookups: Lookups { since: Instant::now(), count: 0 },
+        }))
     }
 
     /// What tells the worker of it. `WATCHDOG_PID` is left out, which means whoever reads it; the number of a process is
@@ -70,19 +102,19 @@ impl Primary {
     /// Hears what the worker said. What is left is heard in the next turn.
     pub(in crate::primary) fn hear_notify(&mut self, worker: WorkerId, effects: &mut Effects) {
         for _ in 0..TURN {
-            let Some(w) = self.workers.get(&worker) else { return };
-            let Some(notify) = w.program.as_ref().and_then(|program| program.notify.as_ref()) else { return };
+            let Some(w) = self.workers.get_mut(&worker) else { return };
+            let root = w.process.as_ref().map(|(pid, _)| *pid);
+            let Some(notify) = w.program.as_mut().and_then(|program| program.notify.as_mut()) else { return };
             let message = match notify.socket.receive() {
                 Ok(Some(message)) => message,
                 Ok(None) => return,
                 Err(cause) => return self.stop_hearing(worker, &cause),
             };
-            let root = w.process.as_ref().map(|(pid, _)| *pid);
             if !notify.vouches_for(message.sender, root) {
                 debug!(worker = worker.0, sender = ?message.sender, "not heard: a stranger's word");
                 continue;
             }
-            for word in message.words {
+            for word in folded(message.words) {
                 self.take_word(worker, word, effects);
             }
         }
@@ -119,6 +151,18 @@ impl Primary {
     }
 }
 
+/// Each word as it was said last: a message has room for hundreds, and the loop for other things to do.
+fn folded(words: Vec<Word>) -> Vec<Word> {
+    let mut folded: Vec<Word> = Vec::new();
+    for word in words.into_iter().rev() {
+        if !folded.iter().any(|later| discriminant(later) == discriminant(&word)) {
+            folded.push(word);
+        }
+    }
+    folded.reverse();
+    folded
+}
+
 fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(STATUS));
     text
@@ -126,7 +170,33 @@ fn cut(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{STATUS, cut};
+    use std::time::{Duration, Instant};
+
+    use oneport_sys::notify::Word;
+
+    use super::{LOOKUPS, Lookups, SECOND, STATUS, cut, folded};
+
+    #[test]
+    fn each_word_of_a_message_counts_once_as_it_was_said_last() {
+        let status = |text: &str| Word::Status(text.to_owned());
+        let more = |seconds| Word::ExtendTimeout(Duration::from_secs(seconds));
+        let many = vec![Word::Ready, status("a"), more(1), Word::Ready, status("b"), more(2), Word::Stopping];
+        let once = [Word::Ready, status("b"), more(2), Word::Stopping];
+        assert_eq!(folded(many), once);
+        assert_eq!(folded(vec![Word::Watchdog; 400]), [Word::Watchdog]);
+        assert_eq!(folded(once.to_vec()), once);
+        assert_eq!(folded(Vec::new()), []);
+    }
+
+    #[test]
+    fn senders_are_looked_up_so_often_in_a_second_and_again_in_the_next() {
+        let begin = Instant::now();
+        let mut lookups = Lookups { since: begin, count: 0 };
+        let mut taken = |after: Duration| (0..100).filter(|_| lookups.take(begin + after)).count();
+        assert_eq!(taken(Duration::ZERO), LOOKUPS as usize);
+        assert_eq!(taken(SECOND - Duration::from_millis(1)), 0);
+        assert_eq!(taken(SECOND), LOOKUPS as usize);
+    }
 
     #[test]
     fn a_status_is_cut_between_characters() {
