@@ -30,3 +30,15 @@ fn hangs() -> bool {
         probe().is_ok_and(|reach| reach.traps.is_err_and(|unavailable| unavailable.reason() == Reason::Hangs))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::TESTS;
+
+    #[test]
+    fn what_is_left_out_is_what_runs_a_few_at_a_time() {
+        let config = include_str!("../../.config/nextest.toml");
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words(config).contains(&format!("filter = ''' {} ''' test-group", words(TESTS))));
+    }
+}

@@ -1,4 +1,7 @@
 //! The test runners: `cargo nextest` where it is installed, else `cargo test`.
+//!
+//! What does not live here: how long a test may take and what may run beside it (`.config/nextest.toml`, which nextest finds
+//! by itself).
 
 use std::fs;
 use std::path::Path;
@@ -42,11 +45,16 @@ fn finish(mut command: Command) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// As many as may run at one time where nothing tells the tests of programs from others.
+const MOST_AT_A_TIME: &str = "4";
+
 /// Every test of the workspace but the end-to-end ones.
 pub(crate) fn unit() -> Result<Outcome> {
     let scope = ["--workspace", "--exclude", "oneport-e2e"];
     if !nextest() {
-        return finish(shell::cargo(&[&["test", "--no-fail-fast"], &scope[..]].concat()));
+        let mut command = shell::cargo(&[&["test", "--no-fail-fast"], &scope[..]].concat());
+        command.env("RUST_TEST_THREADS", MOST_AT_A_TIME);
+        return finish(command);
     }
     let mut words = [&["nextest", "run", "--no-fail-fast"], &scope[..]].concat();
     let filter = kernel::without_programs();
@@ -61,11 +69,7 @@ pub(crate) fn unit() -> Result<Outcome> {
 
 /// End-to-end tests: those of `files`, or all.
 pub(crate) fn e2e(files: &[&str], features: &[&str], env: &[(&str, &Path)]) -> Result<Outcome> {
-    let mut words = if nextest() {
-        vec!["nextest", "run", "--config-file", "tests/e2e/nextest.toml"]
-    } else {
-        vec!["test"]
-    };
+    let mut words = if nextest() { vec!["nextest", "run"] } else { vec!["test"] };
     words.extend(["--no-fail-fast", "--package", "oneport-e2e"]);
     for feature in features {
         words.extend(["--features", feature]);
@@ -73,7 +77,7 @@ pub(crate) fn e2e(files: &[&str], features: &[&str], env: &[(&str, &Path)]) -> R
     for file in files {
         words.extend(["--test", file]);
     }
-    let threads = threads();
+    let threads = if nextest() { threads() } else { MOST_AT_A_TIME.to_owned() };
     let filter = kernel::without_programs();
     if nextest() {
         words.extend(filter.iter().flat_map(|filter| ["-E", filter]));
