@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Called(Box<Seen>),
     /// A program's call could not be looked into, and was let through.
     Unseen(Unseen),
+    /// A look into a program does not end.
+    Unreadable { worker: WorkerId },
     /// Somebody is about to ask a copy of a program, and nobody else, whether it is well.
     AskAlone(Question),
     /// And has asked.
@@ -259,6 +261,7 @@ impl Primary {
                 Command::Note { worker, note } => self.tell_note(worker, note),
                 Command::Called(seen) => self.called(*seen, effects),
                 Command::Unseen(unseen) => self.unseen(unseen),
+                Command::Unreadable { worker } => self.unreadable(worker, effects),
                 Command::AskAlone(question) => self.ask_alone(question),
                 Command::AskedAlone { lane } => self.asked_alone(lane),
                 Command::ClosedWhileAlive { worker, lane, how } => {

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use oneport_core::WorkerId;
 use oneport_sys::foreign::{Home, Name};
@@ -20,8 +21,14 @@ use super::super::Command;
 use super::call::{Caller, answer, pass};
 use super::gate::{Gate, Permit};
 use super::insight::{Fate, Looked, Shortage, fate, look};
+use super::stopwatch::{Lasting, Spans, Stopwatch};
 use crate::cluster::Commands;
 
+/// A look takes microseconds; one that needs a page from a slow disk, a part of a second.
+const PATIENCE: Spans =
+    Spans { long: Duration::from_millis(200), too_long: Duration::from_secs(LONGEST_LOOK) };
+/// In seconds.
+pub(super) const LONGEST_LOOK: u64 = 10;
 const WAKER: u64 = u64::MAX;
 
 /// A trapped call with what was seen of its caller.
@@ -75,12 +82,18 @@ impl Looker {
         let waker = Arc::new(Waker::new()?);
         let poller = Poller::new()?;
         poller.add(waker.as_fd(), WAKER, Interest::READ)?;
+        let watching = commands.clone();
+        let stopwatch = Stopwatch::start(PATIENCE, move |worker, lasting| match lasting {
+            Lasting::Long => warn!(worker = worker.0, "a look into a caller takes long; all others wait"),
+            Lasting::TooLong => _ = watching.send(Command::Unreadable { worker }),
+        })?;
         let thread = Thread {
             orders: received,
             waker: waker.clone(),
             poller,
             watched: Vec::new(),
             gate: Arc::new(Gate::default()),
+            stopwatch,
             home: Home::of_this_thread(),
             shortage: Shortage::None,
             commands: commands.clone(),
@@ -146,6 +159,7 @@ struct Thread {
     poller: Poller,
     watched: Vec<Watched>,
     gate: Arc<Gate>,
+    stopwatch: Stopwatch,
     home: Home,
     /// At the last look: it is told once.
     shortage: Shortage,
@@ -229,7 +243,9 @@ impl Thread {
             Tenure::Lives => {}
             Tenure::Buried => return pass(&watched.listener, call.id),
         }
+        let looking = self.stopwatch.begin(watched.worker);
         let looked = look(watched.worker, &watched.listener, watched.taking, call, self.home);
+        drop(looking);
         let (worker, listener) = (watched.worker, &watched.listener);
         if !listener.is_waiting(call.id) {
             return;

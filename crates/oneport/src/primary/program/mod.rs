@@ -21,6 +21,7 @@ mod sentry;
 mod shim;
 mod spare;
 mod start;
+mod stopwatch;
 
 use std::collections::HashMap;
 use std::io;
@@ -31,7 +32,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use oneport_core::{
-    Effects, Endpoint, Event as Core, LaneId, PortId, QuerySeq, QueryTerms, Sharing, Terms, WorkerId,
+    Effects, EndCause, Endpoint, Event as Core, LaneId, PortId, QuerySeq, QueryTerms, Sharing, Terms,
+    WorkerId,
 };
 use oneport_sys::listen::is_listening;
 use oneport_sys::preload::{ShimListener, Token};
@@ -44,7 +46,7 @@ use self::group::Group;
 use self::http::Questions;
 use self::lanes::Lane;
 use self::listen_fds::Birth;
-use self::look::{Looker, Taking, Wish};
+use self::look::{LONGEST_LOOK, Looker, Taking, Wish};
 use self::notify::Notify;
 use self::sentry::{Post, Sentry};
 use super::Primary;
@@ -173,6 +175,15 @@ impl Primary {
     pub(super) fn unseen(&mut self, unseen: Unseen) {
         let Unseen { worker, error, .. } = unseen;
         self.tell_oddity(worker, Oddity::Unseen { error });
+    }
+
+    /// What it passed by address cannot be read, and nobody else's call is looked into meanwhile.
+    pub(super) fn unreadable(&mut self, worker: WorkerId, effects: &mut Effects) {
+        if let Some(w) = self.workers.get_mut(&worker) {
+            w.reason =
+                Some(format!("its memory could not be read for {LONGEST_LOOK} s, while all others waited"));
+        }
+        self.happen(Core::Condemned { worker, cause: EndCause::Hung }, effects);
     }
 
     fn ask_core(
