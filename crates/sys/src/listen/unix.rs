@@ -18,6 +18,9 @@ use super::rights::chmod_unix;
 /// `sun_path` has 108 bytes, one of them for the terminating NUL.
 const MAX_PATH: usize = 107;
 
+/// How often a path may be removed in the moment in which it is bound.
+const MOST_TRIES: u32 = 64;
+
 /// Who may use a Unix socket beside its owner (`readableAll`, `writableAll` of Node's `listen`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UnixMode {
@@ -42,11 +45,23 @@ pub struct UnixIdentity {
 /// 107 bytes; `EINVAL`: empty.
 pub fn bind_unix(path: &Path, mode: UnixMode) -> io::Result<(OwnedFd, UnixIdentity)> {
     let address = spell_address(path)?;
+    let mut tries = 1;
+    loop {
+        match bind_once(path, &address, mode) {
+            // Another server that begins just now removed it: they do before they bind.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && tries < MOST_TRIES => tries += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// `ENOENT`: the path was removed after it was bound.
+fn bind_once(path: &Path, address: &SocketAddrUnix, mode: UnixMode) -> io::Result<(OwnedFd, UnixIdentity)> {
     let socket = open_socket()?;
-    match bind(&socket, &address) {
+    match bind(&socket, address) {
         Err(Errno::ADDRINUSE) if !is_abstract(path) => {
-            unlink_stale(path, &address)?;
-            bind(&socket, &address).map_err(word_as_libuv)?;
+            unlink_stale(path, address)?;
+            bind(&socket, address).map_err(word_as_libuv)?;
         }
         other => other.map_err(word_as_libuv)?,
     }
@@ -197,6 +212,29 @@ mod tests {
         let error = name_again(&hidden, &path, &identity).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
         assert!(unlink_if_ours(&hidden, &identity).unwrap());
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_path_that_others_remove_all_the_time_is_bound_all_the_same() {
+        let directory = std::env::temp_dir().join(format!("oneport-removed-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("app.sock");
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let bound = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = fs::remove_file(&path);
+                }
+            });
+            let bound: Vec<_> = (0..300).map(|_| bind_unix(&path, UnixMode::default())).collect();
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            bound
+        });
+        // What lies there still is somebody's as long as it does.
+        let failed = |error: &std::io::Error| error.raw_os_error() != Some(libc::EADDRINUSE);
+        let failed: Vec<_> = bound.into_iter().filter_map(Result::err).filter(failed).collect();
+        assert!(failed.is_empty(), "{failed:?}");
         fs::remove_dir_all(&directory).unwrap();
     }
 }
