@@ -1,4 +1,4 @@
-//! Which listeners of a program are the app's, and where they are: port 0, both families, UDP, Unix paths, published and
+//! Which listeners of a program are the app's, and where they are: port 0, both families, UDP, published and
 //! excluded ports, helpers that are left alone.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -7,10 +7,9 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use oneport_e2e::http::Client;
 use oneport_e2e::programs::{all_answer, all_answer_http, http_server, odd};
 use oneport_e2e::wait::patient;
-use oneport_e2e::{App, TempDir, place, tcp};
+use oneport_e2e::{App, place, tcp};
 
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -174,26 +173,6 @@ fn helper_sockets_on_port_0_of_loopback_stay_each_copys_own() {
     let helpers: BTreeSet<String> = said(&app, "helper ", 3).into_iter().flatten().collect();
     assert_eq!(helpers.len(), 3, "{helpers:?}");
     all_answer_http(&app, app.serving(3));
-    app.stop();
-}
-
-#[test]
-fn copies_share_a_listed_unix_path() {
-    let dir = TempDir::new();
-    let path = dir.file("sock");
-    let path_text = path.to_str().unwrap().to_owned();
-    let app = odd("unix", [path_text.clone()]).instances(2).args(["--unix", &path_text]).start();
-    app.wait_count("2 proven workers", 2, |event| event.is("proven"));
-    app.wait_count("2 workers listening", 2, |event| event.is("listening"));
-    let ask = || {
-        let mut client = Client::unix(&path)?;
-        client.send("/", "Connection: close\r\n")?;
-        client.receive()?.answered_by()
-    };
-    all_answer(&app, ask);
-    app.signal(oneport_e2e::Signal::HUP);
-    app.wait_for("the reload to be done", |event| event.is("reloaded"));
-    all_answer(&app, ask);
     app.stop();
 }
 

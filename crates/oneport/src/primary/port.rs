@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use oneport_core::{Endpoint, EndpointKind, Mode, Place, Terms};
+use oneport_sys::foreign::Maker;
 use oneport_sys::listen::{
     self, LocalAddress, Reuse, SocketKind, UnixMode, bind_tcp, bind_tcp_anywhere, bind_udp, bind_unix,
 };
@@ -32,6 +33,9 @@ pub(super) use self::query::{key, understand, wished};
 
 /// Node's default length of the accept queue.
 const BACKLOG: u32 = 511;
+
+/// How often a path may be removed in the moment in which it is made: once by each copy that begins just then.
+const MOST_TRIES: usize = 64;
 
 /// One opened port.
 pub(super) struct PortSocket {
@@ -76,12 +80,12 @@ impl PortSocket {
         &self.endpoint
     }
 
-    /// Whether this is the socket with that name.
     /// The socket's name, if there is one socket.
     pub(super) fn inode(&self) -> Option<u64> {
         self.inode
     }
 
+    /// Whether this is the socket with that name.
     pub(super) fn is_inode(&self, inode: u64) -> bool {
         self.inode == Some(inode)
     }
@@ -100,14 +104,36 @@ impl PortSocket {
         }
     }
 
-    /// A program binds the path, which it may have removed before.
-    pub(super) fn name_again(&mut self) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), SocketFile::name_again)
+    /// A program binds the path, which it may have removed before; as whom, where that is to be known.
+    pub(super) fn bind_for(&mut self, maker: Option<Maker>) -> io::Result<()> {
+        for _ in 0..MOST_TRIES {
+            let Some(file) = &mut self.file else { return Ok(()) };
+            match file.bind_for(maker) {
+                // Another copy, which binds it next, removed it between our bind and its second name.
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound && !file.is_kept() => {
+                    self.bind_anew()?;
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    /// Another socket on its path, while nobody has this one.
+    fn bind_anew(&mut self) -> io::Result<()> {
+        let Place::Path(path) = &self.endpoint.place else { return Err(invalid()) };
+        let (socket, file) = open_path(path, UnixMode::default())?;
+        listen::set_nonblocking(socket.as_fd())?;
+        self.inode = listen::inode(socket.as_fd()).ok();
+        // The path first: as long as its socket is there, the other's inode has another number.
+        self.file = file;
+        self.socket = Some(socket);
+        Ok(())
     }
 
     /// A worker is gone; it may have removed the path.
-    pub(super) fn name_after_departure(&mut self) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), SocketFile::name_after_departure)
+    pub(super) fn name_after_departure(&self) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), SocketFile::name_after_departure)
     }
 
     /// Lets a socket listen that is shared with workers.
@@ -190,10 +216,8 @@ pub(super) fn open(
     let socket = match (&endpoint.place, endpoint.kind) {
         (Place::Fd(fd), _) => dup_inherited(*fd)?,
         (Place::Path(path), _) => {
-            let path = Path::new(&**path);
-            let (socket, identity) = bind_unix(&shorter(path), unix_mode(terms))?;
-            // Only sockets have short names.
-            file = SocketFile::new(path, identity)?;
+            let (socket, made) = open_path(path, unix_mode(terms))?;
+            file = made;
             socket
         }
         (Place::Anywhere | Place::Host(_), EndpointKind::Udp4 | EndpointKind::Udp6) => {
@@ -250,6 +274,13 @@ pub(super) fn open(
         accepting: true,
         watched: true,
     })
+}
+
+fn open_path(path: &str, mode: UnixMode) -> io::Result<(OwnedFd, Option<SocketFile>)> {
+    let path = Path::new(path);
+    let (socket, identity) = bind_unix(&shorter(path), mode)?;
+    // Only sockets have short names.
+    Ok((socket, SocketFile::new(path, identity)?))
 }
 
 fn unix_mode(terms: Terms) -> UnixMode {

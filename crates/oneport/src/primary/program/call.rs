@@ -196,6 +196,16 @@ impl Caller {
         foreign::is_polled(self.process, self.fd)
     }
 
+    /// As whom it makes files. Where it is not to be known, we make them as we are.
+    pub(super) fn maker(&self) -> Option<Maker> {
+        let maker = foreign::maker(self.process);
+        let still = match &self.answering {
+            Answering::Trap { listener, call } => listener.is_waiting(*call),
+            Answering::Shim(_) => true,
+        };
+        maker.inspect_err(|cause| debug!(%cause, "cannot read who makes a path")).ok().filter(|_| still)
+    }
+
     pub(super) fn own(&self) -> Option<BorrowedFd<'_>> {
         self.socket.as_ref().map(AsFd::as_fd)
     }

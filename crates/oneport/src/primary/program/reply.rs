@@ -204,8 +204,9 @@ impl Primary {
             (Some(socket), AskedCall::Listen { backlog, .. }) => {
                 socket.listen_shared(*backlog).and_then(|()| socket.share())
             }
-            (Some(socket), AskedCall::Bind(_) | AskedCall::BindPath) => {
-                socket.name_again().and_then(|()| socket.share())
+            (Some(socket), AskedCall::Bind(_)) => socket.share(),
+            (Some(socket), AskedCall::BindPath) => {
+                socket.bind_for(asked.caller.maker()).and_then(|()| socket.share())
             }
             (None, _) => Err(io::ErrorKind::NotFound.into()),
         };
