@@ -93,7 +93,7 @@ pub enum Oddity {
     /// Its first process left with code 0, and others that it started lived on: it went into the background. They were
     /// ended: nobody could tell when such a program dies.
     WentToBackground {
-        /// How many processes.
+        /// How many of them were seen.
         processes: usize,
     },
     /// Connections wait in its socket and it does not accept them, though it holds it.

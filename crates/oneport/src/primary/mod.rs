@@ -39,7 +39,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::cluster::{Backlog, Commands, Roster, Shared};
-use crate::event::{Event, Oddity};
+use crate::event::Event;
 use crate::fork::Worker;
 use crate::handle::Handle;
 use crate::settings::Settings;
@@ -270,7 +270,7 @@ impl Primary {
                 Command::NotAccepting { worker, lane, after } => self.not_accepting(worker, lane, after),
                 Command::Spared { processes } => self.remember_spared(processes),
                 Command::WentToBackground { worker, processes } => {
-                    self.tell_oddity(worker, Oddity::WentToBackground { processes });
+                    self.outlived(worker, processes);
                 }
                 Command::TreeEnded { worker } => self.tree_ended(worker, effects),
                 Command::OwnerLeft => self.happen(oneport_core::Event::StopNow, effects),

@@ -16,6 +16,7 @@ use super::heard::Ears;
 use super::spawn::TreeEnd;
 use super::trees::{AT_A_TIME, Leftovers, Request};
 use super::{Command, Primary};
+use crate::event::Oddity;
 
 impl Primary {
     /// The pidfd became readable.
@@ -60,6 +61,7 @@ impl Primary {
         w.ending.tree = TreeEnd::UnderWay;
         // Of a crashed one they are simply what is left.
         let in_peace = sparing.is_some() && w.ending.exit == Some(Exit::Code(0));
+        w.ending.leftovers = if in_peace { Leftovers::InBackground } else { Leftovers::Expected };
         let request = Request {
             worker,
             root,
@@ -68,7 +70,7 @@ impl Primary {
             grace,
             hurry: w.ending.hurry.clone(),
             sparing,
-            leftovers: if in_peace { Leftovers::InBackground } else { Leftovers::Expected },
+            leftovers: w.ending.leftovers,
         };
         if self.order_end(request).is_err() {
             warn!(worker = worker.0, "cannot end the worker's tree, only its process group");
@@ -76,6 +78,16 @@ impl Primary {
                 w.signal_group(Signal::KILL);
             }
             self.own_commands.send(Command::TreeEnded { worker });
+        }
+    }
+
+    /// Some of its processes outlived it. Seen among all processes, or by their calls: whoever is refused to bind may be
+    /// gone before anybody looks.
+    pub(super) fn outlived(&mut self, worker: WorkerId, processes: usize) {
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        match std::mem::take(&mut w.ending.leftovers) {
+            Leftovers::InBackground => self.tell_oddity(worker, Oddity::WentToBackground { processes }),
+            Leftovers::Expected => {}
         }
     }
 

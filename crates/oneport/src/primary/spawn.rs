@@ -21,6 +21,7 @@ use super::channel::Channel;
 use super::handoff::StreamId;
 use super::program::ProgramWorker;
 use super::token::Token;
+use super::trees::Leftovers;
 use crate::event::{Address, Event, Output};
 use crate::fork::Worker;
 use crate::program::ProgramWay;
@@ -52,6 +53,8 @@ pub(super) struct Ending {
     /// The process ended and is not reaped: its number stays its own until its tree is ended.
     pub(super) exit: Option<Exit>,
     pub(super) tree: TreeEnd,
+    /// What is still to be said of processes that outlive it.
+    pub(super) leftovers: Leftovers,
     /// Tells the thread that ends the tree to wait no longer.
     pub(super) hurry: Arc<AtomicBool>,
 }

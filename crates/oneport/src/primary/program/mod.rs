@@ -205,6 +205,7 @@ impl Primary {
         // who has the address.
         if let Some(asked) = self.programs.asked.remove(&(worker, seq)) {
             asked.caller.fail(&io::Error::from_raw_os_error(rustix::io::Errno::CANCELED.raw_os_error()));
+            self.outlived(worker, 1);
         }
     }
 

@@ -38,9 +38,10 @@ pub(in crate::primary) struct Request {
 }
 
 /// What is said of processes that outlive their root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::primary) enum Leftovers {
     /// Nothing: they follow it, or are what is left of one that crashed.
+    #[default]
     Expected,
     /// The root left in peace to let them go on.
     InBackground,
