@@ -2,7 +2,7 @@
 //! it gets none.
 //!
 //! A thread for each copy binds its own end first and tells the loop from where it is going to ask; the loop makes that
-//! one address the exception among the copies' sockets (`lanes`), and takes it back once the connection is there. One
+//! one address the exception among the copies' sockets (`group`), and takes it back once the connection is there. One
 //! copy of a port is asked at a time, as the kernel knows one exception. Invariant: only a copy that lives and
 //! listens is asked, each by one thread at most; a copy is asked until it is well, at first often and then each second.
 //!
