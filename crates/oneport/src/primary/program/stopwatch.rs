@@ -1,5 +1,6 @@
 //! Who notices that a look into a caller does not end: what a program passes by address may lie in memory that somebody
-//! has yet to fill (`userfaultfd`, a file on FUSE or on a dead server), and all other workers' calls wait behind that look.
+//! has yet to fill (a mapped file on FUSE or on a dead server), and all other workers' calls wait behind that look. A page of
+//! `userfaultfd` is no such memory: to others it is a fault at once (Linux 6.1).
 //!
 //! Invariant: a look costs no wake-up here but the first in a while, nothing runs while nobody is looked into, and of one look
 //! each stage is told once.
@@ -16,7 +17,7 @@ use oneport_core::WorkerId;
 pub(super) enum Lasting {
     /// Longer than looks do.
     Long,
-    /// Too long for everybody else. Once the worker is dead nobody fills its memory any more, and the look ends.
+    /// Too long for everybody else. If what fills the memory ends with the worker, so does the look.
     TooLong,
 }
 
