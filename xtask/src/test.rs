@@ -79,11 +79,12 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     report.step("lints", shell::succeeds(&mut shell::cargo(&lints)));
     report.step("fuzz targets", fuzz::check());
+    // By itself: what is loaded into programs must not get features that the binary asks of its dependencies.
+    // Before its tests: cargo does not build a `cdylib` for the tests of its own package (1.95).
+    report.step("preload", shell::succeeds(&mut shell::cargo(&["build", "--package", "oneport-preload"])));
     report.tests("tests", runner::unit());
     let mut docs = shell::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     report.step("documentation", shell::succeeds(docs.env("RUSTDOCFLAGS", "-D warnings")));
-    // By itself: what is loaded into programs must not get features that the binary asks of its dependencies.
-    report.step("preload", shell::succeeds(&mut shell::cargo(&["build", "--package", "oneport-preload"])));
     if report.step("build", shell::succeeds(&mut shell::cargo(&["build", "--package", "oneport-cli"]))) {
         end_to_end(scope, &mut report);
     }

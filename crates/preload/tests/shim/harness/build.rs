@@ -6,11 +6,11 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs, process};
 
-/// The library, which cargo built beside this very test.
+/// The library beside this very test, as `cargo build` made it last; `cargo test` alone does not make it (1.95).
 pub(crate) fn library() -> PathBuf {
     let test = env::current_exe().expect("this test is a file");
     let library = test.with_file_name("liboneport_preload.so");
-    assert!(library.is_file(), "cargo has not built `{}`", library.display());
+    assert!(library.is_file(), "`{}` is missing: run `cargo build -p oneport-preload` first", library.display());
     library
 }
 
