@@ -10,7 +10,11 @@ use std::{env, fs, process};
 pub(crate) fn library() -> PathBuf {
     let test = env::current_exe().expect("this test is a file");
     let library = test.with_file_name("liboneport_preload.so");
-    assert!(library.is_file(), "`{}` is missing: run `cargo build -p oneport-preload` first", library.display());
+    assert!(
+        library.is_file(),
+        "`{}` is missing: run `cargo build -p oneport-preload` first",
+        library.display()
+    );
     library
 }
 
