@@ -9,7 +9,7 @@
 //! listens without system calls since Linux 6.11). The filter is inherited by every descendant, `exec` included, and
 //! with it comes `no_new_privs`: setuid bits and file capabilities have no effect below. A call that is not trapped pays 20
 //! to 60 ns. Needs Linux 5.0 for notification, 5.5 for [`let_through`](Listener::let_through), 5.9 for
-//! [`replace`](Listener::replace).
+//! [`put`](Listener::put).
 
 mod call;
 mod filter;
