@@ -47,9 +47,47 @@ pub fn cpu_ms(pid: u32) -> u64 {
 
 /// Resident memory in KiB; 0 if the process is gone.
 pub fn rss_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmRSS:")
+}
+
+/// The most memory that was ever resident, in KiB; 0 if the process is gone.
+pub fn peak_rss_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmHWM:")
+}
+
+fn status_kib(pid: u32, field: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|rest| rest.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Is a thread of the process in this system call now?
+pub fn is_in(pid: u32, call: Call) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut calls = tasks.filter_map(|task| fs::read_to_string(task.path().join("syscall")).ok());
+    calls.any(|text| text.split_whitespace().next() == Some(call.number()))
+}
+
+/// A system call that a test waits to be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `bind`.
+    Bind,
+    /// `write`.
+    Write,
+}
+
+impl Call {
+    /// As the kernel numbers it here.
+    fn number(self) -> &'static str {
+        let old = cfg!(target_arch = "x86_64");
+        match self {
+            Self::Bind if old => "49",
+            Self::Bind => "200",
+            Self::Write if old => "1",
+            Self::Write => "64",
+        }
+    }
 }
 
 /// How many descriptors a process has open.

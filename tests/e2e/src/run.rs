@@ -30,6 +30,7 @@ pub struct Run {
     env: Vec<(OsString, OsString)>,
     cwd: Option<PathBuf>,
     stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
     pids: Pids,
 }
 
@@ -67,6 +68,7 @@ impl Run {
             env: vec![("PORT".into(), "0".into())],
             cwd: None,
             stdin: None,
+            stdout: None,
             pids: Pids::Ours,
         }
     }
@@ -140,6 +142,13 @@ impl Run {
         self
     }
 
+    /// Where oneport writes what its workers write, instead of to the [`App`].
+    #[must_use]
+    pub fn stdout(mut self, fd: OwnedFd) -> Self {
+        self.stdout = Some(fd);
+        self
+    }
+
     fn command(self) -> Command {
         let mut words: Vec<OsString> = self.wrapper;
         words.push(place::oneport().into_os_string());
@@ -163,7 +172,7 @@ impl Run {
             command.current_dir(dir);
         }
         command.stdin(self.stdin.map_or_else(Stdio::null, Stdio::from));
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(self.stdout.map_or_else(Stdio::piped, Stdio::from)).stderr(Stdio::piped());
         command
     }
 
@@ -250,7 +259,9 @@ impl App {
         command.env(MARK, &mark);
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         let life = Arc::new(Life::default());
-        life.follow(Stream::Out, child.stdout.take().expect("stdout is piped"));
+        if let Some(stdout) = child.stdout.take() {
+            life.follow(Stream::Out, stdout);
+        }
         life.follow(Stream::Err, child.stderr.take().expect("stderr is piped"));
         Self { child: Mutex::new(child), life, ended: false, pids, mark: format!("{MARK}={mark}") }
     }

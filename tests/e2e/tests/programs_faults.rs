@@ -77,8 +77,7 @@ fn a_bind_that_is_pending_when_the_primary_dies_fails_and_running_copies_serve_o
     app.signal(Signal::STOP);
     eventually("the primary to be stopped", || (procfs::state(primary) == Some('T')).then_some(()));
     procfs::signal(copies[0], Signal::USR1);
-    // The thread that binds waits in the kernel (state S or D) behind the mark it makes just before.
-    eventually("the bind to be begun", || dir.file("outcome.binds").exists().then_some(()));
+    eventually("the bind to be begun", || procfs::is_in(copies[0], procfs::Call::Bind).then_some(()));
     app.signal(Signal::KILL);
     let ended = eventually("the bind to end", || std::fs::read_to_string(&outcome).ok());
     assert_eq!(ended, "ENOSYS");

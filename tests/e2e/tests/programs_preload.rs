@@ -57,3 +57,24 @@ mod out_of_reach {
         app.stop();
     }
 }
+
+/// With the library its `shutdown` is asked about as it is trapped elsewhere: nobody is sent to a copy that is not there.
+#[test]
+fn a_copy_that_shuts_its_listener_down_leaves_the_port_to_the_others() {
+    use oneport_e2e::programs::{python_words, run};
+    use oneport_e2e::{Signal, place, procfs};
+
+    let words = python_words("odd/shuts.py", [place::free_port().to_string()]);
+    let app = run(words).instances(2).args(["--attach", "preload"]).start();
+    let address = app.serving(2);
+    let shut = app.worker(0);
+    procfs::signal(shut, Signal::USR1);
+    app.wait_out("shut down");
+    app.wait_for("it to be told", |event| event.is("closed"));
+    for number in 0..20 {
+        let asked = oneport_e2e::http::try_get(address, "/");
+        let pid = asked.unwrap_or_else(|e| panic!("request {number}: {e}")).pid();
+        assert!(pid != shut, "served by who shut its listener");
+    }
+    app.stop();
+}

@@ -22,7 +22,8 @@ use oneport_sys::process::{Pid, Signal, signal_group};
 use tokio::runtime::Runtime;
 
 pub(crate) use clients::{
-    Answers, Datagrams, Load, ask, ask_often, call, call_often, fill_a_queue, hear, hear_all, queues,
+    Answers, Datagrams, Knocking, Load, ask, ask_often, call, call_often, fill_a_queue, hear, hear_all,
+    queues,
 };
 use line::Line;
 pub(crate) use ports::free_port;

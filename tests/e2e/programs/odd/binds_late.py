@@ -11,8 +11,6 @@ port, other, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 
 
 def late(*_):
-    with open(f"{path}.binds", "w"):
-        pass
     ended = outcome(listening, "127.0.0.1", other)
     with open(f"{path}.new", "w") as out:
         out.write(ended)

@@ -6,8 +6,12 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use oneport_sys::diag;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use super::{PATIENCE, eventually};
 
@@ -73,6 +77,43 @@ pub(crate) fn fill_a_queue(address: SocketAddr, until: u32) -> Vec<TcpStream> {
         queues(address).iter().any(|waiting| *waiting >= until)
     });
     calling
+}
+
+/// A client that may not have got in yet.
+pub(crate) struct Knocking(TcpStream);
+
+impl Knocking {
+    /// When this returns, the first packet has been there: on loopback it is taken in by whoever sends it.
+    pub(crate) fn at(address: SocketAddr) -> Knocking {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let client =
+            socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
+                .unwrap();
+        match connect(&client, &address) {
+            Ok(()) | Err(Errno::INPROGRESS) => Knocking(client.into()),
+            Err(error) => panic!("nobody is there: {error}"),
+        }
+    }
+
+    /// Whether it is neither let in nor turned away.
+    pub(crate) fn is_outside(&self) -> bool {
+        self.settled(Duration::ZERO) == 0
+    }
+
+    /// It is let in after all, for it tries again, and asks; who answers.
+    pub(crate) fn gets_in(self) -> i32 {
+        assert_eq!(self.settled(PATIENCE), 1, "nobody lets it in");
+        let mut connection = self.0;
+        connection.set_nonblocking(false).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection.write_all(b"?").unwrap();
+        hear(connection).unwrap()
+    }
+
+    fn settled(&self, within: Duration) -> usize {
+        let within = Timespec::try_from(within).unwrap();
+        poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], Some(&within)).unwrap()
+    }
 }
 
 /// Clients that come again and again, and end with the first that is not served.
