@@ -16,6 +16,7 @@ pub mod elf;
 pub mod fdpass;
 mod fdscan;
 pub mod foreign;
+pub mod host;
 pub mod lane;
 pub mod listen;
 pub mod notify;
