@@ -54,6 +54,13 @@ fn each_refusal_is_told_by_itself() {
 }
 
 #[test]
+fn what_comes_with_the_file_of_this_process_is_not_taken_for_the_programs() {
+    if can_trap() {
+        assert_eq!(said("reach undumpable"), "ok, ok, ok");
+    }
+}
+
+#[test]
 fn nothing_is_left_of_the_trial() {
     assert_eq!(said("reach often"), format!("0 more descriptors, errno {}", libc::ECHILD));
 }

@@ -1,15 +1,13 @@
-//! What this machine is and where on it this process stands: the kernel's name and settings, cgroups, limits, what keeps
+//! What this machine is and where on it this process stands: the kernel's name and settings, limits, what keeps
 //! rights from being gained; and trials that leave nothing behind.
 //!
-//! What does not live here: trapping (`seccomp::probe`), capabilities, and what follows from any of it. Invariant: nothing here
+//! What does not live here: trapping (`seccomp::probe`), eBPF (`bpf::probe`), `caps`, `cgroup`, and what follows from any of it. Invariant: nothing here
 //! changes anything, and each answer is about this moment.
 
-mod cgroup;
 mod setting;
 mod standing;
 mod trial;
 
-pub use cgroup::{Cgroup, unified_cgroup};
 pub use setting::Setting;
 pub use standing::{Executable, Limit, Privileges, Standing, UserNamespace, executable, nofile, standing};
 pub use trial::{io_uring, reuse_port};

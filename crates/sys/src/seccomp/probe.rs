@@ -41,9 +41,8 @@ pub struct Reach {
 }
 
 /// Tries it; takes about a millisecond and at most some seconds. An error means that it could not be tried (no process,
-/// memory or descriptor to be had), not that it cannot be had. The child is as this process is. So a program of another user, or
-/// one that makes itself undumpable, may be out of reach though this child is not; and if this process is undumpable (it came
-/// with file capabilities), so is the child, though a program that it starts is not.
+/// memory or descriptor to be had), not that it cannot be had. The child is as a program of this user is after its start. So one of another user, or
+/// one that makes itself undumpable, may be out of reach though this child is not.
 pub fn probe() -> io::Result<Reach> {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)
@@ -139,6 +138,11 @@ impl Drop for Trial {
 
 /// In the child: everything it does. It does not end by itself while its parent may still want to look at it.
 fn act(install: &Install, socket: &OwnedFd) -> ! {
+    let (dumpable, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
+    // A process whose file gave it capabilities is not, and neither is its copy, but a program that it executes is. Whom
+    // that lets look into the copy is who holds its capabilities as well.
+    // SAFETY: plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, dumpable, unused, unused, unused) };
     if install.install().is_ok() {
         let (nowhere, no_length) = (std::ptr::null::<libc::sockaddr>(), 0 as libc::socklen_t);
         // SAFETY: an address of no length is not read; the call is trapped before that anyway.

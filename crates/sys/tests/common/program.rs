@@ -50,9 +50,12 @@ pub(crate) fn run() {
             forbid(libc::SYS_pidfd_getfd);
             say_reach();
         }
+        "reach undumpable" => {
+            become_undumpable();
+            say_reach();
+        }
         "undumpable" => {
-            // SAFETY: plain numbers.
-            assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }, 0);
+            become_undumpable();
             say(&outcome(TcpListener::bind(("127.0.0.1", port)).map(drop)));
         }
         other => panic!("no such act: {other}"),
@@ -229,6 +232,12 @@ fn reach_often() {
     let child = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG | libc::__WALL) };
     let child = if child < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
     say(&format!("{more} more descriptors, {}", outcome(child)));
+}
+
+/// As a process is whose file gave it capabilities.
+fn become_undumpable() {
+    // SAFETY: plain numbers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }, 0);
 }
 
 /// From now on this thread and its children fail with EPERM at this call, as under a container's filter.
