@@ -18,9 +18,11 @@ const CLOSE_GRACE: Duration = Duration::from_millis(50);
 
 impl Cluster {
     pub(crate) fn closed(&mut self, now: Time, worker: WorkerId, port: PortId, fx: &mut Effects) {
-        // What a program closes is a lane, not the port.
-        let by_channel = |p: &Port| p.holds(worker) && p.mode != Mode::Lanes;
-        let Some(p) = self.ports.get_mut(&port).filter(|p| by_channel(p)) else { return };
+        let Some(p) = self.ports.get_mut(&port).filter(|p| p.holds(worker)) else { return };
+        // What is closed there is a lane, not the port.
+        if p.mode == Mode::Lanes {
+            return self.close_lanes_by_channel(now, worker, port, fx);
+        }
         p.holders.retain(|h| h.worker != worker);
         let last = p.holders.is_empty();
         let Some(w) = self.workers.get_mut(&worker) else { return };
@@ -34,6 +36,23 @@ impl Cluster {
                 self.note_orphans(now);
             } else {
                 self.begin_close(now, port, worker, fx);
+            }
+        }
+    }
+
+    /// A worker with a channel closed its server: what waits in its socket is handed to others. A program says which lane
+    /// it closed.
+    fn close_lanes_by_channel(&mut self, now: Time, worker: WorkerId, port: PortId, fx: &mut Effects) {
+        let Some(p) = self.ports.get_mut(&port).filter(|p| p.hands_off()) else { return };
+        if let Some(holder) = p.holder_mut(worker) {
+            holder.scheduled = false;
+        }
+        for lane in self.lanes_where(|lane| lane.port == port && lane.worker() == Some(worker)) {
+            self.lane_closed(now, worker, lane, fx);
+            if self.timers.is_armed(Timer::Lane(lane)) {
+                // Perhaps it says next that it leaves.
+                self.timers.arm(Timer::Lane(lane), now.after(CLOSE_GRACE));
+                fx.push(Effect::TakeOver { lane });
             }
         }
     }

@@ -101,7 +101,8 @@ pub enum Effect {
         /// How long it must have had no connection at all; one that is about to end needs no signal.
         linger: Duration,
     },
-    /// Bind (and under `RoundRobin` listen; under `Lanes` only see that nobody else has it); answered by `PortOpened`.
+    /// Bind (and under `RoundRobin` listen; under `Lanes` see that nobody else has it, and keep it where the primary makes the
+    /// sockets); answered by `PortOpened`.
     Open {
         /// Its name.
         port: PortId,
@@ -109,6 +110,8 @@ pub enum Effect {
         endpoint: Endpoint,
         /// How it will be used.
         mode: Mode,
+        /// By what kind of workers.
+        attach: Attach,
         /// How to listen.
         terms: Terms,
     },
@@ -195,9 +198,14 @@ pub enum Effect {
         /// Whose.
         worker: WorkerId,
     },
-    /// Nobody will take this lane over: close it if nothing waits in it or the kernel gives what waits to the others;
+    /// Nobody will take this lane over: close it if nothing waits in it, or what waits can be given to the others;
     /// answered by `LaneRetired` or `LaneStuck`.
     RetireLane {
+        /// Which.
+        lane: LaneId,
+    },
+    /// Nobody accepts in this lane for now: accept everything that waits in it, as connections of its port (`Accepted`).
+    TakeOver {
         /// Which.
         lane: LaneId,
     },

@@ -220,6 +220,14 @@ pub enum Event {
         /// Whose.
         worker: WorkerId,
     },
+    /// Connections wait in its socket there, and it makes no progress: those that are accepted in its place are given to
+    /// others, for a while.
+    Stalls {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        port: PortId,
+    },
     /// Connections wait in it that the kernel does not give to another one (an answer to
     /// [`crate::Effect::RetireLane`]).
     LaneStuck {

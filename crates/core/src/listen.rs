@@ -49,14 +49,16 @@ impl Cluster {
             return;
         }
         let mode = self.mode_for(worker, &endpoint);
+        let attach = self.workers.get(&worker).map_or(Attach::Nothing, |w| w.attach);
         let port = PortId(self.next_port);
         self.next_port += 1;
-        fx.push(Effect::Open { port, endpoint: endpoint.clone(), mode, terms: query.terms });
+        fx.push(Effect::Open { port, endpoint: endpoint.clone(), mode, attach, terms: query.terms });
         self.ports.insert(
             port,
             Port {
                 endpoint,
                 mode,
+                attach,
                 terms: query.terms,
                 data: query.data,
                 phase: PortPhase::Opening { waiters: vec![waiter], asked: query.terms },
@@ -72,16 +74,24 @@ impl Cluster {
     /// How a worker of this kind uses an endpoint that nobody has opened yet.
     fn mode_for(&self, worker: WorkerId, endpoint: &Endpoint) -> Mode {
         let Some(w) = self.workers.get(&worker) else { return Mode::Shared };
-        match (self.settings.policy, w.attach) {
-            (Policy::Shared, Attach::Channel | Attach::Nothing | Attach::Program) => Mode::Shared,
-            (Policy::RoundRobin, Attach::Program) => match endpoint.kind {
-                EndpointKind::Tcp4 | EndpointKind::Tcp6 | EndpointKind::Udp4 | EndpointKind::Udp6 => {
-                    Mode::Lanes
-                }
-                EndpointKind::Pipe | EndpointKind::Inherited => Mode::Shared,
-            },
-            (Policy::RoundRobin, Attach::Channel | Attach::Nothing) if endpoint.is_datagram() => Mode::Shared,
-            (Policy::RoundRobin, Attach::Channel | Attach::Nothing) => Mode::RoundRobin,
+        let policy = self.settings.policy;
+        if policy == Policy::Shared {
+            return Mode::Shared;
+        }
+        match (endpoint.kind, w.attach) {
+            (EndpointKind::Tcp4 | EndpointKind::Tcp6, Attach::Program) => Mode::Lanes,
+            (EndpointKind::Udp4 | EndpointKind::Udp6, Attach::Program) => Mode::Lanes,
+            (EndpointKind::Pipe | EndpointKind::Inherited, Attach::Program) => Mode::Shared,
+            (EndpointKind::Tcp4 | EndpointKind::Tcp6, Attach::Channel | Attach::Nothing) => {
+                if policy.has_lanes() { Mode::Lanes } else { Mode::RoundRobin }
+            }
+            // Whoever lets others have the address may want a group's datagrams, and every socket would get each.
+            (EndpointKind::Udp4 | EndpointKind::Udp6, Attach::Channel | Attach::Nothing) => {
+                if policy == Policy::Hash && !endpoint.reuse_address { Mode::Lanes } else { Mode::Shared }
+            }
+            (EndpointKind::Pipe | EndpointKind::Inherited, Attach::Channel | Attach::Nothing) => {
+                Mode::RoundRobin
+            }
         }
     }
 
@@ -95,9 +105,10 @@ impl Cluster {
         let (Some(p), Some(w)) = (self.ports.get(&port), self.workers.get(&worker)) else { return false };
         match (p.mode, w.attach) {
             (Mode::RoundRobin, Attach::Channel | Attach::Nothing)
-            | (Mode::Shared, Attach::Channel | Attach::Nothing | Attach::Program)
-            | (Mode::Lanes, Attach::Program) => true,
-            (Mode::RoundRobin, Attach::Program) | (Mode::Lanes, Attach::Channel | Attach::Nothing) => false,
+            | (Mode::Shared, Attach::Channel | Attach::Nothing | Attach::Program) => true,
+            (Mode::RoundRobin, Attach::Program) => false,
+            // What waits in one lane can be handed to the others, or it cannot.
+            (Mode::Lanes, Attach::Channel | Attach::Nothing | Attach::Program) => p.attach == w.attach,
         }
     }
 

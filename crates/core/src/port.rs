@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::event::Sharing;
 use crate::ids::{ConnId, LaneId, QuerySeq, Time, WorkerId};
+use crate::settings::Attach;
 
 /// What kind of socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +155,8 @@ pub(crate) struct Holder {
 pub(crate) struct Port {
     pub(crate) endpoint: Endpoint,
     pub(crate) mode: Mode,
+    /// How the worker that asked first reaches the primary. Where there are lanes all others are of the same kind.
+    pub(crate) attach: Attach,
     pub(crate) terms: Terms,
     pub(crate) data: Option<Box<str>>,
     pub(crate) phase: PortPhase,
@@ -170,6 +173,15 @@ pub(crate) struct Port {
 impl Port {
     pub(crate) fn holds(&self, worker: WorkerId) -> bool {
         self.holders.iter().any(|h| h.worker == worker)
+    }
+
+    /// Whether connections that the primary accepts there can be handed to its workers.
+    pub(crate) fn hands_off(&self) -> bool {
+        match (self.mode, self.attach) {
+            (Mode::RoundRobin, Attach::Channel | Attach::Nothing | Attach::Program) => true,
+            (Mode::Shared | Mode::Lanes, Attach::Channel) => true,
+            (Mode::Shared | Mode::Lanes, Attach::Nothing | Attach::Program) => false,
+        }
     }
 
     /// Whether it waits for somebody to come back for it. Each lane knows by itself how long it waits.

@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::effect::{DropReason, Effect, Effects};
 use crate::ids::{ConnId, PortId, Time, WorkerId};
 use crate::life::Phase;
-use crate::port::{Mode, Port};
+use crate::port::Port;
 use crate::stop::Ending;
 use crate::timer::Timer;
 use crate::worker::{EndCause, InFlight, Worker};
@@ -48,8 +48,7 @@ impl Cluster {
         if !self.timers.is_armed(Timer::Accept) {
             self.exhausted = 0;
         }
-        // Nobody can be handed what the primary would accept where everybody has a socket of his own.
-        match (self.ending, self.ports.get_mut(&port).filter(|p| p.mode != Mode::Lanes)) {
+        match (self.ending, self.ports.get_mut(&port).filter(|p| p.hands_off())) {
             (Ending::No | Ending::Emptying(_), Some(p)) => {
                 p.queue.push_back(conn);
                 self.queued += 1;
@@ -127,6 +126,13 @@ impl Cluster {
         self.take_back(flight, fx);
         self.serve(now, flight.port, fx);
         self.credit_returned(now, worker, fx);
+    }
+
+    /// A worker that makes no progress is asked last.
+    pub(crate) fn stalls(&mut self, now: Time, worker: WorkerId, port: PortId) {
+        if let Some(holder) = self.ports.get_mut(&port).and_then(|p| p.holder_mut(worker)) {
+            holder.rests_until = Some(now.after(LONGEST_REST));
+        }
     }
 
     /// Puts a connection to the front of its port's queue, unless nobody will serve that any more.

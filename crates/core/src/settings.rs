@@ -10,6 +10,24 @@ pub enum Policy {
     RoundRobin,
     /// One socket bound by the primary; every worker listens and accepts on it (Node's `SCHED_NONE`).
     Shared,
+    /// Every worker has a TCP socket of its own ([`crate::Mode::Lanes`]), and the kernel chooses one at random. The same for
+    /// UDP, by the client's address and port.
+    Hash,
+    /// The same for TCP, and the kernel chooses the one with the fewest open connections. UDP sockets are shared.
+    Least,
+    /// The same for TCP, and the kernel chooses by the client's address: as long as there are as many slots, a client stays
+    /// with its slot. UDP sockets are shared.
+    Sticky,
+}
+
+impl Policy {
+    /// Whether workers with a channel have sockets of their own.
+    pub fn has_lanes(self) -> bool {
+        match self {
+            Policy::RoundRobin | Policy::Shared => false,
+            Policy::Hash | Policy::Least | Policy::Sticky => true,
+        }
+    }
 }
 
 /// How a worker reaches the primary.

@@ -21,7 +21,12 @@ fn any_settings() -> impl Strategy<Value = Settings> {
     let pause = prop_oneof![3 => Just(None), 1 => Just(Some(ms(0))), 1 => Just(Some(ms(50)))];
     let late = || prop_oneof![2 => Just(None), 1 => Just(Some(ms(500)))];
     let late = (late(), late());
-    let policy = prop_oneof![6 => Just(Policy::RoundRobin), 1 => Just(Policy::Shared)];
+    let policy = prop_oneof![
+        6 => Just(Policy::RoundRobin),
+        1 => Just(Policy::Shared),
+        4 => Just(Policy::Least),
+        1 => Just(Policy::Hash),
+    ];
     let readiness = prop_oneof![3 => Just(Readiness::Listening), 1 => Just(Readiness::Message)];
     let stop_with = prop_oneof![Just(StopWith::Disconnect), Just(StopWith::Signal)];
     let uptime = prop_oneof![4 => Just(1000), 1 => Just(0)];
@@ -156,6 +161,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => worker().prop_map(|worker| Event::LanesEmpty { worker }),
         2 => lane().prop_map(|lane| Event::LaneStuck { lane }),
         2 => lane().prop_map(|lane| Event::LaneRetired { lane }),
+        1 => (worker(), port()).prop_map(|(worker, port)| Event::Stalls { worker, port }),
         1 => worker().prop_map(|worker| Event::Stopping { worker }),
         1 => worker().prop_map(|worker| Event::Alive { worker }),
         1 => (worker(), 0u64..500).prop_map(|(worker, by)| Event::Extend { worker, by: ms(by) }),

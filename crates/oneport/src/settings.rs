@@ -23,6 +23,21 @@ pub enum Stdio {
     Pipe,
 }
 
+/// How the worker with the fewest open connections is found ([`Policy::Least`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TierChoice {
+    /// The best that this process is allowed: A, B, else C.
+    #[default]
+    Best,
+    /// The kernel counts and chooses (eBPF). CAP_BPF, and CAP_NET_ADMIN where there is the second version of cgroups, or
+    /// CAP_PERFMON. Where that cannot be had: C.
+    A,
+    /// The kernel chooses by counts that the primary feeds. CAP_BPF. Where that cannot be had: C.
+    B,
+    /// The kernel chooses by chance, weighted by what the primary sees. Needs nothing.
+    C,
+}
+
 /// One app (Node's `cluster.settings`, and what a supervised app needs besides).
 ///
 /// What is executed is `exec_path exec_args... exec args...`, or `exec exec_args... args...` without an
@@ -65,6 +80,8 @@ pub struct Settings {
     pub worker_nofile: Option<u64>,
     /// How workers are attached that have no channel ([`crate::Attach::Program`]).
     pub program: ProgramSettings,
+    /// How the worker with the fewest open connections is found, under [`Policy::Least`].
+    pub tier: TierChoice,
     /// Everything the decisions depend on: policy, credits, time limits, restarts. Fixed when the cluster starts.
     pub conduct: oneport_core::Settings,
 }
@@ -101,6 +118,7 @@ impl Settings {
             stop_signal: if script { Signal::INT } else { Signal::TERM },
             worker_nofile: None,
             program: ProgramSettings::default(),
+            tier: TierChoice::default(),
             conduct,
         }
     }

@@ -112,6 +112,7 @@ fn comes_after_choosing(effect: &Effect) -> bool {
         | Effect::WatchIdle { .. }
         | Effect::EmptyLanes { .. }
         | Effect::RetireLane { .. }
+        | Effect::TakeOver { .. }
         | Effect::CloseLane { .. } => true,
         Effect::Spawn { .. }
         | Effect::Forget { .. }

@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::effect::{Effect, Effects, Origin};
 use crate::ids::{LaneId, PortId, Slot, Time, WorkerId};
 use crate::life::Phase;
-use crate::port::{Mode, PortPhase};
+use crate::port::{Mode, Port, PortPhase};
 use crate::stop::Ending;
 use crate::timer::Timer;
 use crate::worker::{EndCause, Queues, Worker};
@@ -25,7 +25,10 @@ impl Cluster {
                 Some(State::Promised { origin: Origin::Fresh, .. }) => self.close_lane(lane, fx),
                 // One temporary copy is tried, not a series of them.
                 Some(_) if dead.is_temporary() => self.close_lane(lane, fx),
-                Some(_) if self.is_wanted_after(lane, dead) => self.keep(now, lane),
+                Some(_) if self.is_wanted_after(lane, dead) => {
+                    self.keep(now, lane);
+                    self.take_over_kept(lane, fx);
+                }
                 Some(State::Listens { .. }) if emptied => self.close_lane(lane, fx),
                 Some(
                     State::Promised { origin: Origin::Adopted, .. }
@@ -88,6 +91,18 @@ impl Cluster {
         }
     }
 
+    /// Others can be handed what waits in a lane that is kept, and need not wait for who adopts it.
+    fn take_over_kept(&mut self, lane: LaneId, fx: &mut Effects) {
+        let port = self.lanes.get(&lane).and_then(|lane| self.ports.get(&lane.port));
+        let serves = |p: &Port| {
+            let of = |worker| self.workers.get(&worker).is_some_and(|w| w.phase.serves() && w.is_ready());
+            p.hands_off() && p.holders.iter().any(|holder| holder.scheduled && of(holder.worker))
+        };
+        if port.is_some_and(serves) {
+            fx.push(Effect::TakeOver { lane });
+        }
+    }
+
     /// Its worker will not have this lane after all.
     pub(super) fn put_back(&mut self, now: Time, lane: LaneId, worker: WorkerId) {
         if self.workers.get(&worker).is_some_and(Worker::is_temporary) {
@@ -131,6 +146,8 @@ impl Cluster {
     /// Whoever was waited for has not come.
     pub(crate) fn lane_due(&mut self, now: Time, lane: LaneId, fx: &mut Effects) {
         match self.state(lane) {
+            // Its burial decides whether a successor gets it.
+            Some(State::Closed { worker }) if self.phase(worker).is_some_and(Phase::is_leaving) => {}
             Some(State::Kept | State::Closed { .. }) => self.retire_lane(lane, fx),
             Some(State::Stuck) => self.stuck_too_long(now, lane, fx),
             Some(
@@ -172,13 +189,15 @@ impl Cluster {
         let bare = self
             .ports
             .iter()
-            .filter(|(port, p)| p.mode == Mode::Lanes && p.phase == PortPhase::Open && !used.contains(port));
+            .filter(|(port, p)| p.mode == Mode::Lanes && p.phase == PortPhase::Open && !used.contains(port))
+            // What was taken over waits for whoever comes.
+            .filter(|(_, p)| p.queue.is_empty() || !self.someone_comes());
         for port in bare.map(|(&port, _)| port).collect::<Vec<_>>() {
             self.close_port(port, fx);
         }
     }
 
-    pub(super) fn lanes_where(&self, wanted: impl Fn(&Lane) -> bool) -> Vec<LaneId> {
+    pub(crate) fn lanes_where(&self, wanted: impl Fn(&Lane) -> bool) -> Vec<LaneId> {
         self.lanes.iter().filter(|(_, lane)| wanted(lane)).map(|(&lane, _)| lane).collect()
     }
 }

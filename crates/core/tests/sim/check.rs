@@ -328,7 +328,7 @@ impl Check {
                 assert!(known || matches!(event, Event::PortOpened { .. }), "{port:?} is closed twice");
             }
             Effect::Choose { port, .. } => assert!(self.ports.contains_key(port), "{port:?} is there"),
-            Effect::RetireLane { .. } | Effect::CloseLane { .. } => {}
+            Effect::RetireLane { .. } | Effect::CloseLane { .. } | Effect::TakeOver { .. } => {}
             Effect::Tell(notice) => self.notice(event, notice),
         }
     }
@@ -358,6 +358,13 @@ impl Check {
             "{worker} has no credit, {event:?}"
         );
         let p = self.ports.get(&port).expect("the port of a hand-off exists");
+        if p.mode == Mode::Lanes {
+            // What waited in one lane goes to the worker of another; who is next is nobody's promise.
+            let has = self.promises != Promises::All || self.lanes.has(worker, port);
+            assert!(has, "{worker} has no lane on {port:?}, by {event:?}");
+            self.workers.get_mut(&worker).expect("known").flights.push_back(conn);
+            return self.place(conn, At::Worker(worker));
+        }
         let holder = p.holders.get(&worker).expect("who is served holds the port");
         assert!(holder.scheduled, "{worker} is not scheduled on {port:?}");
         let proven_serves = self.proven_serves(p);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oneport_core::{Effect, Event, LaneId, Notice, Origin, Phase, PortId, ReplyOutcome, WorkerId};
+use oneport_core::{Attach, Effect, Event, LaneId, Notice, Origin, Phase, PortId, ReplyOutcome, WorkerId};
 
 #[derive(Clone, Debug)]
 struct SeenLane {
@@ -14,6 +14,15 @@ struct SeenLane {
     listens: bool,
     closed: bool,
     retiring: bool,
+}
+
+impl SeenLane {
+    fn close(&mut self) {
+        (self.closed, self.listens) = (self.closed || self.listens, false);
+        if !self.closed {
+            self.holder = None;
+        }
+    }
 }
 
 /// What there is to know about a worker in order to judge a choice.
@@ -32,6 +41,8 @@ pub(crate) struct LaneCheck {
     /// Told to empty, and not heard to be empty.
     emptying: BTreeSet<WorkerId>,
     temporary: Option<WorkerId>,
+    /// Ports whose workers have a channel.
+    by_channel: BTreeSet<PortId>,
 }
 
 impl LaneCheck {
@@ -41,6 +52,22 @@ impl LaneCheck {
 
     pub(crate) fn count(&self) -> usize {
         self.lanes.len()
+    }
+
+    pub(crate) fn port(&self, lane: LaneId) -> Option<PortId> {
+        self.lanes.get(&lane).map(|l| l.port)
+    }
+
+    /// Whether the worker has one there, closed or not.
+    pub(crate) fn has(&self, worker: WorkerId, port: PortId) -> bool {
+        self.lanes.values().any(|l| l.holder == Some(worker) && l.port == port)
+    }
+
+    /// Ports on which the worker has one.
+    pub(crate) fn ports(&self, worker: WorkerId) -> Vec<PortId> {
+        let its: BTreeSet<PortId> =
+            self.lanes.values().filter(|l| l.holder == Some(worker)).map(|l| l.port).collect();
+        its.into_iter().collect()
     }
 
     /// Lanes of a worker that it was promised and that do not listen yet, and those that do.
@@ -69,11 +96,13 @@ impl LaneCheck {
             Event::LaneClosed { worker, lane } => {
                 let l = self.lanes.get_mut(&lane).expect("only a lane that is there is closed");
                 if l.holder == Some(worker) {
-                    (l.closed, l.listens) = (l.closed || l.listens, false);
-                    if !l.closed {
-                        l.holder = None;
-                    }
+                    l.close();
                 }
+            }
+            Event::Closed { worker, port } => {
+                let by_channel = self.by_channel.contains(&port);
+                let theirs = |l: &&mut SeenLane| by_channel && l.holder == Some(worker) && l.port == port;
+                self.lanes.values_mut().filter(theirs).for_each(SeenLane::close);
             }
             Event::LanesEmpty { worker } => {
                 self.emptying.remove(&worker);
@@ -103,6 +132,7 @@ impl LaneCheck {
             Effect::Reply { worker, outcome: ReplyOutcome::Lane { port, lane, origin }, .. } => {
                 self.promise(*worker, *port, *lane, *origin, event);
             }
+            Effect::Open { port, attach: Attach::Channel, .. } => _ = self.by_channel.insert(*port),
             Effect::Choose { port, lanes } => {
                 assert!(lanes.is_sorted(), "{lanes:?} out of order, by {event:?}");
                 let before = self.chosen.insert(*port, lanes.clone()).unwrap_or_default();
@@ -117,7 +147,10 @@ impl LaneCheck {
             | Effect::WatchIdle { worker, .. } => {
                 self.has_left_the_choice(*worker, event);
                 let told = !self.emptying.remove(worker);
-                let late = matches!(event, Event::Tick | Event::LaneClosed { .. });
+                let late = matches!(
+                    event,
+                    Event::Tick | Event::LaneClosed { .. } | Event::Closed { .. } | Event::ChannelClosed { .. }
+                );
                 assert!(told || late, "{worker} is to leave before its sockets are empty, by {event:?}");
             }
             Effect::EndTree { worker, .. } => self.has_left_the_choice(*worker, event),

@@ -26,6 +26,8 @@ pub(crate) struct World {
     channels: Vec<WorkerId>,
     emptying: Vec<WorkerId>,
     retiring: Vec<LaneId>,
+    /// Ports whose workers can be handed what waits in the lanes of others.
+    handing: Vec<PortId>,
 }
 
 fn endpoint(port: u16) -> Endpoint {
@@ -54,6 +56,7 @@ impl World {
             channels: Vec::new(),
             emptying: Vec::new(),
             retiring: Vec::new(),
+            handing: Vec::new(),
         }
     }
 
@@ -63,6 +66,7 @@ impl World {
     }
 
     fn note(&mut self) {
+        let mut taken = Vec::new();
         for effect in self.sim.take() {
             match effect {
                 Effect::Spawn { worker, attach, .. } => {
@@ -73,7 +77,13 @@ impl World {
                 }
                 Effect::EmptyLanes { worker } => self.emptying.push(worker),
                 Effect::RetireLane { lane } => self.retiring.push(lane),
-                Effect::Open { port, .. } => self.opening.push(port),
+                Effect::Open { port, attach, .. } => {
+                    self.opening.push(port);
+                    if attach == Attach::Channel {
+                        self.handing.push(port);
+                    }
+                }
+                Effect::TakeOver { lane } => taken.push(lane),
                 Effect::Shut { port } => self.shutting.push(port),
                 Effect::EndTree { worker, .. } if !self.ending.contains(&worker) => self.ending.push(worker),
                 Effect::WatchIdle { worker, .. } => self.watched.push(worker),
@@ -91,6 +101,20 @@ impl World {
                 }
                 _ => {}
             }
+        }
+        for lane in taken {
+            self.take_over(lane);
+        }
+    }
+
+    /// Some wait there, or none.
+    fn take_over(&mut self, lane: LaneId) {
+        let Some(port) = self.sim.check.lanes.port(lane).filter(|port| self.sim.check.port_exists(*port)) else {
+            return;
+        };
+        for _ in 0..lane.0 % 3 {
+            self.sim.connect_to(port);
+            self.note();
         }
     }
 
@@ -148,6 +172,13 @@ impl World {
         self.running().into_iter().filter(|w| self.channels.contains(w)).collect()
     }
 
+    /// Ports of which it may close its server: those that it holds, and its lanes if it has a channel to say so.
+    fn closable(&self, worker: WorkerId) -> Vec<PortId> {
+        let lanes = self.sim.check.lanes.ports(worker);
+        let by_channel = lanes.into_iter().filter(|port| self.handing.contains(port));
+        self.sim.check.held_by(worker).into_iter().chain(by_channel).collect()
+    }
+
     fn lanes_of(&self, worker: Option<WorkerId>, listening: bool) -> (WorkerId, Vec<LaneId>) {
         let worker = worker.unwrap_or(WorkerId(0));
         (worker, self.sim.check.lanes.of(worker, listening))
@@ -166,7 +197,11 @@ impl World {
 
     fn retire(&mut self, lane: LaneId, stuck: bool) {
         self.retiring.retain(|l| *l != lane);
-        self.event(if stuck { Event::LaneStuck { lane } } else { Event::LaneRetired { lane } });
+        let hands_off = self.sim.check.lanes.port(lane).is_some_and(|port| self.handing.contains(&port));
+        if hands_off {
+            self.take_over(lane);
+        }
+        self.event(if stuck && !hands_off { Event::LaneStuck { lane } } else { Event::LaneRetired { lane } });
     }
 
     pub(crate) fn act(&mut self, action: Action) {
@@ -229,7 +264,7 @@ impl World {
             }
             Action::Listening(i) => self.to(pick(&running, i), |worker| Event::Listening { worker }),
             Action::Close(i, j) => {
-                let held = pick(&running, i).map(|worker| (worker, self.sim.check.held_by(worker)));
+                let held = pick(&running, i).map(|worker| (worker, self.closable(worker)));
                 if let Some((worker, Some(port))) = held.map(|(worker, ports)| (worker, pick(&ports, j))) {
                     self.event(Event::Closed { worker, port });
                 }

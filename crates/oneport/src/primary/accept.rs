@@ -76,7 +76,7 @@ impl Primary {
         }
     }
 
-    fn keep(&mut self, fd: OwnedFd) -> ConnId {
+    pub(super) fn keep(&mut self, fd: OwnedFd) -> ConnId {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         self.conns.insert(conn, fd);

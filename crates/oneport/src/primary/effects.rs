@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use oneport_core::{
-    ConnId, Effect, EndCause, Errno, Event as Core, Exit, Notice, Phase, PortId, QuerySeq, ReplyOutcome,
+    ConnId, Effect, EndCause, Errno, Event as Core, Exit, Notice, Origin, Phase, PortId, QuerySeq, ReplyOutcome,
     WorkerId,
 };
 use oneport_sys::poll::Interest;
@@ -15,7 +15,7 @@ use tracing::{info, trace, warn};
 use super::Primary;
 use super::channel::Carried;
 use super::heard::trace_message;
-use super::port::{key, open, wished};
+use super::port::{Opening, key, open, wished};
 use super::spawn::{Way, Wish};
 use super::token::Token;
 use crate::event::{Address, AddressKind, Event};
@@ -43,7 +43,9 @@ impl Primary {
                 self.say(worker, |seq| FromPrimary::Acknowledge { ack, seq: Some(seq) });
             }
             Effect::WatchIdle { worker, linger } => self.watch_idle(worker, linger),
-            Effect::Open { port, endpoint, mode, terms } => self.open(port, &endpoint, mode, terms),
+            Effect::Open { port, endpoint, mode, attach, terms } => {
+                self.open(port, &endpoint, Opening { mode, attach, terms });
+            }
             Effect::Widen { port, terms } => {
                 if let Some(socket) = self.ports.get(&port)
                     && let Err(cause) = socket.widen(terms)
@@ -61,6 +63,7 @@ impl Primary {
             Effect::Choose { port, lanes } => self.choose_lanes(port, lanes),
             Effect::EmptyLanes { worker } => self.empty_lanes(worker),
             Effect::RetireLane { lane } => self.retire_lane(lane),
+            Effect::TakeOver { lane } => _ = self.take_over(lane),
             Effect::CloseLane { lane } => self.close_lane(lane),
             Effect::Tell(notice) => self.pass_on(notice),
         }
@@ -73,6 +76,9 @@ impl Primary {
             // Its process is ending, or it says next that it has closed the port.
             Way::Ended => return self.pending.push_back(Core::NotReceived { worker, conn }),
             Way::Channel => {}
+        }
+        if let Some(connection) = self.conns.get(&conn) {
+            self.lanes.hand_over(port, connection.as_fd(), worker);
         }
         let Some(channel) = w.channel.as_mut() else { return };
         let seq = channel.next_seq();
@@ -129,8 +135,27 @@ impl Primary {
                 }
                 None => return,
             },
-            // Only programs have lanes, and they were answered.
-            ReplyOutcome::Lane { .. } => return,
+            ReplyOutcome::Lane { port, lane, origin } => {
+                let backlog = wish.as_ref().map_or(0, |wish| wish.backlog);
+                let given = self.give_lane_by_channel(worker, port, lane, origin, backlog);
+                let Some(socket) = self.ports.get(&port) else { return };
+                let key = socket.key.clone();
+                match given {
+                    Ok(copy) => {
+                        carried = Carried::Descriptor(Arc::new(copy));
+                        (key, Outcome::Shared { kind: socket.native_kind() })
+                    }
+                    Err(cause) => {
+                        warn!(%cause, address = %socket.address, "cannot give a worker a socket of its own");
+                        match origin {
+                            Origin::Fresh => _ = self.lanes.end(lane),
+                            Origin::Adopted => self.lanes.give_up(lane),
+                        }
+                        self.pending.push_back(Core::LaneFailed { worker, lane });
+                        (key, Outcome::Failed { errno: WireErrno::from_os(cause.raw_os_error().unwrap_or(0)) })
+                    }
+                }
+            }
             ReplyOutcome::Failed(Errno(errno)) => {
                 let address = wish.map_or_else(unknown_address, |Wish { address, .. }| address);
                 let key = address.text.clone();
@@ -151,15 +176,12 @@ impl Primary {
         self.update_interest(worker);
     }
 
-    fn open(
-        &mut self,
-        port: PortId,
-        endpoint: &oneport_core::Endpoint,
-        mode: oneport_core::Mode,
-        terms: oneport_core::Terms,
-    ) {
-        let ports = self.settings.program.ports;
-        let opened = open(endpoint, mode, terms, ports, self.unused_key(endpoint)).and_then(|socket| {
+    fn open(&mut self, port: PortId, endpoint: &oneport_core::Endpoint, opening: Opening) {
+        let (ports, mode) = (self.settings.program.ports, opening.mode);
+        let opened = open(endpoint, opening, ports, self.unused_key(endpoint)).and_then(|mut socket| {
+            if let Some(keeper) = socket.take_keeper() {
+                self.lanes.hold(port, keeper)?;
+            }
             if let Some(listener) = socket.listener() {
                 self.poller.add(listener, Token::Port(port).pack(), Interest::READ)?;
             }
@@ -194,7 +216,7 @@ impl Primary {
     fn close(&mut self, port: PortId) {
         let Some(socket) = self.ports.remove(&port) else { return };
         self.end_streams_of(port);
-        self.programs.forget_port(port);
+        self.lanes.forget_port(port);
         if let Some(listener) = socket.listener() {
             // Not registered, or closed in a moment: gone from the set either way.
             let _ = self.poller.remove(listener);

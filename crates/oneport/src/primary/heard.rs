@@ -15,7 +15,7 @@ use tracing::{debug, trace, warn};
 use super::channel::{Carried, Channel, Read, Receipt, Trust};
 use super::ids::IdMap;
 use super::notes::LONGEST_KEY;
-use super::port::{PortSocket, understand, wished};
+use super::port::{PortSocket, backlog, understand, wished};
 use super::spawn::Wish;
 use super::token::Token;
 use super::{Command, Primary};
@@ -48,8 +48,8 @@ enum Heard {
     Nothing,
     Online,
     Query(QuerySeq, Option<Box<QueryTerms>>),
-    /// And where, if that is one of our ports.
-    Listening(Option<Address>),
+    /// And where, as far as that is our ports.
+    Listening(Vec<(PortId, Address)>),
     Close(String),
     Leaves(QuerySeq),
     Answer(ConnId, bool),
@@ -133,12 +133,13 @@ impl Primary {
                 Heard::Online => self.happen(Core::Online { worker }, effects),
                 Heard::Query(seq, Some(query)) => self.happen(Core::Query { worker, seq, query }, effects),
                 Heard::Query(seq, None) => self.refuse(worker, seq),
-                Heard::Listening(address) => {
-                    if let Some(address) = address {
+                Heard::Listening(places) => {
+                    if let Some((_, address)) = places.first().cloned() {
                         let handle = self.handle(worker);
                         handle.listens(&address);
                         self.tell_counted(worker, Event::Listening { worker: handle, address });
                     }
+                    self.lanes_listen(worker, |port| places.iter().any(|(meant, _)| *meant == port));
                     self.happen(Core::Listening { worker }, effects);
                 }
                 Heard::Close(key) => {
@@ -209,11 +210,12 @@ impl Primary {
                 let terms = understand(&query).map(Box::new);
                 if let Some(terms) = &terms {
                     let takes_stream = query.handoff.is_some_and(|version| version >= handoff::VERSION);
-                    w.note_wish(seq, Wish { address: wished(&terms.endpoint), takes_stream });
+                    let backlog = backlog(terms.terms);
+                    w.note_wish(seq, Wish { address: wished(&terms.endpoint), takes_stream, backlog });
                 }
                 Heard::Query(seq, terms)
             }
-            FromWorker::Listening { query, .. } => Heard::Listening(address_of(&self.ports, &query)),
+            FromWorker::Listening { query, .. } => Heard::Listening(places_of(&self.ports, &query)),
             FromWorker::Close { key, .. } => Heard::Close(key.into_owned()),
             FromWorker::ExitedAfterDisconnect { seq } => Heard::Leaves(QuerySeq(seq)),
             FromWorker::Handle(envelope) if envelope.key.as_deref().is_some_and(is_too_long) => long_key(),
@@ -373,9 +375,9 @@ pub(super) fn trace_message(direction: &str, worker: WorkerId, encode: impl FnOn
 }
 
 /// Which port a worker means that says it listens. The port's own address is told, never the worker's words.
-fn address_of(ports: &IdMap<PortId, PortSocket>, query: &Query<'_>) -> Option<Address> {
-    let meant = ports.values().find(|socket| socket.is_meant(query));
-    meant.map(|socket| socket.address.clone())
+fn places_of(ports: &IdMap<PortId, PortSocket>, query: &Query<'_>) -> Vec<(PortId, Address)> {
+    let meant = ports.iter().filter(|(_, socket)| socket.is_meant(query));
+    meant.map(|(port, socket)| (*port, socket.address.clone())).collect()
 }
 
 /// Whether a server's key is longer than any of Node's.

@@ -8,6 +8,7 @@ mod effects;
 mod handoff;
 mod heard;
 mod ids;
+mod lane;
 mod leave;
 mod notes;
 mod orders;
@@ -47,10 +48,11 @@ use crate::settings::Settings;
 use accept::Lingering;
 use handoff::{Stream, StreamId};
 use ids::IdMap;
+use lane::{Closing, Lanes, Weights};
 use notes::Notes;
 use orders::Forking;
 use port::PortSocket;
-use program::{Closing, Programs, Question, Seen, Unseen};
+use program::{Programs, Question, Seen, Unseen};
 use readings::Readings;
 use spawn::WorkerProcess;
 use token::Token;
@@ -94,6 +96,12 @@ pub(crate) enum Command {
     AskedAlone { lane: LaneId },
     /// A program closed its listener and lives on.
     ClosedWhileAlive { worker: WorkerId, lane: LaneId, how: Closing },
+    /// A port's connections are to be shared so from now on.
+    Weigh { port: PortId, weights: Weights },
+    /// A worker takes nothing from its lane.
+    Rescue { lane: LaneId },
+    /// Nobody but the loop has a socket of this port any more that is over.
+    Unwatched { port: PortId },
     /// A program holds its listener and takes nothing from it.
     NotAccepting { worker: WorkerId, lane: LaneId, after: Duration },
     /// Processes of a crashed worker may serve what they have.
@@ -135,6 +143,8 @@ pub(crate) struct Primary {
     forking: Option<Forking>,
     /// What is kept of workers that are programs without a channel.
     programs: Programs,
+    /// Sockets of which each worker has its own.
+    lanes: Lanes,
     /// Who ends the trees of workers.
     trees: Trees,
     /// What all threads that look after workers read.
@@ -165,6 +175,7 @@ impl Primary {
         let waker = own_commands.waker();
         poller.add(waker.as_fd(), Token::Waker.pack(), Interest::READ)?;
         Ok(Primary {
+            lanes: Lanes::new(settings.conduct.policy, settings.tier),
             core: oneport_core::Cluster::new(settings.conduct.clone()),
             settings,
             poller,
@@ -250,7 +261,12 @@ impl Primary {
         for _ in 0..MOST_COMMANDS {
             let Ok(command) = self.commands.try_recv() else { return };
             match command {
-                Command::Core(event) => self.happen(event, effects),
+                Command::Core(event) => {
+                    if let oneport_core::Event::Scale(slots) = event {
+                        self.lanes.set_slots(slots);
+                    }
+                    self.happen(event, effects);
+                }
                 Command::Setup(settings) => self.set_up(*settings),
                 Command::Fork { env, reply } => self.fork(env, &reply, effects),
                 Command::DisconnectAll { done } => self.disconnect_all(done, effects),
@@ -267,6 +283,12 @@ impl Primary {
                 Command::ClosedWhileAlive { worker, lane, how } => {
                     self.closed_while_alive(worker, lane, how, effects);
                 }
+                Command::Weigh { port, weights } => self.lanes.weigh(port, weights),
+                Command::Rescue { lane } => {
+                    self.rescue(lane);
+                    self.settle(effects);
+                }
+                Command::Unwatched { port } => self.lanes.apply(port),
                 Command::NotAccepting { worker, lane, after } => self.not_accepting(worker, lane, after),
                 Command::Spared { processes } => self.remember_spared(processes),
                 Command::WentToBackground { worker, processes } => {

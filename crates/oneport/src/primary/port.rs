@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use oneport_core::{Endpoint, EndpointKind, Mode, Place, Terms};
+use oneport_core::{Attach, Endpoint, EndpointKind, Mode, Place, Terms};
 use oneport_sys::foreign::Maker;
 use oneport_sys::listen::{
     self, LocalAddress, Reuse, SocketKind, UnixMode, bind_tcp, bind_tcp_anywhere, bind_udp, bind_unix,
@@ -24,7 +24,7 @@ use oneport_wire::node::message::{AddressType, NativeKind, Query, SockName};
 
 use self::file::SocketFile;
 use self::host::{host, v6};
-use self::reserve::reserve;
+use self::reserve::{keep, reserve};
 use self::short::shorter;
 use crate::event::{Address, AddressKind};
 use crate::program::Ports;
@@ -54,8 +54,20 @@ pub(super) struct PortSocket {
     endpoint: Endpoint,
     /// The socket's name, whoever holds it.
     inode: Option<u64>,
+    /// Where the primary makes the sockets of workers: the first one, which has the address for all of them.
+    keeper: Option<OwnedFd>,
+    /// Whether its workers can be handed connections.
+    hands_off: bool,
     pub(super) accepting: bool,
     pub(super) watched: bool,
+}
+
+/// How a port is to be used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opening {
+    pub(super) mode: Mode,
+    pub(super) attach: Attach,
+    pub(super) terms: Terms,
 }
 
 impl PortSocket {
@@ -73,6 +85,16 @@ impl PortSocket {
             Some(socket) => socket.try_clone(),
             None => Err(io::Error::from_raw_os_error(rustix::io::Errno::BADF.raw_os_error())),
         }
+    }
+
+    /// The socket that keeps the address, to be kept elsewhere.
+    pub(super) fn take_keeper(&mut self) -> Option<OwnedFd> {
+        self.keeper.take()
+    }
+
+    /// Whether its workers can be handed connections that the primary accepts.
+    pub(super) fn hands_off(&self) -> bool {
+        self.hands_off
     }
 
     /// What it was opened for.
@@ -203,14 +225,16 @@ impl PortSocket {
 /// Binds, and listens where the primary is to accept.
 pub(super) fn open(
     endpoint: &Endpoint,
-    mode: Mode,
-    terms: Terms,
+    Opening { mode, attach, terms }: Opening,
     ports: Ports,
     key: String,
 ) -> io::Result<PortSocket> {
-    match mode {
-        Mode::RoundRobin | Mode::Shared => {}
-        Mode::Lanes => return reserve(endpoint, ports, key),
+    match (mode, attach) {
+        (Mode::RoundRobin | Mode::Shared, _) => {}
+        (Mode::Lanes, Attach::Channel) if !endpoint.is_datagram() => return keep(endpoint, key),
+        (Mode::Lanes, Attach::Channel | Attach::Nothing | Attach::Program) => {
+            return reserve(endpoint, ports, key);
+        }
     }
     let mut file = None;
     let socket = match (&endpoint.place, endpoint.kind) {
@@ -224,8 +248,7 @@ pub(super) fn open(
             let reuse = if endpoint.reuse_address { Reuse::Address } else { Reuse::Exclusive };
             bind_udp(host(endpoint)?, v6(endpoint), reuse)?
         }
-        (Place::Host(_), _) => bind_tcp(host(endpoint)?, v6(endpoint))?,
-        (Place::Anywhere, _) => bind_tcp_anywhere(endpoint.port, v6(endpoint))?,
+        (Place::Anywhere | Place::Host(_), _) => bind_stream(endpoint)?,
     };
     let kind = match listen::socket_kind(socket.as_fd()) {
         SocketKind::Tcp => AddressKind::Tcp,
@@ -271,9 +294,18 @@ pub(super) fn open(
         },
         endpoint: endpoint.clone(),
         inode,
+        keeper: None,
+        hands_off: attach == Attach::Channel,
         accepting: true,
         watched: true,
     })
+}
+
+fn bind_stream(endpoint: &Endpoint) -> io::Result<OwnedFd> {
+    match &endpoint.place {
+        Place::Anywhere => bind_tcp_anywhere(endpoint.port, v6(endpoint)),
+        Place::Host(_) | Place::Path(_) | Place::Fd(_) => bind_tcp(host(endpoint)?, v6(endpoint)),
+    }
 }
 
 fn open_path(path: &str, mode: UnixMode) -> io::Result<(OwnedFd, Option<SocketFile>)> {
@@ -287,7 +319,7 @@ fn unix_mode(terms: Terms) -> UnixMode {
     UnixMode { readable_all: terms.readable_all, writable_all: terms.writable_all }
 }
 
-fn backlog(terms: Terms) -> u32 {
+pub(super) fn backlog(terms: Terms) -> u32 {
     if terms.backlog == 0 { BACKLOG } else { terms.backlog }
 }
 

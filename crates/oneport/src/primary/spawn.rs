@@ -96,6 +96,8 @@ pub(super) struct Wish {
     pub(super) address: Address,
     /// Whether it can take connections from a stream.
     pub(super) takes_stream: bool,
+    /// How long the queue of its own socket is to be.
+    pub(super) backlog: u32,
 }
 
 /// How a connection reaches a worker.

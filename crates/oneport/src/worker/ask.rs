@@ -42,7 +42,8 @@ pub(super) enum Granted {
     /// Connections come over a stream of their own.
     Stream { membership: Membership, sockname: Option<SocketAddr>, pair: Arc<Pair> },
     /// A socket of its own, listening where that applies, non-blocking.
-    Socket { membership: Membership, socket: OwnedFd },
+    /// Beside it, what the primary accepted in its place or a sibling's.
+    Socket { membership: Membership, socket: OwnedFd, connections: mpsc::Receiver<Handed> },
 }
 
 /// Asks the primary. Errors as of the kernel, also when the primary reports them; `BrokenPipe` when it is gone;
@@ -60,7 +61,7 @@ pub(super) async fn ask(link: &Arc<Link>, wish: Wish<'_>, options: &ListenOption
             check_handed_over(wish, options, sockname)?;
             (Granted::Stream { membership, sockname, pair }, sockname.map(|name| name.port()))
         }
-        Answer::Socket { membership, socket } => {
+        Answer::Socket { membership, socket, connections } => {
             check_socket(wish, &socket)?;
             set_nonblocking(socket.as_fd())?;
             match wish {
@@ -74,7 +75,7 @@ pub(super) async fn ask(link: &Arc<Link>, wish: Wish<'_>, options: &ListenOption
                 LocalAddress::Ip(address) => Some(address.port()),
                 LocalAddress::Unix(_) | LocalAddress::Other => None,
             };
-            (Granted::Socket { membership, socket }, port)
+            (Granted::Socket { membership, socket, connections }, port)
         }
     };
     if let (Some(wanted), Some(port)) = (wanted, port)

@@ -34,8 +34,8 @@ pub(super) enum Answer {
     HandedOver { membership: Membership, sockname: Option<SocketAddr>, connections: mpsc::Receiver<Handed> },
     /// Connections come over a stream of their own.
     Stream { membership: Membership, sockname: Option<SocketAddr>, pair: Arc<Pair> },
-    /// The socket itself.
-    Socket { membership: Membership, socket: OwnedFd },
+    /// The socket itself. What waited elsewhere may come over the channel besides.
+    Socket { membership: Membership, socket: OwnedFd, connections: mpsc::Receiver<Handed> },
     /// No.
     Failed(io::Error),
 }
@@ -79,8 +79,8 @@ enum Gate {
     Channel(mpsc::Sender<Handed>),
     /// Over a stream of its own.
     Stream(Arc<Pair>),
-    /// It accepts for itself.
-    Own,
+    /// It accepts for itself, and takes what the primary accepted in its place or a sibling's.
+    Own(mpsc::Sender<Handed>),
     /// The program took the socket out: open until the process ends.
     Released,
     /// Closed; the program has not been given everything yet.
@@ -226,7 +226,11 @@ impl Link {
                 return Ok((Gate::Channel(sender), answer));
             }
             (Outcome::Shared { .. }, Some(socket)) => {
-                return Ok((Gate::Own, Answer::Socket { membership: membership(), socket }));
+                let (sender, connections) = mpsc::channel(WAITING);
+                return Ok((
+                    Gate::Own(sender),
+                    Answer::Socket { membership: membership(), socket, connections },
+                ));
             }
             (Outcome::HandOff { version, .. }, Some(_)) if version != handoff::VERSION => {
                 "the primary chose a hand-off that was not offered"
@@ -252,7 +256,7 @@ impl Link {
         let refused = {
             let mut state = self.state();
             match state.members.get_mut(key) {
-                Some(Member { gate: Gate::Channel(sender), unanswered, .. }) => {
+                Some(Member { gate: Gate::Channel(sender) | Gate::Own(sender), unanswered, .. }) => {
                     let refused = sender.try_send(Handed { ack, connection }).err();
                     if refused.is_none() {
                         unanswered.push_back(ack);
@@ -261,7 +265,7 @@ impl Link {
                     refused.map(|refused| refused.into_inner().connection)
                 }
                 Some(Member {
-                    gate: Gate::Stream(_) | Gate::Own | Gate::Released | Gate::Draining, ..
+                    gate: Gate::Stream(_) | Gate::Released | Gate::Draining, ..
                 })
                 | None => Some(connection),
             }
@@ -302,7 +306,7 @@ impl Link {
                     return;
                 }
                 Gate::Draining => (),
-                Gate::Channel(_) | Gate::Stream(_) | Gate::Own => {
+                Gate::Channel(_) | Gate::Stream(_) | Gate::Own(_) => {
                     state.indexes.release(member.index.as_ref());
                     self.say_closed(&mut state, key);
                 }
@@ -325,7 +329,7 @@ impl Link {
                     let _ = shutdown(pair.as_fd(), Shutdown::Read);
                     true
                 }
-                Gate::Own => false,
+                Gate::Own(_) => false,
                 gate @ (Gate::Released | Gate::Draining) => {
                     member.gate = gate;
                     return true;

@@ -43,8 +43,9 @@ pub(super) trait Flavor: 'static {
 pub(super) enum Source<F: Flavor> {
     /// A socket of this process that nobody shares.
     Alone(F::Listener),
-    /// A socket shared with siblings.
-    Shared { socket: F::Listener, membership: Membership },
+    /// A socket shared with siblings, or one of its own beside theirs. A connection comes over the channel where it waited in
+    /// the socket of a sibling that makes no progress.
+    Shared { socket: F::Listener, connections: Mutex<mpsc::Receiver<Handed>>, membership: Membership },
     /// Connections come over the channel.
     Channel { connections: Mutex<mpsc::Receiver<Handed>>, membership: Membership },
     /// Connections come over a stream of their own. It is emptied before the membership ends.
@@ -61,7 +62,9 @@ impl<F: Flavor> Source<F> {
         adopt: impl FnOnce(OwnedFd) -> io::Result<F::Listener>,
     ) -> io::Result<Source<F>> {
         Ok(match granted {
-            Granted::Socket { membership, socket } => Source::Shared { socket: adopt(socket)?, membership },
+            Granted::Socket { membership, socket, connections } => {
+                Source::Shared { socket: adopt(socket)?, connections: Mutex::new(connections), membership }
+            }
             Granted::HandedOver { membership, connections, .. } => {
                 Source::Channel { connections: Mutex::new(connections), membership }
             }
@@ -73,10 +76,17 @@ impl<F: Flavor> Source<F> {
         runtime("accept connection")?;
         match self {
             Source::Alone(socket) => F::accept(socket).await,
-            Source::Shared { socket, membership } => tokio::select! {
-                biased;
-                () = membership.link.leave() => Err(membership.link.why_none()),
-                accepted = F::accept(socket) => accepted,
+            Source::Shared { socket, connections, membership } => loop {
+                let handed = async { connections.lock().await.recv().await };
+                let handed = tokio::select! {
+                    biased;
+                    () = membership.link.leave() => return Err(membership.link.why_none()),
+                    Some(handed) = handed => handed,
+                    accepted = F::accept(socket) => return accepted,
+                };
+                if let Some(accepted) = adopt_stranger::<F>(membership, handed)? {
+                    return Ok(accepted);
+                }
             },
             Source::Channel { connections, membership } => loop {
                 let connection = connections.lock().await.recv().await;
@@ -101,7 +111,7 @@ impl<F: Flavor> Source<F> {
         runtime("accept connection")?;
         match self {
             Source::Alone(socket) => F::poll_accept(socket, cx),
-            Source::Shared { socket, membership } => {
+            Source::Shared { socket, connections, membership } => {
                 let link = &membership.link;
                 let end = leaving.get_or_insert_with(|| {
                     let link = link.clone();
@@ -109,6 +119,11 @@ impl<F: Flavor> Source<F> {
                 });
                 if link.is_leaving() || end.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Err(link.why_none()));
+                }
+                while let Poll::Ready(Some(connection)) = connections.get_mut().poll_recv(cx) {
+                    if let Some(accepted) = adopt_stranger::<F>(membership, connection)? {
+                        return Poll::Ready(Ok(accepted));
+                    }
                 }
                 F::poll_accept(socket, cx)
             }
@@ -153,7 +168,7 @@ impl<F: Flavor> Source<F> {
     pub(super) fn into_socket(self) -> io::Result<F::Listener> {
         match self {
             Source::Alone(socket) => Ok(socket),
-            Source::Shared { socket, membership } => {
+            Source::Shared { socket, membership, .. } => {
                 membership.release();
                 Ok(socket)
             }

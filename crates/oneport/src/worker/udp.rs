@@ -99,7 +99,7 @@ impl UdpSocket {
             return Ok(UdpSocket { socket, membership: None });
         };
         match ask(&link, Wish::Udp(addr), options).await? {
-            Granted::Socket { membership, socket } => {
+            Granted::Socket { membership, socket, connections: _ } => {
                 let socket = TokioSocket::from_std(socket.into())?;
                 Ok(UdpSocket { socket, membership: Some(membership) })
             }

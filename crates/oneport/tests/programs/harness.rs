@@ -211,7 +211,12 @@ impl Test {
     }
 
     pub(crate) fn signal(&mut self, worker: u32, signal: Signal) {
-        signal_group(Pid::new(self.pid(worker)).unwrap(), signal).unwrap();
+        let pid = self.pid(worker);
+        signal_group(Pid::new(pid).unwrap(), signal).unwrap();
+        if signal == Signal::STOP {
+            // A thread that is in the middle of something stops a moment later.
+            eventually("it is stopped", || are_stopped(pid));
+        }
     }
 
     /// Lets a worker stop in the middle of everything, with nothing in its hands.
@@ -314,4 +319,11 @@ impl Watched {
         let patience = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
         assert_eq!(rustix::event::poll(&mut wanted, Some(&patience)).unwrap(), 1, "the process lives on");
     }
+}
+
+/// Whether every thread of the process is stopped.
+fn are_stopped(pid: i32) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    let mut states = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    states.all(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T')))
 }

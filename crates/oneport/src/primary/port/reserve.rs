@@ -1,4 +1,5 @@
-//! Ports of which every worker has a socket of its own: taken for nobody but the app, without a socket of the primary's.
+//! Ports of which every worker has a socket of its own: taken for nobody but the app, with a first socket that keeps the
+//! address where the primary makes them, without one where programs do.
 //!
 //! What does not live here: those sockets (`program::lanes`).
 
@@ -6,9 +7,9 @@ use std::io;
 use std::os::fd::AsFd;
 
 use oneport_core::{Endpoint, EndpointKind, Mode};
-use oneport_sys::listen::{self, Reuse, bind_tcp, bind_udp};
+use oneport_sys::listen::{self, LocalAddress, Reuse, bind_tcp, bind_udp, set_reuse_port};
 
-use super::PortSocket;
+use super::{PortSocket, bind_stream};
 use super::host::{host, v6};
 use crate::event::{Address, AddressKind};
 use crate::program::Ports;
@@ -48,6 +49,36 @@ pub(super) fn reserve(endpoint: &Endpoint, ports: Ports, key: String) -> io::Res
         inherited: None,
         endpoint: endpoint.clone(),
         inode: None,
+        keeper: None,
+        hands_off: false,
+        accepting: true,
+        watched: true,
+    })
+}
+
+/// A port whose sockets the primary makes. The first one is bound without sharing, so that a taken port stays taken, and may
+/// share from then on: others can be bound beside it, of the same user.
+pub(super) fn keep(endpoint: &Endpoint, key: String) -> io::Result<PortSocket> {
+    let keeper = bind_stream(endpoint)?;
+    set_reuse_port(keeper.as_fd())?;
+    let local = match listen::local_address(keeper.as_fd())? {
+        LocalAddress::Ip(address) => Some(address),
+        LocalAddress::Unix(_) | LocalAddress::Other => None,
+    };
+    let text = local.map_or_else(String::new, |local| format!("{}:{}", local.ip(), local.port()));
+    Ok(PortSocket {
+        socket: None,
+        mode: Mode::Lanes,
+        kind: AddressKind::Tcp,
+        file: None,
+        key,
+        address: Address { kind: AddressKind::Tcp, text, socket: local },
+        local,
+        inherited: None,
+        endpoint: endpoint.clone(),
+        inode: None,
+        keeper: Some(keeper),
+        hands_off: true,
         accepting: true,
         watched: true,
     })

@@ -82,7 +82,7 @@ impl Primary {
     /// A signal may make a call begin anew after it was carried out (Linux before 6.18): then the socket is one of those that
     /// are bound already. To another address none can be bound again.
     fn begun_anew(&self, caller: Caller, endpoint: &Endpoint) -> Option<Caller> {
-        let lane = self.programs.lane_of(caller.inode).and_then(|lane| self.programs.tenant_of(lane));
+        let lane = self.lanes.lane_of(caller.inode).and_then(|lane| self.lanes.tenant_of(lane));
         let of_lane = lane.filter(|(tenant, _)| *tenant == caller.worker).map(|(_, port)| port);
         let of_shared =
             || self.ports.iter().find(|(_, socket)| socket.is_inode(caller.inode)).map(|(port, _)| *port);
@@ -98,7 +98,7 @@ impl Primary {
     /// Nobody tells when a program closes its listener. When it binds the same address once more it may have.
     fn notice_closed(&mut self, caller: &Caller, endpoint: &Endpoint, effects: &mut Effects) {
         let worker = caller.worker;
-        let mut there: Vec<(LaneId, u64)> = self.programs.lanes_at(worker, |port| {
+        let mut there: Vec<(LaneId, u64)> = self.lanes.lanes_at(worker, |port| {
             self.ports.get(&port).is_some_and(|socket| socket.endpoint() == endpoint)
         });
         // To look through all of a worker's tree takes as long as there are processes.

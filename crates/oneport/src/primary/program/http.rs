@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 use tracing::{debug, warn};
 
-use super::lanes::LaneKind;
+use crate::primary::lane::LaneKind;
 use crate::cluster::Commands;
 use crate::primary::{Command, Primary};
 use crate::program::ReadyOn;
@@ -60,7 +60,7 @@ impl Primary {
     /// It listens: if its own health is what makes it ready it is asked from now on.
     pub(super) fn begin_asking(&mut self, worker: WorkerId, lane: LaneId) {
         let ReadyOn::Http { path, patience } = &self.settings.program.ready_on else { return };
-        let Some((socket, LaneKind::Stream, _)) = self.programs.copy_of(lane) else { return };
+        let Some((socket, LaneKind::Stream, _)) = self.lanes.copy_of(lane) else { return };
         let Some(target) = target(&socket) else { return };
         let asker = Asker {
             worker,
@@ -91,7 +91,7 @@ impl Primary {
         let questions = &mut self.programs.questions.under_way;
         if let Some(at) = questions.iter().position(|(_, asked)| *asked == lane) {
             let (port, _) = questions.swap_remove(at);
-            self.programs.ask_from(port, None);
+            self.lanes.ask_from(port, None);
         }
         self.next_questions();
     }
@@ -110,10 +110,10 @@ impl Primary {
                 self.programs.questions.waiting.push_back(question);
                 continue;
             }
-            self.programs.ask_from(port, Some((question.from, question.lane)));
+            self.lanes.ask_from(port, Some((question.from, question.lane)));
             match question.go.send(()) {
                 Ok(()) => self.programs.questions.under_way.push((port, question.lane)),
-                Err(_) => self.programs.ask_from(port, None),
+                Err(_) => self.lanes.ask_from(port, None),
             }
         }
     }
@@ -121,8 +121,8 @@ impl Primary {
     /// Where it listens, if it still does and is to go on.
     fn is_to_be_asked(&self, question: &Question) -> Option<PortId> {
         let stays = self.core.phase(question.worker).is_some_and(|phase| !phase.is_leaving());
-        let (tenant, port) = self.programs.tenant_of(question.lane)?;
-        let listens = tenant == question.worker && self.programs.is_in_group(question.lane);
+        let (tenant, port) = self.lanes.tenant_of(question.lane)?;
+        let listens = tenant == question.worker && self.lanes.is_in_group(question.lane);
         (stays && listens).then_some(port)
     }
 }

@@ -22,7 +22,7 @@ impl Primary {
     pub(super) fn program_listens(&mut self, caller: Caller, backlog: i32, effects: &mut Effects) {
         // Negative means as much as the kernel allows.
         let backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
-        if let Some(lane) = self.programs.lane_of(caller.inode) {
+        if let Some(lane) = self.lanes.lane_of(caller.inode) {
             return self.lane_listens(caller, lane, backlog, effects);
         }
         if let Some((port, socket)) = self.ports.iter().find(|(_, socket)| socket.is_inode(caller.inode)) {
@@ -123,7 +123,7 @@ impl Primary {
     /// A `shutdown` that ends reading: on a shared socket it would end the port for everybody, and on one of its own whatever
     /// waits there.
     pub(super) fn program_shuts(&mut self, caller: Caller, effects: &mut Effects) {
-        if let Some(lane) = self.programs.lane_of(caller.inode) {
+        if let Some(lane) = self.lanes.lane_of(caller.inode) {
             return self.lane_shuts(caller, lane, effects);
         }
         if self.ports.values().any(|socket| socket.is_inode(caller.inode)) {
@@ -135,25 +135,25 @@ impl Primary {
     /// It may shut what nobody is sent to and where nobody waits. Many programs wake those of their threads with it that wait in
     /// `accept`, and leave only then. Else it is told that it did, and what waits is kept for others.
     fn lane_shuts(&mut self, caller: Caller, lane: LaneId, effects: &mut Effects) {
-        if self.programs.tenant_of(lane).is_none_or(|(tenant, _)| tenant != caller.worker) {
+        if self.lanes.tenant_of(lane).is_none_or(|(tenant, _)| tenant != caller.worker) {
             // It was its predecessor's, of whom this is left.
             return caller.succeed();
         }
-        let socket = self.programs.socket_of(lane);
-        let disturbs = self.programs.is_chosen(lane)
+        let socket = self.lanes.socket_of(lane);
+        let disturbs = self.lanes.is_chosen(lane)
             || socket.is_none_or(|socket| !is_listening(socket) || waiting(socket));
         self.closes(caller.worker, lane, effects);
         if disturbs {
             return caller.succeed();
         }
-        match self.programs.shut(lane) {
+        match self.lanes.shut(lane) {
             Ok(()) => caller.succeed(),
             Err(error) => caller.fail(&error),
         }
     }
 
     pub(super) fn tell_listening(&mut self, worker: WorkerId, lane: LaneId) {
-        if let Some(port) = self.programs.port_of(lane) {
+        if let Some(port) = self.lanes.port_of(lane) {
             self.tell_listening_at(worker, port);
             self.begin_asking(worker, lane);
         }

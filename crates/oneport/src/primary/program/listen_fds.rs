@@ -22,7 +22,7 @@ use oneport_sys::listen::{V6, bound_to, inode, is_listening};
 
 use super::Programs;
 use super::bind::endpoint;
-use super::lanes::{Lane, LaneKind, Life};
+use crate::primary::lane::{Lane, LaneKind};
 use super::reply::scratch;
 use crate::event::{Event, Output};
 use crate::fork::Worker;
@@ -135,7 +135,7 @@ impl Primary {
     ) -> io::Result<(OwnedFd, Given)> {
         let given = match origin {
             Origin::Fresh => self.make_given(worker, address, port, lane),
-            Origin::Adopted => self.programs.adopt(lane, worker),
+            Origin::Adopted => self.lanes.adopt(lane, worker),
         };
         let given = given.and_then(|socket| {
             // Its predecessor may have set it otherwise.
@@ -147,7 +147,7 @@ impl Primary {
             match origin {
                 Origin::Fresh => self.lane_failed(worker, lane),
                 Origin::Adopted => {
-                    self.programs.give_up(lane);
+                    self.lanes.give_up(lane);
                     self.pending.push_back(Core::LaneFailed { worker, lane });
                 }
             }
@@ -169,10 +169,8 @@ impl Primary {
             port.settle(bound);
         }
         let inode = inode(socket.as_fd())?;
-        self.add_lane(
-            lane,
-            Lane { socket, inode, port, worker: Some(worker), kind: LaneKind::Stream, life: Life::Lives },
-        );
+        let slot = self.handle(worker).slot();
+        self.add_lane(lane, Lane::new(socket, inode, port, Some(worker), slot, LaneKind::Stream));
         Ok(copy)
     }
 
@@ -228,7 +226,7 @@ impl Primary {
         if self.workers.contains_key(&worker) {
             self.programs.births.push(Birth::Born { worker, places });
         } else {
-            self.programs.forget_tenant(worker);
+            self.lanes.forget_tenant(worker);
         }
     }
 
@@ -242,7 +240,7 @@ impl Primary {
             let (worker, address) = (owner.clone(), wished(&endpoint));
             self.tell_if_heard(worker.id(), Event::ListenFailed { worker, address, error });
         }
-        self.programs.forget_tenant(worker);
+        self.lanes.forget_tenant(worker);
         let cause = if short { EndCause::Shortage } else { EndCause::ByItself };
         self.pending.push_back(Core::SpawnFailed { worker, cause });
     }

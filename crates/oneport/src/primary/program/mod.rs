@@ -1,23 +1,19 @@
 //! Workers that are programs: they have no channel, and are asked about when they bind and listen.
 //!
 //! What lives here: what is kept of them, and the way of one call. `look` sees a call, `bind` and `listen` say what it means,
-//! the core decides, `reply` carries the answer out; `lanes` keeps the sockets, `retire` empties and closes them.
+//! the core decides, `reply` carries the answer out. The sockets are lanes (`primary::lane`).
 //! Invariant: a trapped call is answered in every case, for its program waits.
 
 mod bind;
 mod call;
 mod gate;
-mod group;
 mod http;
 mod insight;
-mod lanes;
 mod listen;
 mod listen_fds;
 mod look;
 mod notify;
 mod reply;
-mod retire;
-mod sentry;
 mod shim;
 mod spare;
 mod start;
@@ -32,7 +28,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use oneport_core::{
-    Effects, EndCause, Endpoint, Event as Core, LaneId, PortId, QuerySeq, QueryTerms, Sharing, Terms,
+    Effects, EndCause, Endpoint, Event as Core, LaneId, QuerySeq, QueryTerms, Sharing, Terms,
     WorkerId,
 };
 use oneport_sys::listen::is_listening;
@@ -42,41 +38,32 @@ use oneport_sys::seccomp::{Listener, Shutdown, Traps};
 use tracing::{debug, warn};
 
 use self::call::Caller;
-use self::group::Group;
 use self::http::Questions;
-use self::lanes::Lane;
 use self::listen_fds::Birth;
 use self::look::{LONGEST_LOOK, Looker, Taking, Wish};
 use self::notify::Notify;
-use self::sentry::{Post, Sentry};
 use super::Primary;
-use super::ids::IdMap;
+use super::lane::{Closing, Post, Sentry};
 use crate::cluster::STRANGERS_WORDS;
 use crate::event::{Address, Event, Oddity};
 use crate::program::ProgramWay;
 
 pub(crate) use self::http::Question;
 pub(crate) use self::look::{Seen, Unseen};
-pub(crate) use self::sentry::Closing;
 pub(super) use self::spare::Sparing;
 
 /// What the primary keeps of all programs.
 #[derive(Debug, Default)]
 pub(super) struct Programs {
     looker: Option<Looker>,
-    sentry: Option<Sentry>,
     shim: Option<ShimListener>,
     /// It could not be heard for want of descriptors, and is tried again after a pause.
     shim_stalled: bool,
     /// Calls that the core was asked about.
     asked: HashMap<(WorkerId, QuerySeq), Asked>,
     next_seq: i64,
-    lanes: IdMap<LaneId, Lane>,
-    /// Sockets so far that the core does not know.
-    ghosts: u32,
     /// Processes of crashed workers that serve their last connection.
     spared: Vec<OwnedFd>,
-    groups: IdMap<PortId, Group>,
     questions: Questions,
     /// Workers that get their sockets before they have a process.
     births: Vec<Birth>,
@@ -153,7 +140,7 @@ impl Primary {
         if let Some(looker) = &self.programs.looker {
             looker.forget(worker);
         }
-        self.programs.forget_tenant(worker);
+        self.lanes.forget_tenant(worker);
         for socket in self.ports.values_mut() {
             if let Err(cause) = socket.name_after_departure() {
                 warn!(%cause, address = %socket.address, "cannot make the path lead to its socket again");
@@ -211,15 +198,16 @@ impl Primary {
 
     /// It listens: from now on it is noticed when nobody accepts.
     fn post_sentry(&mut self, worker: WorkerId, lane: LaneId, process: Pid) {
+        self.watch_load(worker, lane);
         let Some((root, mark)) = self.tree_of(worker) else { return };
-        if self.programs.sentry.is_none() {
+        if self.lanes.sentry.is_none() {
             match Sentry::start(self.own_commands.clone(), self.readings.clone()) {
-                Ok(sentry) => self.programs.sentry = Some(sentry),
+                Ok(sentry) => self.lanes.sentry = Some(sentry),
                 Err(cause) => return warn!(%cause, "cannot watch queues"),
             }
         }
-        let Some((socket, kind, inode)) = self.programs.copy_of(lane) else { return };
-        if let Some(sentry) = &self.programs.sentry {
+        let Some((socket, kind, inode)) = self.lanes.copy_of(lane) else { return };
+        if let Some(sentry) = &self.lanes.sentry {
             sentry.watch(Post { lane, worker, socket, kind, inode, process, root, mark });
         }
     }
@@ -232,22 +220,22 @@ impl Primary {
         how: Closing,
         effects: &mut Effects,
     ) {
-        let Some(port) = self.programs.port_of(lane) else { return };
+        let Some(port) = self.lanes.port_of(lane) else { return };
         let goes_on = match how {
             Closing::Dropped => false,
-            Closing::Shut => self.programs.socket_of(lane).is_some_and(is_listening),
+            Closing::Shut => self.lanes.socket_of(lane).is_some_and(is_listening),
         };
-        let is_theirs = self.programs.tenant_of(lane).is_some_and(|(tenant, _)| tenant == worker);
+        let is_theirs = self.lanes.tenant_of(lane).is_some_and(|(tenant, _)| tenant == worker);
         if is_theirs && !goes_on && self.is_alive(worker) {
             self.closes(worker, lane, effects);
         }
         // In every case the numbers of the others may be other ones.
-        self.programs.apply(port);
+        self.lanes.apply(port);
     }
 
     /// Nobody new is sent there; told, if it is no part of its leaving.
     fn closes(&mut self, worker: WorkerId, lane: LaneId, effects: &mut Effects) {
-        if !self.programs.note_closed(lane) {
+        if !self.lanes.note_closed(lane) {
             return;
         }
         let told = self.place_of(lane).filter(|_| self.core.asked_to_leave(worker).is_none());
@@ -273,7 +261,7 @@ impl Primary {
 
     /// Whose it is, and where.
     fn place_of(&self, lane: LaneId) -> Option<(WorkerId, Address)> {
-        let (worker, port) = self.programs.tenant_of(lane)?;
+        let (worker, port) = self.lanes.tenant_of(lane)?;
         Some((worker, self.ports.get(&port)?.address.clone()))
     }
 
@@ -282,7 +270,7 @@ impl Primary {
     }
 
     /// What is needed to find everything that the worker started.
-    fn tree_of(&self, worker: WorkerId) -> Option<(Pid, String)> {
+    pub(super) fn tree_of(&self, worker: WorkerId) -> Option<(Pid, String)> {
         let w = self.workers.get(&worker)?;
         let (root, _) = w.process.as_ref()?;
         Some((*root, w.mark.clone()))

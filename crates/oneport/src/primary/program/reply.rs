@@ -14,10 +14,10 @@ use oneport_sys::listen::{bind_here, bound_to, inode, rehome, set_reuse_port};
 use tracing::debug;
 
 use super::call::{Caller, NotPut};
-use super::lanes::{Lane, LaneKind, Life};
 use super::{Asked, AskedCall};
 use crate::event::Oddity;
 use crate::primary::Primary;
+use crate::primary::lane::{Lane, LaneKind};
 use crate::program::Ports;
 
 impl Primary {
@@ -69,7 +69,8 @@ impl Primary {
                 asked.caller.prepare(socket.as_fd())?;
             }
             let inode = inode(socket.as_fd())?;
-            self.add_lane(lane, Lane { socket, inode, port, worker: Some(worker), kind, life: Life::Lives });
+            let slot = self.handle(worker).slot();
+            self.add_lane(lane, Lane::new(socket, inode, port, Some(worker), slot, kind));
             self.goes_on(&asked, port, lane)?;
             Ok(placed)
         });
@@ -94,7 +95,7 @@ impl Primary {
     fn adopt_lane(&mut self, asked: Asked, port: PortId, lane: LaneId) {
         let worker = asked.caller.worker;
         self.tell_if_deaf(&asked.caller, port);
-        let kept = match self.programs.adopt(lane, worker) {
+        let kept = match self.lanes.adopt(lane, worker) {
             Ok(kept) => kept,
             Err(error) => {
                 self.not_adopted(worker, lane);
@@ -106,7 +107,7 @@ impl Primary {
             Err(NotPut::Watched(cause)) => {
                 debug!(%cause, worker = worker.0, "cannot register a socket again");
                 self.tell_polled(worker, port);
-                self.programs.give_up(lane);
+                self.lanes.give_up(lane);
                 self.close_lane(lane);
                 return self.make_lane(asked, port, lane);
             }
@@ -129,7 +130,7 @@ impl Primary {
     }
 
     fn not_adopted(&mut self, worker: WorkerId, lane: LaneId) {
-        self.programs.give_up(lane);
+        self.lanes.give_up(lane);
         self.pending.push_back(Core::LaneFailed { worker, lane });
     }
 
@@ -157,7 +158,7 @@ impl Primary {
                 true
             }
         };
-        let bound = self.programs.socket_of(lane).and_then(|socket| bound_to(socket).ok().flatten());
+        let bound = self.lanes.socket_of(lane).and_then(|socket| bound_to(socket).ok().flatten());
         if let (Some(socket), Some(bound)) = (self.ports.get_mut(&port), bound) {
             socket.settle(bound);
         }
@@ -234,7 +235,7 @@ impl Primary {
     }
 
     pub(super) fn lane_failed(&mut self, worker: WorkerId, lane: LaneId) {
-        self.programs.end(lane);
+        self.lanes.end(lane);
         self.pending.push_back(Core::LaneFailed { worker, lane });
     }
 }

@@ -49,7 +49,7 @@ impl Primary {
     pub(in crate::primary) fn sparing(&self, worker: WorkerId) -> Option<Sparing> {
         self.workers.get(&worker).filter(|w| w.program.is_some() && w.ending.exit.is_some())?;
         let shared = self.ports.values().filter_map(PortSocket::inode);
-        let listeners: Vec<u64> = self.programs.inodes().chain(shared).collect();
+        let listeners: Vec<u64> = self.lanes.inodes().chain(shared).collect();
         let ports: Vec<u16> = self.ports.values().filter_map(|socket| socket.tcp_port()).collect();
         // Only those of processes have an inode.
         let mut connections: Vec<u64> = diag::tcp_connections(&ports).ok()?.iter().map(|c| c.inode).collect();

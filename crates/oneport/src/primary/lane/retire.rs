@@ -3,7 +3,7 @@
 //! Invariant: no lane is closed while connections wait in it, but for those that the core orders to be closed all the same,
 //! and then they are counted and told.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use oneport_sys::lane::set_blocking;
 use oneport_sys::listen::waiting;
 use tracing::warn;
 
-use super::lanes::{Lane, LaneKind};
+use super::{Lane, LaneKind};
 use crate::event::Event;
 use crate::primary::{Command, Primary};
 
@@ -27,21 +27,15 @@ const HOLDS: Duration = Duration::from_millis(50);
 /// Half-open connections of the port may be this worker's; a client far away takes as long to complete them.
 const HANDSHAKE: Duration = Duration::from_secs(1);
 /// Most that a queue may hold (`net.core.somaxconn` is 4096 since Linux 5.4; administrators raise it).
-const LONGEST_QUEUE: u32 = 65_536;
+pub(super) const LONGEST_QUEUE: u32 = 65_536;
 
 impl Primary {
     /// Reports `LanesEmpty` once nothing waits in the sockets of this worker.
     pub(in crate::primary) fn empty_lanes(&mut self, worker: WorkerId) {
         let mut sockets = Vec::new();
         let mut ports = Vec::new();
-        for lane in self.programs.lanes_of(worker) {
-            match lane.socket.try_clone() {
-                Ok(socket) => sockets.push(socket),
-                // Without all of them it would be said of one that is not looked at that it is empty.
-                Err(cause) => {
-                    return warn!(%cause, worker = worker.0, "cannot look at queues; the drain timeout decides");
-                }
-            }
+        for lane in self.lanes.lanes_of(worker) {
+            sockets.push(lane.socket.clone());
             ports.extend(self.ports.get(&lane.port).and_then(|socket| socket.tcp_port()));
         }
         let Some(over) = self.workers.get(&worker).map(|w| w.ending.hurry.clone()) else { return };
@@ -51,11 +45,13 @@ impl Primary {
             let began = Instant::now();
             let mut empty_since: Option<Instant> = None;
             while began.elapsed() <= most && !over.load(Ordering::Relaxed) {
-                let empty = !sockets.iter().any(|socket: &OwnedFd| waiting(socket.as_fd()));
+                let empty = !sockets.iter().any(|socket| waiting(socket.as_fd()));
                 empty_since = if empty { empty_since.or_else(|| Some(Instant::now())) } else { None };
                 if empty_since.is_some_and(|since| {
                     since.elapsed() >= HANDSHAKE || since.elapsed() >= HOLDS && !are_half_open(&ports)
                 }) {
+                    // Nobody but the loop has them when they are to be closed.
+                    sockets.clear();
                     commands.send(Command::Core(Core::LanesEmpty { worker }));
                     return;
                 }
@@ -70,18 +66,23 @@ impl Primary {
     /// With `net.ipv4.tcp_migrate_req` the kernel would give what waits to others of the port, but by its hash: to those that
     /// are not chosen as well, and to the keeper of the door, who serves nobody (Linux 6.1). So nothing is left to it.
     pub(in crate::primary) fn retire_lane(&mut self, lane: LaneId) {
-        if self.programs.socket_of(lane).is_some_and(waiting) {
+        let port = self.lanes.port_of(lane);
+        if port.is_some_and(|port| self.hands_off(port)) {
+            self.take_over(lane);
+            self.close_lane(lane);
+            self.pending.push_back(Core::LaneRetired { lane });
+        } else if self.lanes.socket_of(lane).is_some_and(waiting) {
             self.pending.push_back(Core::LaneStuck { lane });
         } else {
-            self.programs.end(lane);
+            self.lanes.end(lane);
             self.pending.push_back(Core::LaneRetired { lane });
         }
     }
 
     /// Closes it, and tells how many connections were lost with it.
     pub(in crate::primary) fn close_lane(&mut self, lane: LaneId) {
-        let lost = self.programs.lanes.get(&lane).map_or(0, turn_away);
-        let port = self.programs.end(lane);
+        let lost = self.lanes.table.get(&lane).map_or(0, turn_away);
+        let port = self.lanes.end(lane);
         let address = port.and_then(|port| self.ports.get(&port)).map(|socket| socket.address.clone());
         if let Some(address) = address.filter(|_| lost > 0) {
             self.tell(Event::ConnectionsLost { address, connections: lost });

@@ -12,7 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use oneport_core::{LaneId, WorkerId};
+use oneport_core::{LaneId, PortId, WorkerId};
 use oneport_sys::listen::{is_listening, waiting};
 use oneport_sys::poll::{Interest, Poller, Readiness};
 use oneport_sys::proc;
@@ -21,9 +21,9 @@ use oneport_sys::tree::Table;
 use oneport_sys::waker::Waker;
 use tracing::warn;
 
-use super::super::Command;
-use super::super::readings::Readings;
-use super::lanes::LaneKind;
+use super::LaneKind;
+use crate::primary::Command;
+use crate::primary::readings::Readings;
 use crate::cluster::Commands;
 
 /// A connection that waits so long is worth a look; every look after the first comes later, up to the last.
@@ -39,16 +39,16 @@ const WAKER: u64 = u64::MAX;
 
 /// What is watched.
 #[derive(Debug)]
-pub(super) struct Post {
-    pub(super) lane: LaneId,
-    pub(super) worker: WorkerId,
-    pub(super) socket: OwnedFd,
-    pub(super) kind: LaneKind,
-    pub(super) inode: u64,
+pub(in crate::primary) struct Post {
+    pub(in crate::primary) lane: LaneId,
+    pub(in crate::primary) worker: WorkerId,
+    pub(in crate::primary) socket: Arc<OwnedFd>,
+    pub(in crate::primary) kind: LaneKind,
+    pub(in crate::primary) inode: u64,
     /// Who listens.
-    pub(super) process: Pid,
-    pub(super) root: Pid,
-    pub(super) mark: String,
+    pub(in crate::primary) process: Pid,
+    pub(in crate::primary) root: Pid,
+    pub(in crate::primary) mark: String,
 }
 
 /// How a program ended what it lives on without.
@@ -62,18 +62,18 @@ pub(crate) enum Closing {
 
 /// The loop's end of the thread.
 #[derive(Debug)]
-pub(super) struct Sentry {
+pub(in crate::primary) struct Sentry {
     orders: mpsc::Sender<Order>,
     waker: Arc<Waker>,
 }
 
 enum Order {
     Watch(Post),
-    Forget(LaneId),
+    Forget(LaneId, PortId),
 }
 
 impl Sentry {
-    pub(super) fn start(commands: Commands, readings: Readings) -> io::Result<Sentry> {
+    pub(in crate::primary) fn start(commands: Commands, readings: Readings) -> io::Result<Sentry> {
         let (orders, received) = mpsc::channel();
         let waker = Arc::new(Waker::new()?);
         let poller = Poller::new()?;
@@ -84,12 +84,13 @@ impl Sentry {
         Ok(Sentry { orders, waker })
     }
 
-    pub(super) fn watch(&self, post: Post) {
+    pub(in crate::primary) fn watch(&self, post: Post) {
         self.order(Order::Watch(post));
     }
 
-    pub(super) fn forget(&self, lane: LaneId) {
-        self.order(Order::Forget(lane));
+    /// Answered by `Unwatched`: until then the thread has the socket.
+    pub(in crate::primary) fn forget(&self, lane: LaneId, port: PortId) {
+        self.order(Order::Forget(lane, port));
     }
 
     fn order(&self, order: Order) {
@@ -186,7 +187,10 @@ impl Watch {
                         Err(cause) => warn!(%cause, "cannot watch a queue"),
                     }
                 }
-                Ok(Order::Forget(lane)) => self.forget(lane),
+                Ok(Order::Forget(lane, port)) => {
+                    self.forget(lane);
+                    self.commands.send(Command::Unwatched { port });
+                }
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
