@@ -2,6 +2,7 @@
 //! and `check` have in common is in `target` and `program`, and how values are read in `values`.
 
 mod check;
+mod doctor;
 pub(crate) mod program;
 pub(crate) mod target;
 mod values;
@@ -13,6 +14,7 @@ use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use oneport_sys::process::Signal;
 
 pub(crate) use check::CheckArgs;
+pub(crate) use doctor::DoctorArgs;
 use program::{HEADING, ProgramArgs};
 use target::TargetArgs;
 pub(crate) use values::Instances;
@@ -32,6 +34,8 @@ pub(crate) enum Verb {
     Run(Box<RunArgs>),
     /// Try one copy of a program out: which way it can be attached, where it listens, what is unusual about it
     Check(Box<CheckArgs>),
+    /// Say what this system allows, what `auto` makes of it, and what would make it better
+    Doctor(DoctorArgs),
     /// See it work: four workers, some thousand requests, a reload and a kill; needs nothing installed
     Demo(DemoArgs),
     /// The demo's server
@@ -76,6 +80,9 @@ pub(crate) struct RunArgs {
     /// How connections are shared out among the workers
     #[arg(long, value_enum, default_value_t = PolicyArg::Auto)]
     pub(crate) policy: PolicyArg,
+    /// How --policy least finds the worker with the fewest open connections. What cannot be had here is told, and c is used
+    #[arg(long, value_enum, default_value_t = TierArg::Auto)]
+    pub(crate) tier: TierArg,
     /// Name of the app, shown with its output [default: the script's name without extension]
     #[arg(short, long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) name: Option<String>,
@@ -137,13 +144,31 @@ pub(crate) struct RunArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PolicyArg {
-    /// What NODE_CLUSTER_SCHED_POLICY says, else rr; for programs without a channel a socket of each copy's own, among
-    /// which the kernel chooses. The first line told says which and why
+    /// What NODE_CLUSTER_SCHED_POLICY says, else least; rr for Deno and for Unix sockets. The first line told says which and
+    /// why
     Auto,
     /// The primary accepts and hands off in rotation (Node's SCHED_RR)
     Rr,
     /// One shared socket; the workers accept (Node's SCHED_NONE)
     Shared,
+    /// A socket for each worker, of which the kernel chooses one at random
+    Hash,
+    /// The same, and it chooses the one with the fewest open connections
+    Least,
+    /// The same, and it chooses by the client's address
+    Sticky,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TierArg {
+    /// The best that can be had
+    Auto,
+    /// The kernel counts and chooses: CAP_BPF and CAP_NET_ADMIN
+    A,
+    /// The kernel chooses by counts that oneport feeds: CAP_BPF
+    B,
+    /// The kernel chooses at random, weighted by what oneport sees: no privilege
+    C,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     let done = match args.verb {
         Verb::Run(run) => commands::run::run(&run),
         Verb::Check(check) => commands::check::run(&check),
+        Verb::Doctor(doctor) => commands::doctor::run(doctor),
         Verb::Demo(demo) => commands::demo::run(&demo),
         Verb::Hello => commands::hello::run(),
     };

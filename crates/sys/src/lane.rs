@@ -1,10 +1,11 @@
 //! Sockets that the primary makes for one worker among several on the same address, and their one flag that a worker sees.
 //!
 //! What does not live here: sockets that programs made (`listen::group`), and who gets connections (`listen::selector`).
+#![expect(unsafe_code, reason = "TCP_INFO: rustix has none")]
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::net::{SocketType, bind, sockopt};
@@ -70,6 +71,19 @@ pub fn set_reuse_address(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(sockopt::set_socket_reuseaddr(fd, true)?)
 }
 
+/// How many connections wait in a listening TCP socket to be accepted. `EOPNOTSUPP`, `EINVAL`: it is none.
+pub fn queue_length(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    // `struct tcp_info`: eight bytes, then words; of a listener `tcpi_unacked` is the length of its queue (every Linux).
+    const UNACKED: usize = 6;
+    let mut words = [0u32; UNACKED + 1];
+    let mut length = size_of_val(&words) as libc::socklen_t;
+    let at = words.as_mut_ptr().cast();
+    // SAFETY: `words` is writable for `length` bytes, and the kernel writes no more.
+    let failed =
+        unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_TCP, libc::TCP_INFO, at, &raw mut length) } != 0;
+    if failed { Err(io::Error::last_os_error()) } else { Ok(words[UNACKED]) }
+}
+
 /// Whether operations on the socket wait, for everybody who holds it.
 pub fn set_blocking(fd: BorrowedFd<'_>, blocking: Blocking) -> io::Result<()> {
     let flags = fcntl_getfl(fd)?;
@@ -86,7 +100,7 @@ mod tests {
 
     use rustix::fs::{OFlags, fcntl_getfl};
 
-    use super::{make_beside, make_tcp, make_udp, set_blocking};
+    use super::{make_beside, make_tcp, make_udp, queue_length, set_blocking};
     use crate::foreign::Blocking;
     use crate::listen::{V6, bound_to, interface_index, interface_of, set_interface, start_listening};
 
@@ -115,6 +129,17 @@ mod tests {
         set_interface(model.as_fd(), loopback.try_into().unwrap()).unwrap();
         let beside = make_beside(model.as_fd()).unwrap();
         assert_eq!(interface_of(beside.as_fd()).unwrap().map(|index| index.get()), Some(loopback));
+    }
+
+    #[test]
+    fn what_waits_in_a_listener_is_counted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(queue_length(listener.as_fd()).unwrap(), 0);
+        let _clients = [(); 3].map(|()| std::net::TcpStream::connect(address).unwrap());
+        assert_eq!(queue_length(listener.as_fd()).unwrap(), 3);
+        listener.accept().unwrap();
+        assert_eq!(queue_length(listener.as_fd()).unwrap(), 2);
     }
 
     #[test]

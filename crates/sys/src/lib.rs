@@ -10,6 +10,9 @@ compile_error!("oneport runs on Linux only: it is built on epoll, pidfd, signalf
 
 pub mod accept;
 mod activation;
+pub mod bpf;
+pub mod caps;
+pub mod cgroup;
 pub mod clock;
 pub mod diag;
 pub mod elf;

@@ -199,8 +199,19 @@ impl Run {
 /// # Panics
 /// If it does not end within [`LONG`].
 pub fn oneport<T: Into<OsString>>(words: impl IntoIterator<Item = T>) -> Finished {
-    let mut command = Command::new(place::oneport());
-    command.args(words.into_iter().map(Into::into)).env("PATH", place::path()).process_group(0);
+    let first = place::oneport().into_os_string();
+    command([first].into_iter().chain(words.into_iter().map(Into::into)))
+}
+
+/// A whole command line, run to its end: `oneport` with something in front of it.
+///
+/// # Panics
+/// If there is no such program, or it does not end within [`LONG`].
+pub fn command<T: Into<OsString>>(words: impl IntoIterator<Item = T>) -> Finished {
+    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let (first, rest) = words.split_first().expect("a program to start");
+    let mut command = Command::new(first);
+    command.args(rest).env("PATH", place::path()).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     App::start(command, Pids::Ours).ended()
 }

@@ -52,16 +52,21 @@ pub(crate) struct Image {
     pub(crate) rights: Rights,
 }
 
+impl Image {
+    /// As most are. What cannot be looked into counts as that.
+    pub(crate) const ORDINARY: Image =
+        Image { bits: Bits::SixtyFour, linked: Linked::Dynamically, rights: Rights::None };
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bits {
     ThirtyTwo,
-    /// Also what cannot be looked into.
     SixtyFour,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Linked {
-    /// It calls the C library, where another may stand before it. Also what cannot be looked into.
+    /// It calls the C library, where another may stand before it.
     Dynamically,
     Statically,
     /// Go makes its system calls itself, also with cgo.
@@ -205,7 +210,7 @@ fn of_library(image: Image) -> Option<(&'static str, &'static str)> {
 mod tests {
     use super::*;
 
-    const PLAIN: Image = Image { bits: Bits::SixtyFour, linked: Linked::Dynamically, rights: Rights::None };
+    const PLAIN: Image = Image::ORDINARY;
 
     fn lack(reason: &str) -> Lack {
         Lack { reason: reason.to_owned(), remedy: "none" }

@@ -179,7 +179,15 @@ pub(super) fn run(args: &RunArgs, class: Class, title: &str) -> Result<(), Failu
         (PolicyArg::Shared, Class::ListenFds) => {
             refuse("--policy shared", "each copy is started with sockets of its own", "leave it out")
         }
-        (PolicyArg::Auto, _) | (PolicyArg::Shared, Class::Channel | Class::Program) => Ok(()),
+        (PolicyArg::Hash | PolicyArg::Least | PolicyArg::Sticky, Class::Nothing) => {
+            refuse("--policy", "it binds for itself", "leave --attach none out")
+        }
+        (PolicyArg::Auto, _)
+        | (PolicyArg::Shared, Class::Channel | Class::Program)
+        | (
+            PolicyArg::Hash | PolicyArg::Least | PolicyArg::Sticky,
+            Class::Channel | Class::Program | Class::ListenFds,
+        ) => Ok(()),
     }
 }
 

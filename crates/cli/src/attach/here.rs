@@ -9,37 +9,62 @@ use oneport_sys::elf::{self, Class, Facts};
 use oneport_sys::seccomp::{self, Reason, Unavailable, Waits};
 
 use super::choose::{Bits, Here, Image, Lack, Linked, Rights};
-use crate::error::Failure;
+use crate::error::{Failure, plain};
 
 const LIBRARY: &str = "liboneport_preload.so";
 /// Names the library where it lies elsewhere.
 const LIBRARY_VARIABLE: &str = "ONEPORT_PRELOAD_LIBRARY";
 
-/// What this system allows, tried out, and how trapped calls wait.
-pub(crate) fn look() -> Result<(Here, Option<Waits>), Failure> {
+/// What was tried out.
+#[derive(Debug)]
+pub(crate) struct Explored {
+    pub(crate) here: Here,
+    /// How trapped calls wait, where there are any.
+    pub(crate) waits: Option<Waits>,
+    pub(crate) bpf: Bpf,
+}
+
+/// Whether anything that makes or frees a BPF program comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bpf {
+    Answers,
+    Hangs,
+}
+
+/// What this system allows, tried out.
+pub(crate) fn explore() -> Result<Explored, Failure> {
     let reach = seccomp::probe()
         .map_err(|cause| Failure::new(format!("cannot try out what this system allows: {cause}")))?;
-    if let Err(unavailable) = &reach.traps
-        && unavailable.reason() == Reason::Hangs
-    {
-        // Every other way needs BPF as well, to choose among the copies.
-        let Lack { reason, remedy } = no_traps(*unavailable);
-        return Err(Failure::new(format!("cannot attach programs: {reason}")).hint(remedy));
-    }
+    let bpf = match &reach.traps {
+        Err(unavailable) if unavailable.reason() == Reason::Hangs => Bpf::Hangs,
+        Ok(_) | Err(_) => Bpf::Answers,
+    };
     let waits = reach.traps.as_ref().ok().copied();
     let here = Here {
         traps: reach.traps.map(|_| ()).map_err(no_traps),
         takes: reach.takes.map_err(|cause| Lack {
-            reason: format!("pidfd_getfd is not allowed here ({cause})"),
+            reason: format!("pidfd_getfd is not allowed here ({})", plain(&cause)),
             remedy: "give the container CAP_SYS_PTRACE, or allow pidfd_getfd in its seccomp profile",
         }),
         adds: reach.adds.map_err(|cause| Lack {
-            reason: format!("sockets cannot be put into a trapped program here ({cause})"),
+            reason: format!("sockets cannot be put into a trapped program here ({})", plain(&cause)),
             remedy: "use Linux 5.9 or later",
         }),
         library: library(),
     };
-    Ok((here, waits))
+    Ok(Explored { here, waits, bpf })
+}
+
+/// The same for whoever wants to attach something: an error where nothing can be.
+pub(crate) fn look() -> Result<Explored, Failure> {
+    let explored = explore()?;
+    match (explored.bpf, &explored.here.traps) {
+        // Every other way needs BPF as well, to choose among the copies.
+        (Bpf::Hangs, Err(Lack { reason, remedy })) => {
+            Err(Failure::new(format!("cannot attach programs: {reason}")).hint(remedy))
+        }
+        (Bpf::Hangs | Bpf::Answers, Ok(()) | Err(_)) => Ok(explored),
+    }
 }
 
 fn no_traps(unavailable: Unavailable) -> Lack {
@@ -95,10 +120,7 @@ fn beside_us() -> Option<PathBuf> {
 pub(crate) fn inspect(file: &Path) -> (Image, Option<io::Error>) {
     match elf::facts(file) {
         Ok(facts) => (image(&facts), None),
-        Err(cause) => {
-            let image = Image { bits: Bits::SixtyFour, linked: Linked::Dynamically, rights: Rights::None };
-            (image, Some(cause))
-        }
+        Err(cause) => (Image::ORDINARY, Some(cause)),
     }
 }
 

@@ -14,11 +14,12 @@ use oneport_sys::seccomp::Waits;
 
 use crate::args::RunArgs;
 use crate::args::program::{AttachArg, ProgramArgs, ReadyOnArg};
+use crate::commands::run::policy::Placing;
 use crate::error::Failure;
 use crate::program::Program;
-pub(crate) use choose::{Bits, Blocked, Image, Linked, Obstacle, Rights, Way};
-use choose::{Here, best, forced};
-pub(crate) use here::inspect;
+use choose::forced;
+pub(crate) use choose::{Bits, Blocked, Here, Image, Lack, Linked, Obstacle, Rights, Way, best};
+pub(crate) use here::{Bpf, Explored, explore, inspect};
 pub(crate) use rules::conduct_readiness;
 
 /// What kind of worker it will be.
@@ -87,7 +88,7 @@ impl Survey {
         let file = program.image();
         let file = std::path::absolute(&file).unwrap_or(file);
         let (image, unread) = inspect(&file);
-        let (here, waits) = here::look()?;
+        let Explored { here, waits, bpf: _ } = here::look()?;
         Ok(Survey { file, image, unread, waits, here })
     }
 
@@ -134,7 +135,7 @@ impl Survey {
 pub(crate) fn settle(
     args: &RunArgs,
     program: &Program,
-    policy: Policy,
+    placing: &Placing,
     instances: u32,
 ) -> Result<Attachment, Failure> {
     let wanted = &args.program;
@@ -155,7 +156,7 @@ pub(crate) fn settle(
             Ok(bare(class, "channel", "it says on Node's channel where it listens", Vec::new()))
         }
         Class::ListenFds => {
-            let why = "each copy is started with sockets of its own; the kernel spreads connections evenly";
+            let why = format!("each copy is started with sockets of its own; {}", placed(placing));
             let note = Note {
                 message: format!(
                     "`{}` counts as ready from its start on, for its sockets listen",
@@ -164,7 +165,7 @@ pub(crate) fn settle(
                 hint: "--ready-on notify, http:/PATH or line:REGEX",
             };
             let notes = matches!(wanted.ready_on, ReadyOnArg::Listen).then_some(note);
-            Ok(bare(class, "listen-fds", why, notes.into_iter().collect()))
+            Ok(bare(class, "listen-fds", &why, notes.into_iter().collect()))
         }
         Class::Nothing => Ok(bare(class, "none", "each copy binds for itself", Vec::new())),
         Class::Program => {
@@ -172,7 +173,7 @@ pub(crate) fn settle(
             match survey.way(wanted.attach) {
                 Ok((way, over)) => {
                     fit::copies(way, instances, &program.title)?;
-                    attached(way, &over, &survey, settings, policy, &program.title)
+                    attached(way, &over, &survey, settings, placing, &program.title)
                 }
                 Err(blocked) if runs_alone(&blocked, survey.image, wanted.attach) && instances <= 1 => {
                     let note = Note {
@@ -193,30 +194,25 @@ pub(crate) fn attached(
     over: &[Obstacle],
     survey: &Survey,
     settings: ProgramSettings,
-    policy: Policy,
+    placing: &Placing,
     title: &str,
 ) -> Result<Attachment, Failure> {
-    if policy == Policy::Shared && matches!(settings.ready_on, oneport::ReadyOn::Http { .. }) {
+    let shared = placing.policy == Policy::Shared;
+    if shared && matches!(settings.ready_on, oneport::ReadyOn::Http { .. }) {
         let cause = "all copies have one socket, so that none can be asked alone";
         return Err(Failure::usage(format!("cannot use --ready-on http for `{title}`: {cause}"))
             .hint("--ready-on notify, or line:REGEX"));
     }
-    let what = match (way, policy) {
-        (Way::Own, Policy::RoundRobin) => {
-            "each copy listens on its own socket; the kernel spreads connections evenly"
-        }
-        (Way::Slot, Policy::RoundRobin) => {
-            "each copy is given a socket for its own; the kernel spreads connections evenly"
-        }
-        (Way::Own | Way::Slot, Policy::Shared) => {
-            "every copy accepts from one socket, given to it for its own"
-        }
-        (Way::Preload, Policy::RoundRobin) => {
-            "a library in each copy gets it a socket for its own; the kernel spreads connections evenly"
-        }
-        (Way::Preload, Policy::Shared) => "a library in each copy has it accept from one socket",
+    let what = match way {
+        Way::Own if shared => "every copy accepts from one socket, given to it for its own",
+        Way::Slot if shared => "every copy accepts from one socket, given to it for its own",
+        Way::Preload if shared => "a library in each copy has it accept from one socket",
+        Way::Own => "each copy listens on its own socket",
+        Way::Slot => "each copy is given a socket for its own",
+        Way::Preload => "a library in each copy gets it a socket for its own",
     };
-    let why = if over.is_empty() { what.to_owned() } else { format!("{what}; not {}", grouped(over)) };
+    let what = if shared { what.to_owned() } else { format!("{what}; {}", placed(placing)) };
+    let why = if over.is_empty() { what } else { format!("{what}; not {}", grouped(over)) };
     Ok(Attachment {
         class: Class::Program,
         attach: Attach::Program,
@@ -225,6 +221,17 @@ pub(crate) fn attached(
         settings: ProgramSettings { way: rules::way(way, survey.library()), ..settings },
         notes: survey.notes(way, title),
     })
+}
+
+/// What the kernel goes by among sockets of copies.
+fn placed(placing: &Placing) -> String {
+    match placing.policy {
+        Policy::RoundRobin | Policy::Shared | Policy::Hash => {
+            "the kernel spreads connections evenly".to_owned()
+        }
+        Policy::Least => placing.why.clone(),
+        Policy::Sticky => "each client's address stays with one copy".to_owned(),
+    }
 }
 
 fn runs_alone(blocked: &Blocked, image: Image, wanted: AttachArg) -> bool {

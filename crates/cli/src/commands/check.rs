@@ -14,6 +14,7 @@ use oneport_sys::process::Signal;
 use crate::Done;
 use crate::args::CheckArgs;
 use crate::attach::{self, Class, Survey};
+use crate::commands::run::policy::Placing;
 use crate::error::Failure;
 use crate::output::{Awaited, Carrier, Sink};
 use crate::program::Program;
@@ -57,9 +58,9 @@ pub(crate) fn run(args: &CheckArgs) -> Done {
         Class::Nothing => Plan::of(Attach::Nothing, "none", "each copy binds for itself"),
         Class::Program => match survey.way(args.program.attach) {
             Ok((way, over)) => {
-                let policy = Policy::RoundRobin;
+                let placing = Placing::evenly();
                 let attached =
-                    attach::attached(way, &over, &survey, settings.clone(), policy, &program.title)?;
+                    attach::attached(way, &over, &survey, settings.clone(), &placing, &program.title)?;
                 Plan::attached(attached, over)
             }
             Err(blocked) => {

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use oneport::{Cluster, Event, Events, Policy};
+use oneport::{Cluster, Event, Events};
 use oneport_sys::process::{self, Pid, Signal};
 use regex_lite::Regex;
 
@@ -25,15 +25,17 @@ mod addresses;
 mod finish;
 mod hear;
 mod listen;
+pub(crate) mod policy;
 mod roll;
 mod setup;
 mod unheard;
 mod unshared;
 
 use addresses::Addresses;
+use policy::Placing;
 use roll::Roll;
 pub(crate) use setup::no_directory;
-use setup::{choose_policy, log, settings};
+use setup::{log, settings};
 use unheard::Unheard;
 use unshared::Unshared;
 
@@ -87,9 +89,9 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         return Err(no_directory(cwd));
     }
     let program = Program::resolve(&args.what)?;
-    let (policy, why) = choose_policy(args.policy, &program, Class::of(&program, &args.program))?;
+    let placing = policy::choose(args, &program, Class::of(&program, &args.program))?;
     let instances = args.instances.count(process::cpus());
-    let attachment = attach::settle(args, &program, policy, instances)?;
+    let attachment = attach::settle(args, &program, &placing, instances)?;
     let (happenings, queue) = sync_channel(WAITING);
     signals::listen(happenings.clone(), Happening::Signal)?;
     let app = args.name.clone().unwrap_or_else(|| stem(&program.title));
@@ -106,7 +108,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         },
         app,
     };
-    let begun = begin(args, program, (policy, why), attachment, teller, happenings);
+    let begun = begin(args, program, &placing, attachment, teller, happenings);
     let done = begun.map(|run| ExitCode::from(run.until_the_end(&queue, instances)));
     // Standard error may be held by somebody, and signals are blocked by now.
     done.or_else(|failure| {
@@ -119,7 +121,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
 fn begin(
     args: &RunArgs,
     program: Program,
-    (policy, why): (Policy, &'static str),
+    placing: &Placing,
     attachment: Attachment,
     teller: Teller,
     happenings: SyncSender<Happening>,
@@ -128,18 +130,12 @@ fn begin(
     strangers::adopt_orphans();
     let had_terminal = signals::has_terminal();
 
-    let settings = settings(args, &program, policy, &attachment);
+    let settings = settings(args, &program, placing, &attachment);
     let carrier = Carrier::start(Sink::Pass)?;
     let (cluster, events) = Cluster::start(settings).map_err(Failure::new)?;
     forward(events, happenings.clone())?;
     let pid = process::own_pid().get();
-    let policy = match (attachment.class, policy) {
-        (Class::Nothing, _) => "none",
-        (Class::Channel, Policy::RoundRobin) => "rr",
-        (Class::Channel | Class::Program | Class::ListenFds, Policy::Shared) => "shared",
-        (Class::Program | Class::ListenFds, Policy::RoundRobin) => "kernel",
-    };
-    let beginning = Beginning { pid, title: &program.title, instances, policy, why, attachment: &attachment };
+    let beginning = Beginning { pid, title: &program.title, instances, placing, attachment: &attachment };
     teller.primary(&beginning);
     for note in &attachment.notes {
         teller.notice(&note.message, Some(note.hint));

@@ -4,22 +4,23 @@ use serde_json::json;
 
 use super::life::{Loudness, Teller, count};
 use crate::attach::{Attachment, Class};
+use crate::commands::run::policy::Placing;
 
 pub(crate) struct Beginning<'a> {
     pub(crate) pid: i32,
     pub(crate) title: &'a str,
     pub(crate) instances: u32,
-    pub(crate) policy: &'static str,
-    /// Why this policy, for workers with a channel.
-    pub(crate) why: &'static str,
+    /// Told of workers with a channel; of others it is part of how they are attached.
+    pub(crate) placing: &'a Placing,
     pub(crate) attachment: &'a Attachment,
 }
 
 impl Teller {
     pub(crate) fn primary(&self, beginning: &Beginning<'_>) {
-        let Beginning { pid, title, instances, policy, why, attachment } = *beginning;
+        let Beginning { pid, title, instances, placing, attachment } = *beginning;
+        let policy = placing.name(attachment.class);
         let (what, why) = match attachment.class {
-            Class::Channel => (format!("policy {policy}"), why),
+            Class::Channel => (format!("policy {policy}"), placing.why.as_str()),
             Class::Program | Class::ListenFds | Class::Nothing => {
                 (format!("attach {}", attachment.name), attachment.why.as_str())
             }
@@ -30,6 +31,7 @@ impl Teller {
             "instances": instances,
             "attach": attachment.name,
             "policy": policy,
+            "tier": placing.tier.map(|tier| format!("{tier:?}")),
             "why": why,
         });
         let workers = count(instances as usize);
@@ -40,7 +42,7 @@ impl Teller {
 
 #[cfg(test)]
 mod tests {
-    use oneport::{Attach, ProgramSettings};
+    use oneport::{Attach, Policy, ProgramSettings, TierChoice};
     use serde_json::Value;
 
     use super::super::life::tests::told;
@@ -60,8 +62,12 @@ mod tests {
             pid: 7,
             title: "app.py",
             instances: 4,
-            policy: "rr",
-            why: "as asked for",
+            placing: &Placing {
+                policy: Policy::RoundRobin,
+                choice: TierChoice::Best,
+                tier: None,
+                why: "as asked for".into(),
+            },
             attachment: &attachment,
         };
         told(format, |teller| teller.primary(&beginning)).remove(0)

@@ -98,11 +98,13 @@ impl LaneCheck {
                 if l.holder == Some(worker) {
                     l.close();
                 }
+                self.waits_no_more(worker);
             }
             Event::Closed { worker, port } => {
                 let by_channel = self.by_channel.contains(&port);
                 let theirs = |l: &&mut SeenLane| by_channel && l.holder == Some(worker) && l.port == port;
                 self.lanes.values_mut().filter(theirs).for_each(SeenLane::close);
+                self.waits_no_more(worker);
             }
             Event::LanesEmpty { worker } => {
                 self.emptying.remove(&worker);
@@ -123,6 +125,13 @@ impl LaneCheck {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Nobody accepts there any more, so that waiting for it to be empty is in vain.
+    fn waits_no_more(&mut self, worker: WorkerId) {
+        if !self.lanes.values().any(|l| l.holder == Some(worker) && l.listens) {
+            self.emptying.remove(&worker);
         }
     }
 
@@ -149,7 +158,10 @@ impl LaneCheck {
                 let told = !self.emptying.remove(worker);
                 let late = matches!(
                     event,
-                    Event::Tick | Event::LaneClosed { .. } | Event::Closed { .. } | Event::ChannelClosed { .. }
+                    Event::Tick
+                        | Event::LaneClosed { .. }
+                        | Event::Closed { .. }
+                        | Event::ChannelClosed { .. }
                 );
                 assert!(told || late, "{worker} is to leave before its sockets are empty, by {event:?}");
             }

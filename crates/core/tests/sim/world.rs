@@ -109,7 +109,8 @@ impl World {
 
     /// Some wait there, or none.
     fn take_over(&mut self, lane: LaneId) {
-        let Some(port) = self.sim.check.lanes.port(lane).filter(|port| self.sim.check.port_exists(*port)) else {
+        let Some(port) = self.sim.check.lanes.port(lane).filter(|port| self.sim.check.port_exists(*port))
+        else {
             return;
         };
         for _ in 0..lane.0 % 3 {

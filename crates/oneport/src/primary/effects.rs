@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use oneport_core::{
-    ConnId, Effect, EndCause, Errno, Event as Core, Exit, Notice, Origin, Phase, PortId, QuerySeq, ReplyOutcome,
-    WorkerId,
+    ConnId, Effect, EndCause, Errno, Event as Core, Exit, Notice, Origin, Phase, PortId, QuerySeq,
+    ReplyOutcome, WorkerId,
 };
 use oneport_sys::poll::Interest;
 use oneport_wire::node::errno::Errno as WireErrno;
@@ -152,7 +152,10 @@ impl Primary {
                             Origin::Adopted => self.lanes.give_up(lane),
                         }
                         self.pending.push_back(Core::LaneFailed { worker, lane });
-                        (key, Outcome::Failed { errno: WireErrno::from_os(cause.raw_os_error().unwrap_or(0)) })
+                        (
+                            key,
+                            Outcome::Failed { errno: WireErrno::from_os(cause.raw_os_error().unwrap_or(0)) },
+                        )
                     }
                 }
             }

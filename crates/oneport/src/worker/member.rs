@@ -264,10 +264,9 @@ impl Link {
                     }
                     refused.map(|refused| refused.into_inner().connection)
                 }
-                Some(Member {
-                    gate: Gate::Stream(_) | Gate::Released | Gate::Draining, ..
-                })
-                | None => Some(connection),
+                Some(Member { gate: Gate::Stream(_) | Gate::Released | Gate::Draining, .. }) | None => {
+                    Some(connection)
+                }
             }
         };
         // Ours is closed before the primary gives it to somebody else.

@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "socket options that take a program: rustix has none")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use libc::sock_filter;
 
@@ -49,6 +49,12 @@ pub(super) fn attach_program(
     let length = u16::try_from(listing.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let program = libc::sock_fprog { len: length, filter: listing.as_mut_ptr() };
     set_option(fd, option, &program)
+}
+
+/// Makes the whole group of a listening socket choose by a program that is loaded (`SO_ATTACH_REUSEPORT_EBPF`), in place of
+/// the one it has. `EINVAL`: it is in no group.
+pub(crate) fn attach_loaded(fd: BorrowedFd<'_>, program: RawFd) -> io::Result<()> {
+    set_option(fd, libc::SO_ATTACH_REUSEPORT_EBPF, &program)
 }
 
 /// Sets an option of `SOL_SOCKET`.

@@ -19,6 +19,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
+pub(crate) use bpf::attach_loaded;
 pub use group::{bind_here, bound_to, rehome, set_reuse_port};
 pub use inspect::{
     LocalAddress, Passed, SocketKind, inode, interface_index, is_listening, local_address, only_v6,

@@ -4,6 +4,7 @@
 //! belongs off the accept loop, and only true for an instant. Invariant: a process that is gone or not ours to look at is an
 //! error or an empty answer, never a panic.
 
+mod open_files;
 mod sockets;
 mod stat;
 
@@ -12,6 +13,7 @@ use std::io::{self, Read};
 
 use crate::process::Pid;
 
+pub use open_files::OpenFiles;
 pub(crate) use sockets::is_unix_path_bound;
 pub use sockets::{
     Listening, ListeningKind, holder_of, holder_of_unix, listening_around, listening_sockets, may_hold,
@@ -54,6 +56,14 @@ pub fn cpu_ns(pid: Pid) -> io::Result<u64> {
     }
     let ticks = read_stat(pid)?.cpu_ticks;
     Ok(ticks.saturating_mul(1_000_000_000 / rustix::param::clock_ticks_per_second().max(1)))
+}
+
+/// How often the process's first thread went to wait for something (`voluntary_ctxt_switches`): whether it makes progress at
+/// all.
+pub fn waits_of(pid: Pid) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let value = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    value.and_then(|value| value.trim().parse().ok()).ok_or_else(unreadable)
 }
 
 /// All pids there are now, in rising order.

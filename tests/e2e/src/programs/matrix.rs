@@ -22,7 +22,7 @@ pub enum Mechanism {
     Slot,
     /// As own, and one socket for all.
     Shared,
-    /// One socket for all, put over the program's from inside.
+    /// As slot, put over the program's from inside.
     Preload,
 }
 
@@ -31,7 +31,8 @@ impl Mechanism {
         match self {
             Self::Own => &["--attach", "own"],
             Self::Slot => &["--attach", "slot"],
-            Self::Shared => &["--attach", "own", "--policy", "shared"],
+            // A copy that leaves goes on taking connections, so under load only this ends its waiting for them.
+            Self::Shared => &["--attach", "own", "--policy", "shared", "--drain-timeout", "2s"],
             Self::Preload => &["--attach", "preload"],
         }
     }
@@ -39,8 +40,8 @@ impl Mechanism {
     /// Can a copy that leaves be taken out of the choice? Where all share a socket it takes connections until it is gone.
     fn unschedules(self) -> bool {
         match self {
-            Self::Own | Self::Slot => true,
-            Self::Shared | Self::Preload => false,
+            Self::Own | Self::Slot | Self::Preload => true,
+            Self::Shared => false,
         }
     }
 }

@@ -3,17 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use oneport::{Conduct, Policy, Readiness, Settings, Stdio, StopWith};
+use oneport::{Conduct, Readiness, Settings, Stdio, StopWith};
 use oneport_sys::process::{self, Pid, Signal};
 use tracing::warn;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::args::{LogFormat, PolicyArg, RunArgs, StopWithArg};
+use super::policy::Placing;
+use crate::args::{LogFormat, RunArgs, StopWithArg};
 use crate::attach::{Attachment, Class, conduct_readiness};
 use crate::error::Failure;
-use crate::program::{Kind, Program};
+use crate::program::Program;
 use crate::render::scribe::Scribe;
 
 /// The defaults of how long a stop may take.
@@ -33,43 +34,10 @@ impl Spans {
     }
 }
 
-pub(super) fn choose_policy(
-    wanted: PolicyArg,
-    program: &Program,
-    class: Class,
-) -> Result<(Policy, &'static str), Failure> {
-    match class {
-        Class::Channel => {}
-        // What the variable says is for Node's cluster.
-        Class::Program | Class::ListenFds | Class::Nothing => {
-            let policy = match wanted {
-                PolicyArg::Shared => Policy::Shared,
-                PolicyArg::Auto | PolicyArg::Rr => Policy::RoundRobin,
-            };
-            return Ok((policy, "it has no channel"));
-        }
-    }
-    let from_env = std::env::var("NODE_CLUSTER_SCHED_POLICY").ok();
-    let from_env = from_env.as_deref().and_then(oneport::scheduling_policy_of);
-    let (policy, why) = match (wanted, from_env) {
-        (PolicyArg::Rr, _) => (Policy::RoundRobin, "as asked for"),
-        (PolicyArg::Shared, _) => (Policy::Shared, "as asked for"),
-        (PolicyArg::Auto, Some(Policy::Shared)) => (Policy::Shared, "NODE_CLUSTER_SCHED_POLICY=none"),
-        (PolicyArg::Auto, Some(Policy::RoundRobin)) => (Policy::RoundRobin, "NODE_CLUSTER_SCHED_POLICY=rr"),
-        (PolicyArg::Auto, None) => (Policy::RoundRobin, "auto: rotation among workers that are free"),
-    };
-    // Deno 2.9 takes a shared socket, says that it listens, and resets every client.
-    if policy == Policy::Shared && program.kind == Kind::Deno {
-        return Err(Failure::usage("cannot use policy `shared` for Deno: it cannot serve a shared socket")
-            .hint("use --policy rr"));
-    }
-    Ok((policy, why))
-}
-
 pub(super) fn settings(
     args: &RunArgs,
     program: &Program,
-    policy: Policy,
+    placing: &Placing,
     attachment: &Attachment,
 ) -> Settings {
     let instances = args.instances.count(process::cpus());
@@ -80,6 +48,7 @@ pub(super) fn settings(
     settings.args = program.args.clone();
     settings.cwd = args.what.cwd.clone();
     settings.program = attachment.settings.clone();
+    settings.tier = placing.choice;
     (settings.stdout, settings.stderr) = (Stdio::Pipe, Stdio::Pipe);
     settings.env.extend(args.what.env.iter().map(|(name, value)| (name.into(), value.into())));
     if let Some(span) = args.watchdog {
@@ -101,7 +70,7 @@ pub(super) fn settings(
     };
     let defaults = Conduct::default();
     settings.conduct = Conduct {
-        policy,
+        policy: placing.policy,
         attach: attachment.attach,
         credits: args.credits.unwrap_or(defaults.credits),
         readiness: if args.wait_ready { Readiness::Message } else { conduct_readiness(&args.program) },

@@ -254,7 +254,10 @@ impl Measuring {
 
     fn weigh(&mut self) {
         for (port, share) in &mut self.shares {
-            let weighed = self.posts.iter().filter(|(post, used, _)| post.port == *port && matches!(used, Use::Weighed));
+            let weighed = self
+                .posts
+                .iter()
+                .filter(|(post, used, _)| post.port == *port && matches!(used, Use::Weighed));
             let loads: Vec<(LaneId, u32)> = weighed.map(|(post, _, load)| (post.lane, load.open())).collect();
             if let Some(weights) = share.next(&loads) {
                 self.commands.send(Command::Weigh { port: *port, weights });
@@ -270,7 +273,9 @@ impl Measuring {
             if !post.rescues || !load.is_stuck(now) {
                 continue;
             }
-            let idle = |(other, _, load): &(Post, Use, Load)| other.port == port && other.lane != lane && load.is_idle();
+            let idle = |(other, _, load): &(Post, Use, Load)| {
+                other.port == port && other.lane != lane && load.is_idle()
+            };
             if self.posts.iter().any(idle) {
                 self.commands.send(Command::Rescue { lane });
                 if let Some((_, _, load)) = self.posts.get_mut(at) {
@@ -314,7 +319,8 @@ impl Measuring {
 
     /// A program's descriptors are those of all processes that it consists of.
     fn look_at_trees(&mut self, now: Instant) {
-        let has_tree = |(post, used, _): &(Post, Use, Load)| post.mark.is_some() && !matches!(used, Use::Counted(_));
+        let has_tree =
+            |(post, used, _): &(Post, Use, Load)| post.mark.is_some() && !matches!(used, Use::Counted(_));
         if now < self.trees || !self.posts.iter().any(has_tree) {
             return;
         }

@@ -49,7 +49,11 @@ impl Primary {
             return Ok((make_beside(keeper)?, LaneKind::Stream));
         }
         let local = self.ports.get(&port).and_then(|socket| socket.local());
-        let v6 = if self.ports.get(&port).is_some_and(|socket| socket.endpoint().ipv6_only) { V6::Only } else { V6::Dual };
+        let v6 = if self.ports.get(&port).is_some_and(|socket| socket.endpoint().ipv6_only) {
+            V6::Only
+        } else {
+            V6::Dual
+        };
         Ok((make_udp(local.ok_or(io::ErrorKind::AddrNotAvailable)?, v6)?, LaneKind::Datagram))
     }
 
@@ -89,7 +93,11 @@ impl Primary {
         let Some((worker, port)) = self.lanes.tenant_of(lane) else { return };
         self.pending.push_back(Core::Stalls { worker, port });
         let taken = self.take_over(lane);
-        tracing::debug!(worker = worker.0, taken, "connections of a worker that makes no progress go to others");
+        tracing::debug!(
+            worker = worker.0,
+            taken,
+            "connections of a worker that makes no progress go to others"
+        );
     }
 
     /// Whether what the primary accepts on this port can be handed to its workers.

@@ -130,7 +130,8 @@ impl Group {
 
     /// In rounds: successive numbers make a short program.
     fn by_weight(&self) -> Vec<u32> {
-        let weight = |id: &LaneId| self.weights.iter().find(|(of, _)| of == id).map_or(0, |(_, weight)| *weight);
+        let weight =
+            |id: &LaneId| self.weights.iter().find(|(of, _)| of == id).map_or(0, |(_, weight)| *weight);
         let mut shares: Vec<(u32, u32)> =
             self.chosen.iter().filter_map(|id| Some((self.index(*id)?, weight(id)))).collect();
         shares.sort_unstable();
@@ -162,10 +163,6 @@ impl Group {
 
     pub(in crate::primary) fn keeper(&self) -> Option<LaneId> {
         self.keeper
-    }
-
-    pub(super) fn members(&self) -> impl Iterator<Item = LaneId> + '_ {
-        self.order.iter().copied()
     }
 
     fn remove(&mut self, at: usize) {
@@ -236,8 +233,11 @@ impl Lanes {
         let seated = |id: &LaneId| Some((*id, self.table.get(id)?.seat?));
         let seats: Vec<(LaneId, Seat)> = group.order.iter().filter_map(seated).collect();
         let load = |unit| i64::from(table.lane(unit).open()) + i64::from(table.lane(unit).bias());
-        let open: Vec<i64> =
-            seats.iter().filter(|(_, seat)| table.lane(seat.unit).is_open()).map(|(_, seat)| load(seat.unit)).collect();
+        let open: Vec<i64> = seats
+            .iter()
+            .filter(|(_, seat)| table.lane(seat.unit).is_open())
+            .map(|(_, seat)| load(seat.unit))
+            .collect();
         let mean = open.iter().sum::<i64>().checked_div(open.len() as i64).unwrap_or(0);
         for (id, seat) in &seats {
             let lane = table.lane(seat.unit);
@@ -400,7 +400,9 @@ impl Lanes {
 
     /// Who is chosen, for whoever weighs them.
     pub(super) fn tell_gauge(&self, port: PortId) {
-        if let (Some(gauge), Some(group)) = (&self.gauge, self.groups.get(&port).filter(|group| group.is_weighted())) {
+        if let (Some(gauge), Some(group)) =
+            (&self.gauge, self.groups.get(&port).filter(|group| group.is_weighted()))
+        {
             gauge.chosen(port, group.chosen.clone());
         }
     }

@@ -106,7 +106,9 @@ impl Lanes {
     /// A socket has joined: it gets a seat, not open yet. Where that cannot be, the group goes without.
     pub(super) fn seat(&mut self, id: LaneId, port: PortId) {
         let Some(lane) = self.table.get_mut(&id).filter(|lane| lane.kind == LaneKind::Stream) else { return };
-        let Some(selector) = self.groups.get_mut(&port).and_then(|group| group.selector.as_mut()) else { return };
+        let Some(selector) = self.groups.get_mut(&port).and_then(|group| group.selector.as_mut()) else {
+            return;
+        };
         let socket = lane.socket.as_fd();
         let key = match lane.seat.take() {
             // It was shut and listens again, and the kernel has taken it out; or it has a new worker.
@@ -167,7 +169,12 @@ impl Lanes {
     }
 
     /// A connection that waited in one lane was accepted and goes to the worker of another one.
-    pub(in crate::primary) fn hand_over(&self, port: PortId, connection: BorrowedFd<'_>, to: oneport_core::WorkerId) {
+    pub(in crate::primary) fn hand_over(
+        &self,
+        port: PortId,
+        connection: BorrowedFd<'_>,
+        to: oneport_core::WorkerId,
+    ) {
         let Some(selector) = self.groups.get(&port).and_then(|group| group.selector.as_ref()) else { return };
         let seat = self.lanes_of(to).find(|lane| lane.port == port).and_then(|lane| lane.seat);
         if let Some(Seat { unit, .. }) = seat {

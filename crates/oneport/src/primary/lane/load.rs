@@ -66,9 +66,11 @@ impl Load {
         self.base = self.base.min(files);
         let open = files - self.base + queue;
         let changed = open != self.open || queue > 0;
-        let stands = queue > 0 && queue >= self.queue && accepted == self.signs.accepted && files == self.signs.files;
+        let stands =
+            queue > 0 && queue >= self.queue && accepted == self.signs.accepted && files == self.signs.files;
         // A worker that sleeps and wakes goes on; only asked where nothing else says so.
-        let waits = if stands && accepted.is_none() { waits_of(self.root).unwrap_or(0) } else { self.signs.waits };
+        let waits =
+            if stands && accepted.is_none() { waits_of(self.root).unwrap_or(0) } else { self.signs.waits };
         self.stuck_since = match (stands && waits == self.signs.waits, self.stuck_since) {
             (true, Some(since)) => Some(since),
             (true, None) => Some(now),

@@ -22,8 +22,8 @@ use oneport_sys::listen::{bind_here, bound_to, set_reuse_port, start_listening};
 use rustix::io::Errno;
 use tracing::warn;
 
-use self::gauge::{Gauge, Use};
 pub(super) use self::gauge::Weights;
+use self::gauge::{Gauge, Use};
 use self::group::{Group, Manner};
 use self::kernel::{Kernel, Seat};
 pub(super) use self::sentry::{Closing, Post, Sentry};
@@ -138,7 +138,11 @@ impl Lanes {
         self.table.get(&lane).map(|lane| lane.port)
     }
 
-    pub(in crate::primary) fn lanes_at(&self, worker: WorkerId, at: impl Fn(PortId) -> bool) -> Vec<(LaneId, u64)> {
+    pub(in crate::primary) fn lanes_at(
+        &self,
+        worker: WorkerId,
+        at: impl Fn(PortId) -> bool,
+    ) -> Vec<(LaneId, u64)> {
         let there = self.table.iter().filter(|(_, lane)| lane.worker == Some(worker) && at(lane.port));
         there.map(|(id, lane)| (*id, lane.inode)).collect()
     }
@@ -219,7 +223,9 @@ impl Primary {
     /// A worker listens in its lane: from now on it is known how loaded it is, where that counts.
     pub(in crate::primary) fn watch_load(&mut self, worker: WorkerId, lane: LaneId) {
         let Some((socket, LaneKind::Stream, _)) = self.lanes.copy_of(lane) else { return };
-        let (Some(port), Some((root, mark))) = (self.lanes.port_of(lane), self.tree_of(worker)) else { return };
+        let (Some(port), Some((root, mark))) = (self.lanes.port_of(lane), self.tree_of(worker)) else {
+            return;
+        };
         let unit = self.lanes.table.get(&lane).and_then(|lane| lane.seat).map(|seat| seat.unit);
         let Some(used) = self.lanes.use_of(port) else { return };
         if self.lanes.gauge.is_none() {

@@ -22,9 +22,9 @@ use oneport_sys::waker::Waker;
 use tracing::warn;
 
 use super::LaneKind;
+use crate::cluster::Commands;
 use crate::primary::Command;
 use crate::primary::readings::Readings;
-use crate::cluster::Commands;
 
 /// A connection that waits so long is worth a look; every look after the first comes later, up to the last.
 const FIRST_LOOK: Duration = Duration::from_secs(1);

@@ -49,7 +49,8 @@ impl Share {
 
     /// The weights by these loads, if they are others than last time.
     pub(super) fn next(&mut self, loads: &[(LaneId, u32)]) -> Option<Weights> {
-        let mut ranks: Weights = loads.iter().filter(|(lane, _)| self.chosen.contains(lane)).copied().collect();
+        let mut ranks: Weights =
+            loads.iter().filter(|(lane, _)| self.chosen.contains(lane)).copied().collect();
         if ranks.is_empty() {
             return None;
         }
@@ -89,7 +90,10 @@ impl Share {
         let count = ranks.len();
         for _ in 0..fill {
             let turns = (0..count).map(|step| (self.turn.wrapping_add(step)) % count);
-            let Some(least) = turns.min_by_key(|at| ranks.get(*at).map_or(u32::MAX, |(_, rank)| *rank)) else { break };
+            let Some(least) = turns.min_by_key(|at| ranks.get(*at).map_or(u32::MAX, |(_, rank)| *rank))
+            else {
+                break;
+            };
             if let (Some((_, rank)), Some((_, weight))) = (ranks.get_mut(least), weights.get_mut(least)) {
                 (*rank, *weight) = (rank.saturating_add(1), *weight + 1);
             }

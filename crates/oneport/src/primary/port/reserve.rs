@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 use oneport_core::{Endpoint, EndpointKind, Mode};
 use oneport_sys::listen::{self, LocalAddress, Reuse, bind_tcp, bind_udp, set_reuse_port};
 
-use super::{PortSocket, bind_stream};
 use super::host::{host, v6};
+use super::{PortSocket, bind_stream};
 use crate::event::{Address, AddressKind};
 use crate::program::Ports;
 

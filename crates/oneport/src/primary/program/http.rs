@@ -25,8 +25,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 use tracing::{debug, warn};
 
-use crate::primary::lane::LaneKind;
 use crate::cluster::Commands;
+use crate::primary::lane::LaneKind;
 use crate::primary::{Command, Primary};
 use crate::program::ReadyOn;
 

@@ -22,11 +22,11 @@ use oneport_sys::listen::{V6, bound_to, inode, is_listening};
 
 use super::Programs;
 use super::bind::endpoint;
-use crate::primary::lane::{Lane, LaneKind};
 use super::reply::scratch;
 use crate::event::{Event, Output};
 use crate::fork::Worker;
 use crate::primary::Primary;
+use crate::primary::lane::{Lane, LaneKind};
 use crate::primary::port::wished;
 use crate::primary::spawn::is_shortage;
 use crate::program::{ListenFd, Ports};

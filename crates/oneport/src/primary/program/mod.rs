@@ -28,8 +28,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use oneport_core::{
-    Effects, EndCause, Endpoint, Event as Core, LaneId, QuerySeq, QueryTerms, Sharing, Terms,
-    WorkerId,
+    Effects, EndCause, Endpoint, Event as Core, LaneId, QuerySeq, QueryTerms, Sharing, Terms, WorkerId,
 };
 use oneport_sys::listen::is_listening;
 use oneport_sys::preload::{ShimListener, Token};

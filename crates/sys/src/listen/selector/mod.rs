@@ -18,7 +18,7 @@ use std::os::fd::BorrowedFd;
 
 use libc::sock_filter;
 
-use self::packet::Transport;
+use self::packet::{Part, Transport};
 use super::bpf::{
     ADD, JUMP_IF_AT_LEAST, LOAD, MODULO, MOST_INSTRUCTIONS, RETURN, RETURN_IT, attach_program, instruction,
     set_option,
@@ -48,6 +48,8 @@ pub enum Spread {
     /// in every process, since the numbers that mix are always the same. When the count of indexes changes, most clients
     /// change their socket.
     ByFlow,
+    /// By the source's address alone, likewise.
+    ByAddress,
 }
 
 /// A client whose connections or datagrams go to one socket, chosen or not: how a single copy is asked whether it is well.
@@ -95,7 +97,8 @@ fn listing(selection: &Selection<'_>, transport: Transport) -> Option<Vec<sock_f
     };
     match spread {
         Spread::AtRandom => listing.push(instruction(LOAD, RANDOM, 0, 0)),
-        Spread::ByFlow => listing.extend(packet::number_of_flow(transport)),
+        Spread::ByFlow => listing.extend(packet::number_of_source(transport, Part::AddressAndPort)),
+        Spread::ByAddress => listing.extend(packet::number_of_source(transport, Part::Address)),
     }
     listing.push(instruction(MODULO, count, 0, 0)); // the chosen rank among those given
     let mut end: u32 = 0;

@@ -42,6 +42,13 @@ impl Transport {
     }
 }
 
+/// What of a source counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Address,
+    AddressAndPort,
+}
+
 /// Goes into `then` with packets from exactly that address and port, and passes over it with all others.
 pub(super) fn if_from(from: SocketAddr, transport: Transport, then: &[sock_filter]) -> Vec<sock_filter> {
     let port = u32::from(from.port());
@@ -70,12 +77,18 @@ pub(super) fn if_from(from: SocketAddr, transport: Transport, then: &[sock_filte
     listing
 }
 
-/// Leaves a number in the accumulator that depends on source address and port alone; on the address alone where an IPv6
-/// extension header hides the port.
-pub(super) fn number_of_flow(transport: Transport) -> Vec<sock_filter> {
-    let mut v4 = v4_port();
+/// Leaves a number in the accumulator that depends on source address and port alone; on the address alone if only that
+/// counts, or where an IPv6 extension header hides the port.
+pub(super) fn number_of_source(transport: Transport, part: Part) -> Vec<sock_filter> {
+    let mut v4 = match part {
+        Part::Address => vec![instruction(X_FROM_K, 0, 0, 0)],
+        Part::AddressAndPort => {
+            let mut port = v4_port();
+            port.push(instruction(X_FROM_IT, 0, 0, 0));
+            port
+        }
+    };
     v4.extend([
-        instruction(X_FROM_IT, 0, 0, 0), // the port
         instruction(LOAD, V4_SOURCE, 0, 0),
         instruction(MULTIPLY, SPREADING, 0, 0),
         instruction(XOR_X, 0, 0, 0),
@@ -89,14 +102,17 @@ pub(super) fn number_of_flow(transport: Transport) -> Vec<sock_filter> {
             instruction(X_FROM_IT, 0, 0, 0),
         ]);
     }
-    v6.extend([
-        instruction(LOAD_BYTE, V6_NEXT_HEADER, 0, 0),
-        instruction(JUMP_IF_EQUAL, transport.number(), 0, 3), // not where we look: to the last
-        instruction(LOAD_HALF, V6_PORT, 0, 0),
-        instruction(XOR_X, 0, 0, 0),
-        instruction(JUMP, 1, 0, 0), // past the last
-        instruction(IT_FROM_X, 0, 0, 0),
-    ]);
+    match part {
+        Part::Address => v6.push(instruction(IT_FROM_X, 0, 0, 0)),
+        Part::AddressAndPort => v6.extend([
+            instruction(LOAD_BYTE, V6_NEXT_HEADER, 0, 0),
+            instruction(JUMP_IF_EQUAL, transport.number(), 0, 3), // not where we look: to the last
+            instruction(LOAD_HALF, V6_PORT, 0, 0),
+            instruction(XOR_X, 0, 0, 0),
+            instruction(JUMP, 1, 0, 0), // past the last
+            instruction(IT_FROM_X, 0, 0, 0),
+        ]),
+    }
     v4.push(instruction(JUMP, v6.len() as u32, 0, 0));
     let mut listing = version();
     listing.push(instruction(JUMP_IF_EQUAL, 6, v4.len() as u8, 0));
