@@ -2,7 +2,7 @@
 //!
 //! What lives here: one builder, one `spawn`, one child. What does not: which variables and arguments a worker gets.
 //! Invariant: the child has descriptors 0, 1, 2, if given the channel as 3, if asked for the pipes from 4 on or what it shall
-//! inherit from 3 on, and no other (but for a notify descriptor it shall keep); its own process group; default signal dispositions, nothing blocked;
+//! inherit from 3 on, and no other (but for what it shall keep without knowing); its own process group; default signal dispositions, nothing blocked;
 //! no ambient capabilities.
 #![expect(unsafe_code, reason = "pre_exec and the raw calls allowed between fork and exec")]
 
@@ -32,6 +32,9 @@ pub const FIRST_EXTRA_FD: RawFd = CHANNEL_FD + 1;
 /// The number under which a program finds the first of the descriptors it [inherits](Command::inherit)
 /// (`SD_LISTEN_FDS_START`); the others follow.
 pub const FIRST_INHERITED_FD: RawFd = 3;
+
+/// Numbers from here on are used by nobody by chance, and are below every usual limit.
+const FIRST_KEPT_FD: RawFd = 200;
 
 /// Where a standard stream of the child leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +85,9 @@ pub struct Command {
     /// extra pipes, which have the same numbers. What the program starts inherits both and is to go by `LISTEN_PID`: a shell
     /// that does not exec keeps them for itself.
     pub inherit: Vec<(OwnedFd, String)>,
+    /// A descriptor that says nothing to the program, which it and whatever it starts keep open by not knowing of it, under a
+    /// number from 200 on; where its limit does not allow such numbers, not.
+    pub keep: Option<OwnedFd>,
     /// User to become. When we are root, supplementary groups are dropped as well.
     pub uid: Option<u32>,
     /// Group to become.
@@ -127,6 +133,7 @@ impl Command {
             channel: None,
             extra_pipes: 0,
             inherit: Vec::new(),
+            keep: None,
             uid: None,
             gid: None,
             nofile_soft: None,
@@ -172,12 +179,16 @@ impl Command {
         let _occupied = placement.occupy()?;
         let (install, receipt) =
             self.trap.map(|traps| seccomp::prepare(traps, placement.end())).transpose()?.unzip();
-        let nofile_soft = self.nofile_soft;
+        let (nofile_soft, keep) = (self.nofile_soft, self.keep);
         // SAFETY: the closure makes only async-signal-safe system calls on the stack: no allocation, no lock, no
         // panic. Another thread may have held the allocator's lock at fork, and here it would never be released.
         unsafe {
             command.pre_exec(move || {
                 placement.arrange()?;
+                if let Some(keep) = &keep {
+                    // One that cannot be kept is missed by nobody here.
+                    let _ = seccomp::duplicate_inheritable(keep, FIRST_KEPT_FD);
+                }
                 clear_ambient_capabilities();
                 if let Some(soft) = nofile_soft {
                     lower_nofile(soft)?;

@@ -89,7 +89,11 @@ impl Selector {
     /// Takes in a socket under a key that it has already, in case it was taken out: a socket that is shut leaves by itself.
     pub fn put(&mut self, key: Key, socket: BorrowedFd<'_>) -> io::Result<()> {
         let _raised = raised();
-        call::put_socket(self.sockets.as_fd(), key.0, socket)
+        match call::put_socket(self.sockets.as_fd(), key.0, socket) {
+            // It is there.
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+            outcome => outcome,
+        }
     }
 
     /// Takes in the socket that gets connections while no lane is open.

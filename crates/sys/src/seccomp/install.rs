@@ -148,7 +148,7 @@ fn read([how, a, b, c, d]: [u8; REPORT]) -> (u8, i32) {
     (how, i32::from_ne_bytes([a, b, c, d]))
 }
 
-fn duplicate_inheritable(fd: &OwnedFd, least: RawFd) -> io::Result<RawFd> {
+pub(crate) fn duplicate_inheritable(fd: &OwnedFd, least: RawFd) -> io::Result<RawFd> {
     // SAFETY: plain numbers. The copy is left open on purpose: it is the program's.
     let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD, least) };
     if copy < 0 { Err(io::Error::last_os_error()) } else { Ok(copy) }

@@ -21,7 +21,7 @@ mod unavailable;
 use std::os::fd::RawFd;
 
 pub use call::{Call, CallId, Kind};
-pub(crate) use install::{Receipt, prepare};
+pub(crate) use install::{Receipt, duplicate_inheritable, prepare};
 pub use listener::{Delivery, Listener, Waits};
 pub use probe::{Reach, probe};
 pub use unavailable::{Reason, Unavailable};

@@ -6,11 +6,11 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use oneport_core::{LaneId, PortId};
+use oneport_core::{LaneId, PortId, WorkerId};
 use oneport_sys::bpf::{Key, Loaded, Refused, Selector, Table, Tier, Unit};
 use tracing::{info, warn};
 
-use super::group::Group;
+use super::group::{Group, Manner};
 use super::{LaneKind, Lanes};
 use crate::settings::TierChoice;
 
@@ -41,14 +41,6 @@ impl Kernel {
         }
         match self {
             Kernel::Loaded(loaded) => Some(loaded),
-            Kernel::Untried | Kernel::Without => None,
-        }
-    }
-
-    /// What keeps connections counted: whoever has it makes that go on when the primary is gone.
-    pub(in crate::primary) fn link(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Kernel::Loaded(loaded) => loaded.link(),
             Kernel::Untried | Kernel::Without => None,
         }
     }
@@ -89,6 +81,13 @@ fn load(choice: TierChoice) -> Option<Loaded> {
 }
 
 impl Lanes {
+    /// What keeps connections counted: whoever has it makes that go on when the primary is gone.
+    pub(in crate::primary) fn counting(&mut self) -> Option<BorrowedFd<'_>> {
+        let wanted = self.manner == Manner::Least;
+        let loaded = if wanted { self.kernel.loaded(self.choice) } else { None };
+        loaded.and_then(|loaded| loaded.link())
+    }
+
     /// Gives the group of a port a selector, if it is one that is to have it and can.
     pub(super) fn equip(&mut self, port: PortId) {
         let choice = self.choice;
@@ -159,6 +158,7 @@ impl Lanes {
         for lane in self.table.values_mut().filter(|lane| lane.port == port) {
             lane.seat = None;
         }
+        self.apply(port);
     }
 
     /// The port is closed.
@@ -180,12 +180,5 @@ impl Lanes {
         if let Some(Seat { unit, .. }) = seat {
             selector.hand_over(connection, unit);
         }
-    }
-
-    /// Connections that are open at a worker, where the kernel counts them.
-    pub(in crate::primary) fn open_at(&self, worker: oneport_core::WorkerId) -> Option<u32> {
-        let table = self.kernel.table()?;
-        let units = self.lanes_of(worker).map(|lane| Some(lane.seat?.unit));
-        units.map(|unit| Some(u32::try_from(table.lane(unit?).open()).unwrap_or(0))).sum()
     }
 }

@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(share(&[0, 0, 0, 0]), [2, 2, 2, 2]);
         assert_eq!(share(&[3, 0, 0, 0]).iter().sum::<u32>(), FEWEST);
         assert_eq!(share(&[10, 0, 0, 0])[0], 0);
-        assert_eq!(share(&[0, 9])[0], FEWEST);
+        assert_eq!(share(&[0, 9])[1], 0);
     }
 
     #[test]

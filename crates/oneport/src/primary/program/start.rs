@@ -24,6 +24,8 @@ impl Primary {
             }
             ProgramWay::ListenFds { .. } => {}
         }
+        // Connections are counted on when this process is gone and the program is not.
+        command.keep = self.lanes.counting().and_then(|link| link.try_clone_to_owned().ok());
         program.notify = self.open_notify()?;
         if let Some(notify) = &program.notify {
             command.env.extend(self.notify_variables(notify));
