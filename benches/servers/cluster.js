@@ -3,6 +3,6 @@
 const cluster = require('node:cluster');
 const path = require('node:path');
 
-cluster.schedulingPolicy = cluster.SCHED_RR;
+cluster.schedulingPolicy = process.env.POLICY === 'none' ? cluster.SCHED_NONE : cluster.SCHED_RR;
 cluster.setupPrimary({ exec: path.join(__dirname, 'server.js') });
 for (let i = 0; i < Number(process.env.WORKERS); i++) cluster.fork();

@@ -5,7 +5,8 @@
  *   server idle ADDR PORT        listens and does nothing else
  *
  * `reuse` sets SO_REUSEPORT, so that copies can share the port without a primary. `/syscalls` answers with what a
- * system call costs in this process. Requests are small and come in one segment. */
+ * system call costs in this process, `/block` after 200 ms in which it serves nobody else. Requests are small and come
+ * in one segment. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <signal.h>
@@ -74,6 +75,8 @@ static int answer(int connection)
     request[length] = 0;
     if (strncmp(request, "GET /syscalls ", 14) == 0)
         snprintf(head, sizeof head, "X-Getppid: %.2f\r\nX-Read: %.2f\r\n", cost_of(SYS_getppid), cost_of(SYS_read));
+    if (strncmp(request, "GET /block ", 11) == 0)
+        nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
     int size = snprintf(whole, sizeof whole,
                         "HTTP/1.1 200 OK\r\nX-Worker: %d\r\n%sConnection: close\r\nContent-Length: 6\r\n\r\nhello\n",
                         (int)getpid(), head);

@@ -11,4 +11,6 @@ const server = http.createServer((req, res) => {
   res.end('hello\n');
 });
 server.keepAliveTimeout = 60_000; // long connections stay open while their places are counted
-server.listen(Number(process.env.PORT));
+const port = Number(process.env.PORT);
+if (process.env.REUSE_PORT) server.listen({ port, reusePort: true }); // Node's own way, from 23.1 on
+else server.listen(port);

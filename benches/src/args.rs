@@ -86,6 +86,8 @@ pub(crate) struct Plan {
     pub(crate) starts: u32,
     /// Connections placed in `placement`; a multiple of the four workers.
     pub(crate) placed: usize,
+    /// Time between two of them where they come apart.
+    pub(crate) placed_gap: Duration,
     /// Connections opened while a worker is stopped.
     pub(crate) beside_stopped: usize,
     /// How long such a connection may wait before it counts as waiting.
@@ -96,6 +98,16 @@ pub(crate) struct Plan {
     pub(crate) block_every: Duration,
     /// Connections per second offered in `blocked`.
     pub(crate) open_rate: u32,
+    /// The same in `least-blocked`.
+    pub(crate) least_rate: u32,
+    /// Reloads in one sample.
+    pub(crate) reloads: u32,
+    /// Workers given up, one after the other, in one sample.
+    pub(crate) scalings: u32,
+    /// How long an idle primary is watched.
+    pub(crate) idle: Duration,
+    /// Connections that stay open beside those that are counted; the runner needs a descriptor for each.
+    pub(crate) grown: usize,
 }
 
 impl Plan {
@@ -115,11 +127,17 @@ impl Plan {
             memory_connections: 12_000,
             starts: 3,
             placed: 64,
+            placed_gap: Duration::from_millis(5),
             beside_stopped: 40,
             stopped_deadline: Duration::from_millis(1000),
             blocks: 30,
             block_every: Duration::from_millis(300),
             open_rate: 1000,
+            least_rate: 2000,
+            reloads: 10,
+            scalings: 10,
+            idle: Duration::from_secs(10),
+            grown: 10_000,
         };
         let quick = Self {
             rounds: 3,
@@ -133,6 +151,10 @@ impl Plan {
             starts: 1,
             blocks: 4,
             stopped_deadline: Duration::from_millis(500),
+            reloads: 2,
+            scalings: 2,
+            idle: Duration::from_secs(2),
+            grown: 2_000,
             ..full.clone()
         };
         let plan = if args.quick { quick } else { full };
@@ -149,7 +171,9 @@ impl Plan {
     pub(crate) fn warm_up_program(&self, program: Program, copies: usize) -> u32 {
         let each = match program {
             Program::Node => self.warm_per_worker,
-            Program::Epoll | Program::Block | Program::Nginx | Program::Go => self.warm_per_native_worker,
+            Program::Epoll | Program::Block | Program::Nginx | Program::Go | Program::Respond => {
+                self.warm_per_native_worker
+            }
             Program::Python | Program::PythonThreads => self.warm_per_native_worker / 2,
             Program::Idle => 0,
         };
@@ -159,9 +183,8 @@ impl Plan {
     /// Connections counted of `program`.
     pub(crate) fn program_connections(&self, program: Program) -> u32 {
         match program {
-            Program::Epoll | Program::Block | Program::Nginx | Program::Go | Program::Node => {
-                self.program_connections
-            }
+            Program::Epoll | Program::Block | Program::Nginx | Program::Go => self.program_connections,
+            Program::Node | Program::Respond => self.program_connections,
             Program::Python | Program::PythonThreads => self.python_connections,
             Program::Idle => 0,
         }

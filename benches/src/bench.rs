@@ -71,7 +71,7 @@ impl Bench {
         let mut order = Order::new(self.seed);
         let mut section = Section::new(measurement, peers.clone());
         section.load_before = machine::load_average();
-        let rounds = self.plan.rounds * measurement.times;
+        let rounds = measurement.rounds.of(self.plan.rounds);
         for round in 0..rounds {
             for peer in order.shuffle(&peers) {
                 if section.failures(peer) >= 2 {

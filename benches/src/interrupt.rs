@@ -2,8 +2,8 @@
 //!
 //! Dropping a `Server` does this in every other case; a signal's default action would drop nothing.
 
+use crate::end::end_descendants;
 use crate::error::{Cannot, Result};
-use crate::server::end_descendants;
 use rustix::process::{getpid, set_child_subreaper};
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};

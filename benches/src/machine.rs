@@ -31,6 +31,13 @@ impl Machine {
     }
 }
 
+/// Whether the kernel moves what waits at a socket that is closed to another one (`net.ipv4.tcp_migrate_req`); 0 where it
+/// does not know how. Only read.
+pub(crate) fn tcp_migrate_req() -> f64 {
+    let setting = fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req").unwrap_or_default();
+    setting.trim().parse().unwrap_or(0.0)
+}
+
 /// Runnable processes, averaged over the last minute.
 pub(crate) fn load_average() -> f64 {
     let line = fs::read_to_string("/proc/loadavg").unwrap_or_default();

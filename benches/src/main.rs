@@ -7,13 +7,19 @@
 
 mod args;
 mod bench;
+mod command;
+mod control;
+mod end;
 mod error;
+mod goal;
 mod interrupt;
 mod load;
 mod machine;
 mod measure;
+mod node;
 mod peer;
 mod pin;
+mod policy;
 mod procfs;
 mod program;
 mod report;

@@ -1,15 +1,10 @@
-//! The columns of the report: what is compared with what, and the command that starts each.
+//! The columns of the report: what is compared with what. The command that starts each is in `command`.
 //!
 //! The Node peers run the same `server.js` with the same Node binary, the Rust peers the same `respond`, the others
-//! whichever program a measurement names (`program`); each is told its port and number of workers in the way its own
-//! users tell it. No peer gets an option that its documentation
-//! does not suggest.
+//! whichever program a measurement names (`program`).
 
-use crate::error::{Failure, Result};
-use crate::tools::Tools;
+use crate::policy::Policy;
 use std::fmt;
-use std::path::Path;
-use std::process::Command;
 use std::str::FromStr;
 
 /// One way to serve.
@@ -17,8 +12,14 @@ use std::str::FromStr;
 pub(crate) enum Peer {
     /// `oneport run -i N --policy rr server.js`.
     Oneport,
+    /// The same under another policy; of a program that a measurement names, too.
+    By(Policy),
     /// Node's own `cluster` module, round robin: what the ratios are taken against.
     NodeRr,
+    /// The same with `SCHED_NONE`: one socket for all workers.
+    NodeNone,
+    /// The same with `reusePort: true`, which Node has from 23.1 on: each worker has its own socket.
+    NodeReusePort,
     /// `pm2 start server.js -i N`, whose daemon is the primary.
     Pm2,
     /// `node server.js`: one process, no distribution at all.
@@ -39,13 +40,23 @@ pub(crate) enum Peer {
     Copies,
     /// `pm2 start PROGRAM`: one process, restarted by PM2's daemon.
     Pm2Fork,
+    /// nginx with its own workers, each with a socket of its own: a static answer.
+    Nginx,
 }
 
 impl Peer {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 21] = [
+        Self::By(Policy::LeastA),
+        Self::By(Policy::LeastB),
+        Self::By(Policy::LeastC),
+        Self::By(Policy::Hash),
+        Self::By(Policy::Sticky),
+        Self::By(Policy::Shared),
         Self::Oneport,
         Self::NodeRr,
+        Self::NodeNone,
+        Self::NodeReusePort,
         Self::Pm2,
         Self::Single,
         Self::Library,
@@ -56,6 +67,7 @@ impl Peer {
         Self::Bare,
         Self::Copies,
         Self::Pm2Fork,
+        Self::Nginx,
     ];
     /// Those that serve `server.js`.
     pub(crate) const NODE: [Self; 4] = [Self::Oneport, Self::NodeRr, Self::Pm2, Self::Single];
@@ -70,7 +82,10 @@ impl Peer {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Oneport => "oneport rr",
+            Self::By(policy) => policy.title(),
             Self::NodeRr => "node cluster",
+            Self::NodeNone => "node SCHED_NONE",
+            Self::NodeReusePort => "node reusePort",
             Self::Pm2 => "pm2",
             Self::Single => "node single",
             Self::Library => "oneport library",
@@ -81,6 +96,7 @@ impl Peer {
             Self::Bare => "bare",
             Self::Copies => "bare reuseport",
             Self::Pm2Fork => "pm2 fork",
+            Self::Nginx => "nginx",
         }
     }
 
@@ -88,7 +104,10 @@ impl Peer {
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Oneport => "oneport",
+            Self::By(policy) => policy.key(),
             Self::NodeRr => "node",
+            Self::NodeNone => "node-none",
+            Self::NodeReusePort => "node-reuseport",
             Self::Pm2 => "pm2",
             Self::Single => "single",
             Self::Library => "library",
@@ -99,32 +118,51 @@ impl Peer {
             Self::Bare => "bare",
             Self::Copies => "copies",
             Self::Pm2Fork => "pm2-fork",
+            Self::Nginx => "nginx",
         }
     }
 
     /// Whether it has processes below the one that was started.
     pub(crate) fn has_workers(self) -> bool {
         match self {
-            Self::Oneport | Self::NodeRr | Self::Pm2 | Self::Library | Self::Reuseport => true,
-            Self::Own | Self::Copies | Self::Pm2Fork => true,
+            Self::Oneport | Self::By(_) | Self::Library | Self::Own => true,
+            Self::NodeRr | Self::NodeNone | Self::NodeReusePort | Self::Pm2 => true,
+            Self::Reuseport | Self::Copies | Self::Pm2Fork | Self::Nginx => true,
             Self::Single | Self::Tokio | Self::Alone | Self::Bare => false,
         }
     }
 
-    /// Whether its workers are always compiled while they serve.
+    /// Whether its workers are compiled while they serve, where no program is named.
     pub(crate) fn runs_node(self) -> bool {
         match self {
-            Self::Oneport | Self::NodeRr | Self::Pm2 | Self::Single => true,
+            Self::Oneport | Self::By(_) | Self::Pm2 | Self::Single => true,
+            Self::NodeRr | Self::NodeNone | Self::NodeReusePort => true,
             Self::Library | Self::Reuseport | Self::Tokio | Self::Alone => false,
-            Self::Own | Self::Bare | Self::Copies | Self::Pm2Fork => false,
+            Self::Own | Self::Bare | Self::Copies | Self::Pm2Fork | Self::Nginx => false,
         }
     }
 
-    /// Whether it serves whichever program a measurement names.
+    /// Whether it may serve one of the programs that have to be found or built.
     pub(crate) fn serves_a_program(self) -> bool {
         match self {
-            Self::Own | Self::Bare | Self::Copies | Self::Pm2Fork => true,
-            Self::Oneport | Self::NodeRr | Self::Pm2 | Self::Single | Self::Library => false,
+            Self::By(_) | Self::Own | Self::Bare | Self::Copies | Self::Pm2Fork | Self::Nginx => true,
+            Self::Oneport | Self::Library | Self::Pm2 | Self::Single => false,
+            Self::NodeRr | Self::NodeNone | Self::NodeReusePort => false,
+            Self::Reuseport | Self::Tokio | Self::Alone => false,
+        }
+    }
+
+    /// Whether its workers accept from one socket, where whoever is awake takes all.
+    pub(crate) fn shares_a_socket(self) -> bool {
+        matches!(self, Self::By(Policy::Shared) | Self::NodeNone)
+    }
+
+    /// Whether the oneport binary runs it.
+    pub(crate) fn is_oneport(self) -> bool {
+        match self {
+            Self::Oneport | Self::By(_) | Self::Library | Self::Own => true,
+            Self::NodeRr | Self::NodeNone | Self::NodeReusePort | Self::Single => false,
+            Self::Pm2 | Self::Pm2Fork | Self::Nginx | Self::Bare | Self::Copies => false,
             Self::Reuseport | Self::Tokio | Self::Alone => false,
         }
     }
@@ -133,83 +171,9 @@ impl Peer {
     pub(crate) fn is_pm2(self) -> bool {
         match self {
             Self::Pm2 | Self::Pm2Fork => true,
-            Self::Oneport | Self::NodeRr | Self::Single | Self::Library | Self::Reuseport => false,
-            Self::Tokio | Self::Alone | Self::Own | Self::Bare | Self::Copies => false,
-        }
-    }
-
-    /// The command that starts it with `workers` workers on `port`, for those that serve always the same.
-    pub(crate) fn command(self, tools: &Tools, servers: &Path, port: u16, workers: usize) -> Result<Command> {
-        let script = servers.join("server.js");
-        let respond = |words: &[&str]| {
-            let mut command = Command::new(&tools.respond);
-            command.args(words);
-            command
-        };
-        let oneport = || {
-            let mut command = Command::new(&tools.oneport);
-            command.args(["run", "-i", &workers.to_string(), "--policy", "rr"]);
-            if let Some(credits) = tools.credits_given {
-                command.args(["--credits", &credits.to_string()]);
-            }
-            command
-        };
-        let addr = format!("0.0.0.0:{port}");
-        let mut command = match self {
-            Self::Oneport => {
-                let mut command = oneport();
-                command.arg(script);
-                command
-            }
-            Self::NodeRr => {
-                let mut command = Command::new(&tools.node);
-                command.arg(servers.join("cluster.js")).env("WORKERS", workers.to_string());
-                command
-            }
-            Self::Pm2 => {
-                let mut command = self.pm2(tools);
-                command.arg("start").arg(script);
-                command.args(["-i", &workers.to_string(), "--name", "bench"]);
-                command
-            }
-            Self::Single => {
-                let mut command = Command::new(&tools.node);
-                command.arg(script);
-                command
-            }
-            Self::Library => {
-                let mut command = oneport();
-                command.arg(&tools.respond).args(["--", "worker", &addr]);
-                command
-            }
-            Self::Reuseport => respond(&["reuseport", &addr, &workers.to_string()]),
-            Self::Tokio => respond(&["tokio", &addr]),
-            Self::Alone => respond(&["oneport", &addr]),
-            Self::Own | Self::Bare | Self::Copies | Self::Pm2Fork => {
-                return Err(Failure::cannot(format!("start `{self}`"), "no program is named"));
-            }
-        };
-        self.settle(&mut command, tools, servers, port);
-        Ok(command)
-    }
-
-    /// PM2's command line, with the surroundings that keep it to itself.
-    pub(crate) fn pm2(self, tools: &Tools) -> Command {
-        let mut command = Command::new(&tools.node);
-        command
-            .arg(&tools.pm2)
-            .env("PM2_HOME", &tools.pm2_home)
-            .env("PM2_DISABLE_VERSION_CHECK", "true")
-            .env("PM2_NO_INTERACTION", "true");
-        command
-    }
-
-    /// The surroundings of every peer.
-    pub(crate) fn settle(self, command: &mut Command, tools: &Tools, servers: &Path, port: u16) {
-        command.env("PORT", port.to_string()).env("PATH", &tools.path).current_dir(servers);
-        // Left over from a runner that is itself a worker, these would change what the servers do.
-        for name in ["NODE_OPTIONS", "NODE_UNIQUE_ID", "NODE_CHANNEL_FD", "NODE_CLUSTER_SCHED_POLICY"] {
-            command.env_remove(name);
+            Self::Oneport | Self::By(_) | Self::Library | Self::Own | Self::Alone => false,
+            Self::NodeRr | Self::NodeNone | Self::NodeReusePort | Self::Single => false,
+            Self::Reuseport | Self::Tokio | Self::Bare | Self::Copies | Self::Nginx => false,
         }
     }
 }
@@ -228,5 +192,17 @@ impl FromStr for Peer {
             .into_iter()
             .find(|peer| peer.key() == text)
             .ok_or_else(|| format!("no peer `{text}`: one of {}", Self::ALL.map(Self::key).join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_peer_has_a_name_of_its_own_by_which_it_is_found() {
+        for peer in Peer::ALL {
+            assert_eq!(peer.key().parse(), Ok(peer));
+        }
     }
 }

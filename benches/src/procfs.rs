@@ -56,6 +56,16 @@ pub(crate) fn cpu_ns(pid: Pid) -> u64 {
     living.max(stat(pid).map_or(0, |stat| stat.ticks * tick))
 }
 
+/// CPU time of `pid` in clock ticks, as `top` sees it: what falls into none of them is not there.
+pub(crate) fn ticks(pid: Pid) -> u64 {
+    stat(pid.as_raw_pid()).map_or(0, |stat| stat.ticks)
+}
+
+/// How many descriptors `pid` has.
+pub(crate) fn open_files(pid: Pid) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", pid.as_raw_pid())).map_or(0, Iterator::count)
+}
+
 /// How often the living threads of `pid` went to wait for something.
 pub(crate) fn switches(pid: Pid) -> u64 {
     let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())) else { return 0 };

@@ -4,98 +4,11 @@
 //! taken apart.
 
 use crate::error::{Failure, Result};
+use crate::goal::{Goal, VISIBLE, Verdict};
 use crate::measure::{Measurement, Metric, Sample};
 use crate::peer::Peer;
 use crate::stats::{Spread, interval, ratios};
 use crate::tools::Tools;
-
-/// A ratio that must not be possible any more before two peers are called equal.
-const VISIBLE: f64 = 1.05;
-
-/// What oneport has to reach in one metric.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Goal {
-    /// The median of per-round ratios to this peer is at most this.
-    AtMost(Peer, f64),
-    /// The median of per-round ratios to this peer is at least this.
-    AtLeast(Peer, f64),
-    /// No more than this peer, as far as can be seen: the interval of the median ratio reaches down to 1, and is narrow
-    /// enough to have shown a difference of [`VISIBLE`].
-    NoMoreThan(Peer),
-    /// The value is at most this in every single round.
-    EveryRound(f64),
-    /// The median value is at most this.
-    Median(f64),
-}
-
-impl Goal {
-    /// The peer its ratio is taken against.
-    pub(crate) fn against(self) -> Option<Peer> {
-        match self {
-            Self::AtMost(peer, _) | Self::AtLeast(peer, _) | Self::NoMoreThan(peer) => Some(peer),
-            Self::EveryRound(_) | Self::Median(_) => None,
-        }
-    }
-
-    /// The value or ratio that is just allowed.
-    pub(crate) fn limit(self) -> f64 {
-        match self {
-            Self::AtMost(_, limit) | Self::AtLeast(_, limit) => limit,
-            Self::NoMoreThan(_) => 1.0,
-            Self::EveryRound(limit) | Self::Median(limit) => limit,
-        }
-    }
-
-    /// Whether `measured`, see [`Section::measured`], reaches it.
-    fn reached(self, measured: f64) -> bool {
-        match self {
-            Self::AtMost(..) | Self::NoMoreThan(_) | Self::EveryRound(_) | Self::Median(_) => {
-                measured <= self.limit()
-            }
-            Self::AtLeast(..) => measured >= self.limit(),
-        }
-    }
-
-    /// How much of what is allowed `measured` uses: 1 is the limit. A limit of zero allows nothing.
-    pub(crate) fn used(self, measured: f64) -> f64 {
-        let (part, whole) = match self {
-            Self::AtMost(..) | Self::NoMoreThan(_) | Self::EveryRound(_) | Self::Median(_) => {
-                (measured, self.limit())
-            }
-            Self::AtLeast(..) => (self.limit(), measured),
-        };
-        match part > 0.0 {
-            true if whole > 0.0 => part / whole,
-            true => f64::INFINITY,
-            false => 0.0,
-        }
-    }
-}
-
-/// What became of a goal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Reached.
-    Pass,
-    /// Missed.
-    Short,
-    /// The values lie too far apart to tell.
-    Unclear,
-    /// There are no samples to judge by.
-    Unknown,
-}
-
-impl Verdict {
-    /// Its word in tables.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Short => "SHORT",
-            Self::Unclear => "too noisy to say",
-            Self::Unknown => "not measured",
-        }
-    }
-}
 
 /// One attempt at one sample.
 #[derive(Debug)]
@@ -106,6 +19,19 @@ pub(crate) struct Row {
     pub(crate) peer: Peer,
     /// The values, or why there are none.
     pub(crate) sample: Result<Sample>,
+}
+
+/// A goal of one peer, and what became of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Judgement {
+    /// What is judged.
+    pub(crate) metric: &'static Metric,
+    /// Whose goal it is.
+    pub(crate) peer: Peer,
+    /// The goal.
+    pub(crate) goal: Goal,
+    /// Whether it was reached.
+    pub(crate) verdict: Verdict,
 }
 
 /// All rounds of one measurement.
@@ -177,37 +103,44 @@ impl Section {
         Spread::of(ratios(&self.values(peer, metric), &self.values(base, metric)))
     }
 
-    /// The peer whose goals these are.
+    /// The peer that it is about.
     pub(crate) fn ours(&self) -> Peer {
         self.measurement.ours
     }
 
-    /// Where the median of oneport's ratios to `base` lies with 95 % confidence.
-    pub(crate) fn interval(&self, base: Peer, metric: &Metric) -> Option<(f64, f64)> {
-        interval(ratios(&self.values(self.ours(), metric), &self.values(base, metric)))
+    /// Where the median of the ratios of `peer` to `base` lies with 95 % confidence.
+    pub(crate) fn interval(&self, peer: Peer, base: Peer, metric: &Metric) -> Option<(f64, f64)> {
+        interval(ratios(&self.values(peer, metric), &self.values(base, metric)))
     }
 
-    /// The goals of `metric`, and whether oneport reached them.
-    pub(crate) fn verdicts(&self, metric: &Metric, tools: &Tools) -> Vec<(Goal, Verdict)> {
-        let goals = metric.goals.iter().map(|goal| goal(tools));
-        goals.map(|goal| (goal, self.judge(metric, goal))).collect()
+    /// The goals of `metric`, and whether they were reached.
+    pub(crate) fn judgements(&self, metric: &'static Metric, tools: &Tools) -> Vec<Judgement> {
+        let own = metric.goals.iter().map(|goal| (self.ours(), goal(tools)));
+        let others = metric.aims.iter().flat_map(|aim| aim.of.iter().map(|&peer| (peer, (aim.goal)(tools))));
+        let judged = own.chain(others).map(|(peer, goal)| Judgement {
+            metric,
+            peer,
+            goal,
+            verdict: self.judge(peer, metric, goal),
+        });
+        judged.collect()
     }
 
-    /// What oneport measured, in the terms of `goal`.
-    pub(crate) fn measured(&self, metric: &Metric, goal: Goal) -> Option<f64> {
+    /// What `peer` reached, in the terms of `goal`.
+    pub(crate) fn measured(&self, peer: Peer, metric: &Metric, goal: Goal) -> Option<f64> {
         match goal {
             Goal::AtMost(base, _) | Goal::AtLeast(base, _) => {
-                self.ratio(self.ours(), base, metric).map(|ratio| ratio.median)
+                self.ratio(peer, base, metric).map(|ratio| ratio.median)
             }
-            Goal::NoMoreThan(base) => self.interval(base, metric).map(|(low, _)| low),
-            Goal::EveryRound(_) => self.spread(self.ours(), metric).map(|value| value.max),
-            Goal::Median(_) => self.spread(self.ours(), metric).map(|value| value.median),
+            Goal::NoMoreThan(base) => self.interval(peer, base, metric).map(|(low, _)| low),
+            Goal::EveryRound(_) => self.spread(peer, metric).map(|value| value.max),
+            Goal::Median(_) | Goal::Floor(_) => self.spread(peer, metric).map(|value| value.median),
         }
     }
 
-    fn judge(&self, metric: &Metric, goal: Goal) -> Verdict {
-        let wide = |base| self.interval(base, metric).is_none_or(|(_, high)| high > VISIBLE);
-        match (self.measured(metric, goal), goal) {
+    fn judge(&self, peer: Peer, metric: &Metric, goal: Goal) -> Verdict {
+        let wide = |base| self.interval(peer, base, metric).is_none_or(|(_, high)| high > VISIBLE);
+        match (self.measured(peer, metric, goal), goal) {
             (None, _) => Verdict::Unknown,
             (Some(value), _) if !goal.reached(value) => Verdict::Short,
             (Some(_), Goal::NoMoreThan(base)) if wide(base) => Verdict::Unclear,
@@ -237,39 +170,32 @@ mod tests {
     fn a_ratio_goal_is_judged_by_the_median_of_ratios() {
         // Medians apart would give 20/20; by round the ratios are 0.5, 0.5 and 4.
         let (section, metric) = section(&[10.0, 20.0, 40.0], &[20.0, 40.0, 10.0]);
-        assert_eq!(section.judge(metric, Goal::AtMost(Peer::NodeRr, 0.6)), Verdict::Pass);
-        assert_eq!(section.judge(metric, Goal::AtMost(Peer::NodeRr, 0.4)), Verdict::Short);
-        assert_eq!(section.judge(metric, Goal::AtLeast(Peer::NodeRr, 0.4)), Verdict::Pass);
-        assert_eq!(section.judge(metric, Goal::AtLeast(Peer::NodeRr, 0.6)), Verdict::Short);
+        assert_eq!(section.judge(Peer::Oneport, metric, Goal::AtMost(Peer::NodeRr, 0.6)), Verdict::Pass);
+        assert_eq!(section.judge(Peer::Oneport, metric, Goal::AtMost(Peer::NodeRr, 0.4)), Verdict::Short);
+        assert_eq!(section.judge(Peer::Oneport, metric, Goal::AtLeast(Peer::NodeRr, 0.4)), Verdict::Pass);
+        assert_eq!(section.judge(Peer::Oneport, metric, Goal::AtLeast(Peer::NodeRr, 0.6)), Verdict::Short);
     }
 
     #[test]
     fn a_small_cost_in_every_round_is_seen_and_noise_is_no_proof_of_its_absence() {
         let goal = Goal::NoMoreThan(Peer::NodeRr);
         let (steady, metric) = section(&[1.01; 9], &[1.0; 9]);
-        assert_eq!(steady.judge(metric, goal), Verdict::Short);
+        assert_eq!(steady.judge(Peer::Oneport, metric, goal), Verdict::Short);
         let (equal, metric) = section(&[0.99, 1.01, 1.3, 0.99, 1.01, 1.0, 0.98, 1.02, 1.0], &[1.0; 9]);
-        assert_eq!(equal.judge(metric, goal), Verdict::Pass);
+        assert_eq!(equal.judge(Peer::Oneport, metric, goal), Verdict::Pass);
         let (noisy, metric) = section(&[0.9, 1.2, 0.9, 1.2, 0.9, 1.2, 0.9, 1.2, 1.2], &[1.0; 9]);
-        assert_eq!(noisy.judge(metric, goal), Verdict::Unclear);
+        assert_eq!(noisy.judge(Peer::Oneport, metric, goal), Verdict::Unclear);
         let (few, metric) = section(&[1.0; 5], &[1.0; 5]);
-        assert_eq!(few.judge(metric, goal), Verdict::Unknown);
-    }
-
-    #[test]
-    fn a_goal_is_used_up_at_its_limit_in_either_direction() {
-        assert_eq!(Goal::AtMost(Peer::NodeRr, 0.8).used(0.4), 0.5);
-        assert_eq!(Goal::AtLeast(Peer::NodeRr, 2.0).used(4.0), 0.5);
-        assert_eq!((Goal::EveryRound(0.0).used(0.0), Goal::EveryRound(0.0).used(1.0)), (0.0, f64::INFINITY));
+        assert_eq!(few.judge(Peer::Oneport, metric, goal), Verdict::Unknown);
     }
 
     #[test]
     fn one_bad_round_breaks_an_every_round_goal_and_no_round_judges_nothing() {
         let (bad, metric) = section(&[0.0, 1.0, 0.0], &[0.0, 0.0, 0.0]);
-        assert_eq!(bad.judge(metric, Goal::EveryRound(0.0)), Verdict::Short);
-        assert_eq!(bad.judge(metric, Goal::Median(0.0)), Verdict::Pass);
+        assert_eq!(bad.judge(Peer::Oneport, metric, Goal::EveryRound(0.0)), Verdict::Short);
+        assert_eq!(bad.judge(Peer::Oneport, metric, Goal::Median(0.0)), Verdict::Pass);
         let (none, metric) = section(&[], &[1.0]);
-        assert_eq!(none.judge(metric, Goal::Median(9.0)), Verdict::Unknown);
+        assert_eq!(none.judge(Peer::Oneport, metric, Goal::Median(9.0)), Verdict::Unknown);
     }
 
     #[test]

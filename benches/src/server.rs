@@ -1,17 +1,19 @@
 //! One running peer: started on the servers' CPU, found in `/proc`, ended whatever happens.
 //!
-//! The runner is the subreaper of everything it starts, so a daemon that detaches itself (PM2's) and a worker whose
-//! primary died are still its descendants. Ending a peer means ending every descendant by pid; only one peer
-//! runs at a time.
+//! Ending a peer means ending every descendant of the runner (`end`); only one peer runs at a time.
 
 use crate::bench::Bench;
+use crate::control::Control;
+use crate::end::{end_descendants, reap};
 use crate::error::{Cannot, Failure, Result};
 use crate::interrupt;
+use crate::load::held::Held;
 use crate::load::http;
+use crate::node::Major;
 use crate::peer::Peer;
 use crate::procfs;
 use crate::program::Program;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -22,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// Longest wait for all workers of a peer to answer.
 const READY_LIMIT: Duration = Duration::from_secs(20);
+/// Longest wait for one answer until then.
+const LOOK: Duration = Duration::from_secs(2);
 /// How long a peer may take to end on SIGTERM before SIGKILL.
 const END_LIMIT: Duration = Duration::from_secs(3);
 
@@ -32,6 +36,15 @@ pub(crate) enum OnCpus {
     Servers,
     /// Every one that the runner may use.
     All,
+}
+
+/// What a peer's standard input and output are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Talk {
+    /// Nothing, and its log.
+    None,
+    /// Orders, and answers to them.
+    Orders,
 }
 
 /// A peer that was started and is ended on drop.
@@ -47,14 +60,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `peer` with `workers` workers on a free port, and returns at once.
     pub(crate) fn spawn(bench: &Bench, peer: Peer, workers: usize) -> Result<Self> {
+        Self::spawn_on(bench, peer, Major::Twenty, workers)
+    }
+
+    /// The same on this Node.
+    pub(crate) fn spawn_on(bench: &Bench, peer: Peer, major: Major, workers: usize) -> Result<Self> {
         let port = free_port()?;
-        Self::start(
-            bench,
-            peer,
-            port,
-            peer.command(&bench.tools, &bench.servers, port, workers)?,
-            OnCpus::Servers,
-        )
+        let command = peer.command(bench, major, port, workers)?;
+        Self::start(bench, peer, port, command, (OnCpus::Servers, Talk::None))
     }
 
     /// Starts `copies` of `program` under `peer` on a free port, and returns at once.
@@ -65,10 +78,27 @@ impl Server {
         cpus: OnCpus,
     ) -> Result<Self> {
         let port = free_port()?;
-        Self::start(bench, peer, port, program.under(peer, bench, port, copies)?, cpus)
+        Self::start(bench, peer, port, program.under(peer, bench, port, copies)?, (cpus, Talk::None))
     }
 
-    fn start(bench: &Bench, peer: Peer, port: u16, mut command: Command, cpus: OnCpus) -> Result<Self> {
+    /// Starts the Rust primary that takes orders, with `workers` workers under the policy of `peer`, and waits until each of
+    /// them has answered.
+    pub(crate) fn ordered(bench: &Bench, peer: Peer, workers: usize) -> Result<(Self, Control)> {
+        let port = free_port()?;
+        let command = peer.owner(bench, port, workers)?;
+        let mut server = Self::start(bench, peer, port, command, (OnCpus::Servers, Talk::Orders))?;
+        let mut control = Control::of(&mut server.command)?;
+        control.hear()?;
+        Ok((server.answering(workers)?, control))
+    }
+
+    fn start(
+        bench: &Bench,
+        peer: Peer,
+        port: u16,
+        mut command: Command,
+        (cpus, talk): (OnCpus, Talk),
+    ) -> Result<Self> {
         if interrupt::leaving() {
             return Err(Failure::cannot(format!("start `{peer}`"), "interrupted"));
         }
@@ -84,7 +114,11 @@ impl Server {
         }
         let log = File::create(bench.out.join(format!("{peer}.log"))).cannot(|| "make a log".into())?;
         let errors = log.try_clone().cannot(|| "make a log".into())?;
-        command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
+        match talk {
+            Talk::None => command.stdin(Stdio::null()).stdout(log),
+            Talk::Orders => command.stdin(Stdio::piped()).stdout(Stdio::piped()),
+        };
+        command.stderr(errors).process_group(0);
         let spawned = Instant::now();
         let child = match cpus {
             OnCpus::Servers => bench.pins.on_servers(|| command.spawn())?,
@@ -98,6 +132,11 @@ impl Server {
         Self::spawn(bench, peer, workers)?.answering(workers)
     }
 
+    /// The same on this Node.
+    pub(crate) fn ready_on(bench: &Bench, peer: Peer, major: Major, workers: usize) -> Result<Self> {
+        Self::spawn_on(bench, peer, major, workers)?.answering(workers)
+    }
+
     /// Starts `copies` of `program` under `peer` and waits until each of them has answered.
     pub(crate) fn program(bench: &Bench, peer: Peer, program: Program, copies: usize) -> Result<Self> {
         Self::spawn_program(bench, peer, (program, copies), OnCpus::Servers)?.answering(copies)
@@ -107,10 +146,19 @@ impl Server {
         let peer = self.peer;
         let deadline = self.spawned + READY_LIMIT;
         let mut seen = BTreeSet::new();
+        let mut asked = 0;
         while seen.len() < workers {
-            match http::ask(self.port, Duration::from_secs(2)) {
-                Ok(worker) => drop(seen.insert(worker)),
-                Err(_not_yet) => sleep(Duration::from_millis(5)),
+            asked += 1;
+            let answers = if peer.shares_a_socket() {
+                let gap = Duration::from_millis(20);
+                Held::busy(self.port, workers, gap, LOOK).map(|held| seen.extend(held.workers()))
+            } else {
+                // From everywhere, so that a policy that looks at addresses lets each of them answer.
+                http::ask_from(asked, self.port, LOOK).map(|worker| seen.extend([worker]))
+            };
+            if answers.is_err() {
+                // Not yet.
+                sleep(Duration::from_millis(5));
             }
             if Instant::now() > deadline {
                 let cause = format!("{} of {workers} workers answered in {READY_LIMIT:?}", seen.len());
@@ -186,55 +234,9 @@ impl Drop for Server {
     }
 }
 
-/// Kills and reaps every process this one ever started, in at most two seconds.
-pub(crate) fn end_descendants() {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    loop {
-        let left = procfs::descendants(getpid());
-        if left.is_empty() || Instant::now() > deadline {
-            return;
-        }
-        for pid in left {
-            let _gone_is_fine = kill_process(pid, Signal::KILL);
-        }
-        reap();
-        sleep(Duration::from_millis(2));
-    }
-}
-
-/// Collects children that ended, adopted ones included.
-///
-/// By pid, zombies only: a child is waited for here or by its [`Child`], and both accept that the other was first.
-fn reap() {
-    for pid in procfs::descendants(getpid()) {
-        if procfs::state(pid) == Some('Z') {
-            let _not_ours_yet = waitpid(Some(pid), WaitOptions::NOHANG);
-        }
-    }
-}
-
 /// A port nobody holds at this moment.
 fn free_port() -> Result<u16> {
     let what = || "find a free port".to_owned();
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).cannot(what)?;
     Ok(listener.local_addr().cannot(what)?.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::process::set_child_subreaper;
-
-    #[test]
-    fn a_stopped_orphan_is_ended_too() {
-        let _only_one = procfs::tests::with_children();
-        set_child_subreaper(Some(getpid())).expect("a process may be a subreaper");
-        // The shell leaves, its sleeper stays behind, stopped.
-        let script = "sleep 300 & kill -STOP $!; exit 0";
-        let mut shell = Command::new("sh").args(["-c", script]).process_group(0).spawn().expect("sh");
-        assert!(shell.wait().expect("shell ends").success());
-        assert_eq!(procfs::descendants(getpid()).len(), 1, "the sleeper became ours");
-        end_descendants();
-        assert!(procfs::descendants(getpid()).is_empty());
-    }
 }

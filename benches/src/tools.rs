@@ -1,19 +1,17 @@
 //! The programs under comparison: where they are, which versions, and how to get the missing ones.
 //!
-//! Node 20 is the machine's own when its major is 20, else npm's `node` package; PM2 always comes from npm. Both
-//! are installed below `target/bench/node` and nowhere else. What cannot be had costs its column and is said.
+//! PM2 always comes from npm, below `target/bench/node` and nowhere else; for Node see `node`. What cannot be had costs
+//! its column and is said.
 
 use crate::args::Args;
 use crate::error::{Cannot, Failure, Result};
+use crate::node::{Major, Node, install};
 use crate::peer::Peer;
 use crate::program::Programs;
-use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::{env, fs};
 
-/// The Node major every peer runs on.
-const NODE_MAJOR: &str = "20";
 /// The PM2 compared with, as npm names it.
 const PM2: &str = "pm2@7";
 /// Credits per worker when neither the command line nor `oneport run --help` names a number.
@@ -22,10 +20,10 @@ const CREDITS: u32 = 2;
 /// Where every program of the comparison is, and its version.
 #[derive(Debug)]
 pub(crate) struct Tools {
-    /// The Node binary that runs every worker.
-    pub(crate) node: PathBuf,
-    /// `v20.x.y`.
-    pub(crate) node_version: String,
+    /// The Node that runs every worker where nothing else is said.
+    pub(crate) node: Node,
+    /// The one of measurements on a newer Node, or why there is none.
+    pub(crate) newer_node: Result<Node>,
     /// PM2's command-line script.
     pub(crate) pm2: PathBuf,
     /// Its version, or why it cannot run.
@@ -34,6 +32,8 @@ pub(crate) struct Tools {
     pub(crate) pm2_home: PathBuf,
     /// The Rust server under test.
     pub(crate) respond: PathBuf,
+    /// The Rust primary that takes orders.
+    pub(crate) owner: PathBuf,
     /// The oneport binary.
     pub(crate) oneport: PathBuf,
     /// Its version, or why it cannot run.
@@ -44,19 +44,17 @@ pub(crate) struct Tools {
     pub(crate) credits: u32,
     /// Programs of other languages.
     pub(crate) programs: Programs,
-    /// `PATH` for every peer: the chosen Node first.
-    pub(crate) path: OsString,
 }
 
 impl Tools {
     /// Finds everything, installing what is missing below `bench`.
     pub(crate) fn find(args: &Args, servers: &Path, target: &Path, bench: &Path) -> Result<Self> {
         let modules = bench.join("node");
-        let (node, node_version) = find_node(&modules)?;
-        let mut path = OsString::from(node.parent().unwrap_or(Path::new("/")));
-        path.push(":");
-        path.push(env::var_os("PATH").unwrap_or_default());
-
+        let node = Node::find(Major::Twenty, bench)?;
+        let newer_node = match args.measurements().iter().any(|measurement| measurement.is_on_newer_node()) {
+            true => Node::find(Major::TwentyFour, bench),
+            false => Node::not_asked_for(Major::TwentyFour),
+        };
         let peers = args.wanted_peers();
         let wanted = peers.iter().any(|peer| peer.is_pm2());
         let pm2_version =
@@ -71,26 +69,35 @@ impl Tools {
         };
         Ok(Self {
             node,
-            node_version,
+            newer_node,
             pm2: modules.join("node_modules/pm2/bin/pm2"),
             pm2_version,
             pm2_home: bench.join("pm2"),
             respond: target.join("release/respond"),
+            owner: target.join("release/owner"),
             oneport,
             oneport_version,
             credits_given: args.credits,
             credits,
             programs,
-            path,
         })
+    }
+
+    /// The Node of this major, or why there is none.
+    pub(crate) fn node(&self, major: Major) -> Result<&Node> {
+        match major {
+            Major::Twenty => Ok(&self.node),
+            Major::TwentyFour => self.newer_node.as_ref().map_err(Clone::clone),
+        }
     }
 
     /// Whether `peer` can run at all, or why not.
     pub(crate) fn check(&self, peer: Peer) -> Result<()> {
         match peer {
-            Peer::Oneport | Peer::Own => self.oneport_version.clone().map(drop),
+            Peer::Oneport | Peer::Own | Peer::By(_) => self.oneport_version.clone().map(drop),
             Peer::Pm2 | Peer::Pm2Fork => self.pm2_version.clone().map(drop),
-            Peer::NodeRr | Peer::Single | Peer::Bare | Peer::Copies => Ok(()),
+            Peer::NodeRr | Peer::NodeNone | Peer::NodeReusePort | Peer::Single => Ok(()),
+            Peer::Bare | Peer::Copies | Peer::Nginx => Ok(()),
             Peer::Library => self.oneport_version.clone().and_then(|_| self.check_respond()),
             Peer::Reuseport | Peer::Tokio | Peer::Alone => self.check_respond(),
         }
@@ -104,27 +111,6 @@ impl Tools {
     }
 }
 
-/// The machine's Node when its major fits, else npm's.
-fn find_node(modules: &Path) -> Result<(PathBuf, String)> {
-    let fits = |node: &Path| {
-        let version = version(Command::new(node).arg("--version"), "node").ok()?;
-        version.strip_prefix('v')?.starts_with(&format!("{NODE_MAJOR}.")).then_some(version)
-    };
-    let in_path = env::var_os("PATH").unwrap_or_default();
-    for dir in env::split_paths(&in_path) {
-        let node = dir.join("node");
-        if let Some(version) = fits(&node) {
-            return Ok((node, version));
-        }
-    }
-    let node = modules.join("node_modules/node/bin/node");
-    if fits(&node).is_none() {
-        install(modules, &format!("node@{NODE_MAJOR}"))?;
-    }
-    let version = fits(&node).ok_or_else(|| Failure::cannot("run node 20", "npm installed another one"))?;
-    Ok((node, version))
-}
-
 /// PM2's version, after installing it when it is missing.
 fn find_pm2(modules: &Path) -> Result<String> {
     let package = modules.join("node_modules/pm2/package.json");
@@ -134,25 +120,6 @@ fn find_pm2(modules: &Path) -> Result<String> {
     let text = fs::read_to_string(&package).cannot(|| "read pm2's package.json".into())?;
     let json: serde_json::Value = serde_json::from_str(&text).cannot(|| "read pm2's package.json".into())?;
     Ok(json["version"].as_str().unwrap_or("unknown").to_owned())
-}
-
-/// `npm install PACKAGE` below `modules`.
-fn install(modules: &Path, package: &str) -> Result<()> {
-    let what = || format!("install `{package}` with npm");
-    eprintln!("bench: installing {package} into {}", modules.display());
-    fs::create_dir_all(modules).cannot(what)?;
-    let output = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--no-save", "--prefix"])
-        .arg(modules)
-        .arg(package)
-        .stdin(Stdio::null())
-        .output()
-        .cannot(what)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::cannot(what(), stderr.lines().last().unwrap_or("npm failed")))
 }
 
 /// The first line a command prints, its own name left out.

@@ -10,13 +10,22 @@ use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use rustix::net::{connect, recv, send, socket_with, sockopt};
+use rustix::net::{bind, connect, recv, send, socket_with, sockopt};
 use std::time::{Duration, Instant};
 
 /// After this long without an answer a connection has failed.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Events taken per wake-up.
 const EVENTS: usize = 256;
+
+/// Where connections come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// One address, the kernel's choice.
+    One,
+    /// Many, in turn; each connection then costs a `bind` as well.
+    Many,
+}
 
 /// What a connection asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +68,7 @@ pub(super) struct Engine {
     slots: Vec<Option<Connection>>,
     free: Vec<usize>,
     port: u16,
+    source: Source,
     started: usize,
     last_answer: Instant,
     last_sweep: Instant,
@@ -75,11 +85,18 @@ impl Engine {
             slots: (0..capacity).map(|_| None).collect(),
             free: (0..capacity).rev().collect(),
             port,
+            source: Source::One,
             started: 0,
             last_answer: now,
             last_sweep: now,
             outcome: Outcome { latencies: Vec::with_capacity(expected), ..Outcome::default() },
         })
+    }
+
+    /// The same from elsewhere.
+    pub(super) fn from(mut self, source: Source) -> Self {
+        self.source = source;
+        self
     }
 
     /// Connections in flight.
@@ -107,6 +124,10 @@ impl Engine {
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
         // Linger zero: close sends RST, so no TIME_WAIT piles up on this side.
         sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
+        match self.source {
+            Source::One => {}
+            Source::Many => bind(&socket, &http::source(self.started))?,
+        }
         match connect(&socket, &http::address(self.port, self.started)) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),

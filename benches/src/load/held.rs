@@ -8,6 +8,7 @@ use rustix::net::sockopt::set_socket_linger;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Open connections, each with the worker that answered it.
@@ -17,10 +18,11 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Opens `count` connections to `port`, each after the one before was answered.
-    pub(crate) fn one_by_one(port: u16, count: usize, limit: Duration) -> io::Result<Self> {
+    /// Opens `count` connections to `port`, each after the one before was answered and `gap` after that.
+    pub(crate) fn one_by_one(port: u16, count: usize, gap: Duration, limit: Duration) -> io::Result<Self> {
         let mut held = Self::default();
         for index in 0..count {
+            sleep(gap);
             let mut stream = connect(port, index, limit)?;
             stream.write_all(http::KEPT)?;
             let worker = http::read_worker(&mut stream)?;
@@ -38,12 +40,31 @@ impl Held {
 
     /// Opens `count` connections at once, each with a request; connecting may take `limit` each.
     pub(crate) fn open(port: u16, count: usize, limit: Duration) -> io::Result<Self> {
-        let connections = (0..count).map(|index| Ok((connect(port, index, limit)?, None)));
-        let mut held = Self { connections: connections.collect::<io::Result<_>>()? };
+        let mut held = Self::silent(port, count, limit)?;
         for (stream, _) in &mut held.connections {
             stream.write_all(http::KEPT)?;
         }
         Ok(held)
+    }
+
+    /// Opens `count` connections `gap` apart, each of which keeps its worker busy for longer than that, and collects the
+    /// answers: where all workers accept from one socket, each gets one.
+    pub(crate) fn busy(port: u16, count: usize, gap: Duration, limit: Duration) -> io::Result<Self> {
+        let mut held = Self::default();
+        for index in 0..count {
+            let mut stream = connect(port, index, limit)?;
+            stream.write_all(http::BLOCK)?;
+            held.connections.push((stream, None));
+            sleep(gap);
+        }
+        held.collect(limit);
+        Ok(held)
+    }
+
+    /// Opens `count` connections that say nothing.
+    pub(crate) fn silent(port: u16, count: usize, limit: Duration) -> io::Result<Self> {
+        let connections = (0..count).map(|index| Ok((connect(port, index, limit)?, None)));
+        Ok(Self { connections: connections.collect::<io::Result<_>>()? })
     }
 
     /// Waits up to `limit` more for the answers that are missing.
@@ -62,10 +83,15 @@ impl Held {
         self.connections.iter().filter(|(_, worker)| worker.is_none()).count()
     }
 
+    /// The worker of each connection that was answered.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = i32> {
+        self.connections.iter().filter_map(|(_, worker)| *worker)
+    }
+
     /// Connections per worker, most first, padded with zeros to `workers` entries.
     pub(crate) fn shares(&self, workers: usize) -> Vec<usize> {
         let mut counts = BTreeMap::new();
-        for worker in self.connections.iter().filter_map(|(_, worker)| *worker) {
+        for worker in self.workers() {
             *counts.entry(worker).or_insert(0) += 1;
         }
         let mut shares: Vec<usize> = counts.into_values().collect();

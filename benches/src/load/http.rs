@@ -2,7 +2,8 @@
 //!
 //! Not a client: answers are small, come in one segment, and only status line and `X-Worker` are looked at.
 
-use rustix::net::sockopt::set_socket_linger;
+use rustix::net::sockopt::{Timeout, set_socket_linger, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::str::FromStr;
@@ -44,15 +45,32 @@ pub(crate) fn header<T: FromStr>(answer: &[u8], name: &str) -> Option<T> {
     head.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
+/// The `index`th address that connections may come from, where they are to come from many.
+pub(crate) fn source(index: usize) -> SocketAddrV4 {
+    address(0, index)
+}
+
 /// Connects, asks, and returns the pid of the worker that answered.
 pub(crate) fn ask(port: u16, limit: Duration) -> io::Result<i32> {
-    let answer = ask_for(port, PLAIN, limit)?;
-    worker(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not the answer expected"))
+    of_a_worker(&ask_for(port, PLAIN, limit)?)
+}
+
+/// The same from the `index`th of many addresses: a policy may look at them.
+pub(crate) fn ask_from(index: usize, port: u16, limit: Duration) -> io::Result<i32> {
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Connecting is a kind of sending.
+    set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
+    bind(&socket, &source(index))?;
+    connect(&socket, &address(port, 0))?;
+    of_a_worker(&exchange(TcpStream::from(socket), PLAIN, limit)?)
 }
 
 /// Connects, sends `request`, and returns the first segment of the answer, which is a good one.
 pub(crate) fn ask_for(port: u16, request: &[u8], limit: Duration) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&address(port, 0).into(), limit)?;
+    exchange(TcpStream::connect_timeout(&address(port, 0).into(), limit)?, request, limit)
+}
+
+fn exchange(mut stream: TcpStream, request: &[u8], limit: Duration) -> io::Result<Vec<u8>> {
     set_socket_linger(&stream, Some(Duration::ZERO))?;
     stream.set_read_timeout(Some(limit))?;
     stream.write_all(request)?;
@@ -63,6 +81,10 @@ pub(crate) fn ask_for(port: u16, request: &[u8], limit: Duration) -> io::Result<
         true => Ok(buffer),
         false => Err(io::Error::new(io::ErrorKind::InvalidData, "not the answer expected")),
     }
+}
+
+fn of_a_worker(answer: &[u8]) -> io::Result<i32> {
+    worker(answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not the answer expected"))
 }
 
 /// Reads one answer and returns the pid of the worker that gave it.
@@ -78,6 +100,8 @@ pub(crate) fn read_worker(stream: &mut TcpStream) -> io::Result<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpListener;
+    use std::thread;
 
     #[test]
     fn the_worker_is_read_from_its_header_and_nothing_else() {
@@ -86,6 +110,20 @@ mod tests {
         assert_eq!(worker(answer), Some(4711));
         assert_eq!(worker(b"HTTP/1.1 200 OK\r\n\r\n"), None);
         assert!(!is_ok(b"HTTP/1.1 503 no"));
+    }
+
+    #[test]
+    fn a_question_comes_from_the_address_it_is_asked_from() {
+        let listener = TcpListener::bind("0.0.0.0:0").expect("a listener");
+        let port = listener.local_addr().expect("bound").port();
+        let server = thread::spawn(move || {
+            let (mut stream, from) = listener.accept().expect("a connection");
+            let _length = stream.read(&mut [0; 256]).expect("a request");
+            stream.write_all(b"HTTP/1.1 200 OK\r\nX-Worker: 7\r\n\r\n").expect("an answer");
+            from.ip()
+        });
+        let answered = ask_from(5, port, Duration::from_secs(5)).expect("an answer");
+        assert_eq!((answered, server.join().expect("server ends")), (7, Ipv4Addr::new(127, 0, 0, 7).into()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub(crate) mod held;
 pub(crate) mod http;
 mod open;
 
-pub(crate) use closed::closed;
+pub(crate) use closed::{closed, closed_until};
 pub(crate) use open::{Blocks, open};
 
 use std::collections::BTreeMap;

@@ -1,10 +1,10 @@
 //! Many short connections to two workers, everything of a peer on one CPU. How it is counted is in `cost`.
 
-use super::{Measurement, Metric, Sample, cost};
+use super::{Measurement, Metric, Rounds, Sample, cost};
 use crate::bench::Bench;
 use crate::error::Result;
+use crate::goal::Goal;
 use crate::peer::Peer;
-use crate::section::Goal;
 
 const WORKERS: usize = 2;
 
@@ -15,7 +15,7 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
              primary and workers, divided by answered connections.",
     peers: &Peer::NODE,
     ours: Peer::Oneport,
-    times: 1,
+    rounds: Rounds::AsAsked,
     metrics: &[
         Metric::compared("total_us", "CPU per connection, all processes", "µs", 1)
             .must(&[|_| Goal::AtMost(Peer::NodeRr, 0.88)]),

@@ -6,6 +6,7 @@ use super::{Sample, warm};
 use crate::bench::Bench;
 use crate::error::{Failure, Result};
 use crate::load;
+use crate::node::Major;
 use crate::peer::Peer;
 use crate::procfs::cpu_ns;
 use crate::program::Program;
@@ -16,8 +17,13 @@ use std::time::Duration;
 
 /// One run of short connections against `peer`, with `workers` workers where it has any.
 pub(super) fn sample(bench: &Bench, peer: Peer, workers: usize) -> Result<Sample> {
+    sample_on(bench, peer, Major::Twenty, workers)
+}
+
+/// The same on this Node.
+pub(super) fn sample_on(bench: &Bench, peer: Peer, major: Major, workers: usize) -> Result<Sample> {
     let workers = if peer.has_workers() { workers } else { 1 };
-    let server = Server::ready(bench, peer, workers)?;
+    let server = Server::ready_on(bench, peer, major, workers)?;
     warm(&server, peer, bench.plan.warm_up(peer, workers))?;
     of(&server, (peer, workers), bench.plan.churn_connections)
 }
@@ -29,7 +35,8 @@ pub(super) fn of_program(bench: &Bench, peer: Peer, program: Program, copies: us
     of(&server, (peer, copies), bench.plan.program_connections(program))
 }
 
-fn of(server: &Server, (peer, workers): (Peer, usize), connections: u32) -> Result<Sample> {
+/// The same of a server that is warm.
+pub(super) fn of(server: &Server, (peer, workers): (Peer, usize), connections: u32) -> Result<Sample> {
     let (primary, below) = server.cpu()?;
     let own = cpu_ns(getpid());
     let outcome = load::closed(server.port(), connections, Duration::from_secs(60))?;
@@ -66,7 +73,8 @@ fn of(server: &Server, (peer, workers): (Peer, usize), connections: u32) -> Resu
         .with("least", share(least));
     // Where nobody stands before the workers, nobody places.
     Ok(match peer {
-        Peer::Reuseport | Peer::Own | Peer::Copies => sample,
+        Peer::By(_) | Peer::Own | Peer::NodeNone | Peer::NodeReusePort => sample,
+        Peer::Reuseport | Peer::Copies | Peer::Nginx => sample,
         Peer::Oneport | Peer::NodeRr | Peer::Pm2 | Peer::Single | Peer::Library | Peer::Tokio => {
             sample.with("placed", 1e6 / primary)
         }

@@ -3,11 +3,11 @@
 //! All Rust peers are one binary with one accept loop and one handler; only their listeners differ. Node's cluster
 //! stands beside them for its primary: what its workers do with a connection is not comparable.
 
-use super::{Measurement, Metric, Sample, blocked, cost};
+use super::{Measurement, Metric, Rounds, Sample, blocked, cost};
 use crate::bench::Bench;
 use crate::error::Result;
+use crate::goal::Goal;
 use crate::peer::Peer;
-use crate::section::Goal;
 
 /// The name for all of them together.
 pub(super) const GROUP: &str = "library";
@@ -41,7 +41,7 @@ const fn beside<const WORKERS: usize>(name: &'static str, title: &'static str) -
                  process; beside them Node's cluster with as many workers, for the cost of its primary.",
         peers: &Peer::NATIVE,
         ours: Peer::Library,
-        times: 1,
+        rounds: Rounds::AsAsked,
         metrics: METRICS,
         sample: sample::<WORKERS>,
     }
@@ -55,7 +55,7 @@ pub(super) const ALONE: Measurement = Measurement {
              that reaches down to 1 and not above 1.05.",
     peers: &[Peer::Alone, Peer::Tokio],
     ours: Peer::Alone,
-    times: 3,
+    rounds: Rounds::Thrice,
     metrics: &[
         Metric::compared("total_us", "CPU per connection", "µs", 2)
             .against(&[Peer::Tokio])
@@ -77,7 +77,7 @@ pub(super) const BLOCKED: Measurement = Measurement {
              without blocks.",
     peers: &[Peer::Library, Peer::Reuseport],
     ours: Peer::Library,
-    times: 1,
+    rounds: Rounds::AsAsked,
     metrics: blocked::METRICS,
     sample: blocked::sample,
 };

@@ -3,12 +3,12 @@
 //! RSS counts shared library pages in full, PSS divides them among their users; workers are not counted, since
 //! they are the same Node under every peer.
 
-use super::{Measurement, Metric, Sample, warm};
+use super::{Measurement, Metric, Rounds, Sample, warm};
 use crate::bench::Bench;
 use crate::error::{Failure, Result};
+use crate::goal::Goal;
 use crate::peer::Peer;
 use crate::procfs::{pss_kib, rss_kib};
-use crate::section::Goal;
 use crate::server::Server;
 
 const WORKERS: usize = 2;
@@ -19,7 +19,7 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
     method: "Read from /proc once both workers answer, and again after a closed loop of short connections.",
     peers: &Peer::CLUSTERS,
     ours: Peer::Oneport,
-    times: 1,
+    rounds: Rounds::AsAsked,
     metrics: &[
         Metric::compared("rss_mib", "resident after load", "MiB", 1)
             .must(&[|_| Goal::AtMost(Peer::NodeRr, 0.15)]),

@@ -6,24 +6,23 @@
 mod blocked;
 mod churn;
 mod cost;
+mod least;
 mod library;
 mod memory;
+mod metric;
 mod placement;
 mod programs;
 mod start;
 mod stopped;
 
+pub(crate) use metric::{Metric, Sample};
+
 use crate::bench::Bench;
 use crate::error::{Failure, Result};
 use crate::load;
 use crate::peer::Peer;
-use crate::section::Goal;
 use crate::server::Server;
-use crate::tools::Tools;
 use std::time::Duration;
-
-/// A goal, which may depend on the programs under comparison.
-pub(crate) type GoalOf = fn(&Tools) -> Goal;
 
 /// One thing measured, for every peer that can be measured so.
 #[derive(Debug)]
@@ -38,12 +37,34 @@ pub(crate) struct Measurement {
     pub(crate) peers: &'static [Peer],
     /// Whose goals these are.
     pub(crate) ours: Peer,
-    /// Rounds of it for each that was asked for: more where a small difference is looked for.
-    pub(crate) times: u32,
+    /// How many rounds it has.
+    pub(crate) rounds: Rounds,
     /// What a sample contains.
     pub(crate) metrics: &'static [Metric],
     /// Takes one sample; the last argument is the round, from 0.
     pub(crate) sample: fn(&Bench, Peer, u32) -> Result<Sample>,
+}
+
+/// Rounds of a measurement, by the number that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rounds {
+    /// As many.
+    AsAsked,
+    /// Three times as many: a small difference is looked for.
+    Thrice,
+    /// A third, at least one: a sample repeats by itself what it is about, and takes long.
+    AThird,
+}
+
+impl Rounds {
+    /// The number.
+    pub(crate) fn of(self, asked: u32) -> u32 {
+        match self {
+            Self::AsAsked => asked,
+            Self::Thrice => asked * 3,
+            Self::AThird => asked.div_ceil(3),
+        }
+    }
 }
 
 impl Measurement {
@@ -51,101 +72,33 @@ impl Measurement {
     pub(crate) fn is_called(&self, name: &str) -> bool {
         self.name == name || self.name.split_once('-').is_some_and(|(group, _)| group == name)
     }
-}
 
-/// One figure of a measurement.
-#[derive(Debug)]
-pub(crate) struct Metric {
-    /// Its key in samples and `raw.json`.
-    pub(crate) key: &'static str,
-    /// Its row in tables.
-    pub(crate) title: &'static str,
-    /// Unit of the value.
-    pub(crate) unit: &'static str,
-    /// Decimals shown.
-    pub(crate) decimals: usize,
-    /// The peers that a ratio to means something, a row of the table each.
-    pub(crate) against: &'static [Peer],
-    /// Whether it has a panel in the chart.
-    pub(crate) charted: bool,
-    /// What oneport has to reach.
-    pub(crate) goals: &'static [GoalOf],
-}
-
-impl Metric {
-    /// A row of the table: no ratio, no panel, no goal.
-    const fn plain(key: &'static str, title: &'static str, unit: &'static str, decimals: usize) -> Self {
-        Self { key, title, unit, decimals, against: &[], charted: false, goals: &[] }
-    }
-
-    /// A row with its ratio to Node's cluster and a panel in the chart.
-    const fn compared(key: &'static str, title: &'static str, unit: &'static str, decimals: usize) -> Self {
-        Self { key, title, unit, decimals, against: &[Peer::NodeRr], charted: true, goals: &[] }
-    }
-
-    /// A row with a panel and no ratio: counts, of which Node's may be zero.
-    const fn counted(key: &'static str, title: &'static str, unit: &'static str, decimals: usize) -> Self {
-        Self { key, title, unit, decimals, against: &[], charted: true, goals: &[] }
-    }
-
-    /// The same with ratios to others.
-    const fn against(mut self, peers: &'static [Peer]) -> Self {
-        self.against = peers;
-        self
-    }
-
-    /// The same with goals.
-    const fn must(mut self, goals: &'static [GoalOf]) -> Self {
-        self.goals = goals;
-        self
-    }
-
-    /// `value` as it is shown.
-    pub(crate) fn show(&self, value: f64) -> String {
-        format!("{value:.*}", self.decimals)
-    }
-}
-
-/// The values of one peer in one round.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Sample {
-    values: Vec<(&'static str, f64)>,
-    /// What the values alone do not tell, for example counts per worker.
-    pub(crate) note: Option<String>,
-}
-
-impl Sample {
-    /// Adds a value.
-    pub(crate) fn with(mut self, key: &'static str, value: f64) -> Self {
-        self.values.push((key, value));
-        self
-    }
-
-    /// Adds the note.
-    fn noting(mut self, note: String) -> Self {
-        self.note = Some(note);
-        self
-    }
-
-    /// The value of `key`.
-    pub(crate) fn get(&self, key: &str) -> Option<f64> {
-        self.values.iter().find(|(name, _)| *name == key).map(|&(_, value)| value)
-    }
-
-    /// All values.
-    pub(crate) fn values(&self) -> &[(&'static str, f64)] {
-        &self.values
+    /// Whether its Node is not the one of all others, which its name says.
+    pub(crate) fn is_on_newer_node(&self) -> bool {
+        self.name.ends_with("-node24")
     }
 }
 
 /// Every measurement, in the order of the report.
-pub(crate) const ALL: [&Measurement; 27] = [
+pub(crate) const ALL: [&Measurement; 39] = [
     &churn::MEASUREMENT,
     &memory::MEASUREMENT,
     &start::MEASUREMENT,
     &placement::MEASUREMENT,
     &stopped::MEASUREMENT,
     &blocked::MEASUREMENT,
+    &least::churn::MEASUREMENT,
+    &least::churn::NEWER,
+    &least::placement::BURST,
+    &least::placement::ONE_BY_ONE,
+    &least::blocked::NODE,
+    &least::blocked::LIBRARY,
+    &least::blocked::OWN,
+    &least::reload::MEASUREMENT,
+    &least::scale::MEASUREMENT,
+    &least::programs::MEASUREMENT,
+    &least::growth::MEASUREMENT,
+    &least::idle::MEASUREMENT,
     &library::TWO,
     &library::EIGHT,
     &library::ALONE,
@@ -171,7 +124,10 @@ pub(crate) const ALL: [&Measurement; 27] = [
 
 /// Their names, and the groups.
 pub(crate) fn names() -> Vec<&'static str> {
-    ALL.iter().map(|measurement| measurement.name).chain([library::GROUP, programs::GROUP]).collect()
+    ALL.iter()
+        .map(|measurement| measurement.name)
+        .chain([least::GROUP, library::GROUP, programs::GROUP])
+        .collect()
 }
 
 /// Serves `connections` connections uncounted.

@@ -3,11 +3,11 @@
 //! The clock starts just before the spawn. The port is tried every millisecond, and an answer is awaited once
 //! something listens, so both kinds of primary (listen first, fork first) are seen alike.
 
-use super::{Measurement, Metric, Sample};
+use super::{Measurement, Metric, Rounds, Sample};
 use crate::bench::Bench;
 use crate::error::{Failure, Result};
+use crate::goal::Goal;
 use crate::peer::Peer;
-use crate::section::Goal;
 use crate::server::Server;
 use crate::stats::Spread;
 
@@ -17,7 +17,7 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
     method: "From spawning the command to the first HTTP 200. PM2's includes the launch of its daemon.",
     peers: &Peer::NODE,
     ours: Peer::Oneport,
-    times: 1,
+    rounds: Rounds::AsAsked,
     metrics: &[Metric::compared("start_ms", "spawn to first answer", "ms", 1)
         .must(&[|_| Goal::AtMost(Peer::NodeRr, 0.7)])],
     sample,

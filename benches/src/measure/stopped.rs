@@ -3,13 +3,13 @@
 //! A hand-off sent to the frozen worker cannot be taken back, so the answer should be its credits and no more.
 //! Afterwards it is continued, and every connection that waited has to be answered.
 
-use super::{Measurement, Metric, Sample, warm};
+use super::{Measurement, Metric, Rounds, Sample, warm};
 use crate::bench::Bench;
 use crate::error::{Cannot, Failure, Result};
+use crate::goal::Goal;
 use crate::load::held::Held;
 use crate::peer::Peer;
 use crate::procfs;
-use crate::section::Goal;
 use crate::server::Server;
 use rustix::process::{Signal, kill_process};
 use std::thread::sleep;
@@ -26,7 +26,7 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
              wait for it. Then it goes on, and all must be answered.",
     peers: &Peer::PAIR,
     ours: Peer::Oneport,
-    times: 1,
+    rounds: Rounds::AsAsked,
     metrics: &[
         Metric::counted("waiting", "connections that wait", "connections", 0)
             .must(&[|tools| Goal::EveryRound(f64::from(tools.credits))]),

@@ -2,7 +2,7 @@
 //!
 //! Links are relative, so the directory can be moved or attached as a whole.
 
-use super::{conditions, goal_words, judged, judged_value, load_line, metric_words, notes, table};
+use super::{conditions, judged, judged_cells, load_line, notes, table};
 use crate::bench::Bench;
 use crate::section::Section;
 use std::fmt::Write;
@@ -21,13 +21,7 @@ pub(super) fn page(bench: &Bench, sections: &[Section]) -> String {
         page.push_str(&row(&["measurement", "figure", "goal", "measured", ""].map(str::to_owned)));
         page.push_str(&row(&["---"; 5].map(str::to_owned)));
         for judged in &judged {
-            page.push_str(&row(&[
-                judged.section.measurement.name.to_owned(),
-                metric_words(judged.metric),
-                goal_words(judged.goal),
-                judged_value(judged),
-                judged.verdict.word().to_owned(),
-            ]));
+            page.push_str(&row(&judged_cells(judged)));
         }
     }
     for section in sections {

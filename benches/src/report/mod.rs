@@ -9,10 +9,11 @@ mod text;
 
 use crate::bench::Bench;
 use crate::error::{Cannot, Result};
+use crate::goal::Goal;
 use crate::measure::Metric;
 use crate::peer::Peer;
 use crate::pin::Pins;
-use crate::section::{Goal, Section, Verdict};
+use crate::section::{Judgement, Section};
 use crate::stats::Spread;
 use std::fs;
 
@@ -38,21 +39,17 @@ pub(crate) fn write(bench: &Bench, sections: &[Section]) -> Result<String> {
 fn conditions(bench: &Bench) -> Vec<String> {
     let machine = &bench.machine;
     let tools = &bench.tools;
-    let version = |users: &[Peer], version: &Result<String>| match version {
-        _ if !users.iter().any(|user| bench.peers.contains(user)) => "not asked for".to_owned(),
+    let version = |uses: fn(Peer) -> bool, version: &Result<String>| match version {
+        _ if !bench.peers.iter().any(|&peer| uses(peer)) => "not asked for".to_owned(),
         Ok(version) => version.clone(),
         Err(_) => "absent".to_owned(),
     };
     let mut lines = vec![
         format!("{} CPUs, {}, Linux {}", machine.cpus, machine.cpu_model, machine.kernel),
-        format!(
-            "Node {}, PM2 {}",
-            tools.node_version,
-            version(&[Peer::Pm2, Peer::Pm2Fork], &tools.pm2_version)
-        ),
+        format!("{}, PM2 {}", nodes(bench), version(Peer::is_pm2, &tools.pm2_version)),
         format!(
             "oneport {}, {} credits per worker",
-            version(&[Peer::Oneport, Peer::Library, Peer::Own], &tools.oneport_version),
+            version(Peer::is_oneport, &tools.oneport_version),
             tools.credits
         ),
         match bench.pins {
@@ -74,6 +71,13 @@ fn conditions(bench: &Bench) -> Vec<String> {
     lines
 }
 
+/// The versions of Node that served.
+fn nodes(bench: &Bench) -> String {
+    let tools = &bench.tools;
+    let newer = tools.newer_node.as_ref().map_or(String::new(), |node| format!(" and {}", node.version));
+    format!("Node {}{newer}", tools.node.version)
+}
+
 /// Load by others during a section.
 fn load_line(section: &Section) -> String {
     format!("load average {:.1} before, {:.1} after", section.load_before, section.load_after)
@@ -87,6 +91,16 @@ fn goal_words(goal: Goal) -> String {
         Goal::NoMoreThan(peer) => format!("no more than {peer}"),
         Goal::EveryRound(limit) => format!("≤ {limit} in every round"),
         Goal::Median(limit) => format!("≤ {limit} in the median"),
+        Goal::Floor(limit) => format!("≥ {limit} in the median"),
+    }
+}
+
+/// The same with its owner, where that is another than the peer the measurement is about.
+fn judgement_words(section: &Section, judgement: &Judgement) -> String {
+    let goal = goal_words(judgement.goal);
+    match judgement.peer == section.ours() {
+        true => goal,
+        false => format!("{} {goal}", judgement.peer.title()),
     }
 }
 
@@ -124,11 +138,11 @@ fn table(bench: &Bench, section: &Section) -> Vec<Vec<String>> {
     head.push("goal".to_owned());
     let mut rows = vec![head];
     for metric in section.measurement.metrics {
-        let verdicts = section.verdicts(metric, &bench.tools);
+        let judged = section.judgements(metric, &bench.tools);
         // A goal stands in the row of what it is judged by.
         let words = |against: Option<Peer>| {
-            let own = verdicts.iter().filter(|(goal, _)| goal.against() == against);
-            let own = own.map(|&(goal, verdict)| format!("{}: {}", goal_words(goal), verdict.word()));
+            let own = judged.iter().filter(|one| one.goal.against() == against);
+            let own = own.map(|one| format!("{}: {}", judgement_words(section, one), one.verdict.word()));
             own.collect::<Vec<_>>().join(", ")
         };
         let mut row = vec![metric_words(metric)];
@@ -159,12 +173,10 @@ fn notes(section: &Section, peer: Peer) -> Vec<String> {
     counted.iter().map(|(note, times)| format!("{}, {times}x: {note}", peer.title())).collect()
 }
 
-/// A goal with what was measured against it.
+/// A judgement with the section it is of.
 struct Judged<'a> {
     section: &'a Section,
-    metric: &'static Metric,
-    goal: Goal,
-    verdict: Verdict,
+    judgement: Judgement,
 }
 
 /// Every goal of the sections there are.
@@ -172,22 +184,32 @@ fn judged<'a>(bench: &Bench, sections: &'a [Section]) -> Vec<Judged<'a>> {
     let mut all = Vec::new();
     for section in sections {
         for metric in section.measurement.metrics {
-            let verdicts = section.verdicts(metric, &bench.tools).into_iter();
-            all.extend(verdicts.map(|(goal, verdict)| Judged { section, metric, goal, verdict }));
+            let judgements = section.judgements(metric, &bench.tools).into_iter();
+            all.extend(judgements.map(|judgement| Judged { section, judgement }));
         }
     }
     all
 }
 
-/// What oneport measured, in the terms of the goal.
+/// A goal as a row: measurement, figure, goal, what was measured, verdict.
+fn judged_cells(judged: &Judged<'_>) -> [String; 5] {
+    let Judged { section, judgement } = judged;
+    [
+        section.measurement.name.to_owned(),
+        metric_words(judgement.metric),
+        judgement_words(section, judgement),
+        judged_value(judged),
+        judgement.verdict.word().to_owned(),
+    ]
+}
+
+/// What was measured, in the terms of the goal.
 fn judged_value(judged: &Judged<'_>) -> String {
-    let Judged { section, metric, goal, .. } = judged;
-    match *goal {
-        Goal::AtMost(base, _) | Goal::AtLeast(base, _) => {
-            ratio_cell(section.ratio(section.ours(), base, metric))
-        }
+    let Judged { section, judgement: Judgement { metric, peer, goal, .. } } = *judged;
+    match goal {
+        Goal::AtMost(base, _) | Goal::AtLeast(base, _) => ratio_cell(section.ratio(peer, base, metric)),
         Goal::NoMoreThan(base) => {
-            match (section.ratio(section.ours(), base, metric), section.interval(base, metric)) {
+            match (section.ratio(peer, base, metric), section.interval(peer, base, metric)) {
                 (None, _) => "-".to_owned(),
                 (Some(ratio), None) => format!("{:.3}x, too few rounds for an interval", ratio.median),
                 (Some(ratio), Some((low, high))) => {
@@ -195,6 +217,8 @@ fn judged_value(judged: &Judged<'_>) -> String {
                 }
             }
         }
-        Goal::EveryRound(_) | Goal::Median(_) => value_cell(metric, section.spread(section.ours(), metric)),
+        Goal::EveryRound(_) | Goal::Median(_) | Goal::Floor(_) => {
+            value_cell(metric, section.spread(peer, metric))
+        }
     }
 }

@@ -27,9 +27,14 @@ fn value(bench: &Bench, section: &Section) -> Value {
         .metrics
         .iter()
         .map(|metric| {
-            let goals = section.verdicts(metric, &bench.tools).into_iter().map(|(goal, verdict)| {
-                let measured = section.measured(metric, goal);
-                json!({ "goal": super::goal_words(goal), "measured": measured, "verdict": verdict.word() })
+            let goals = section.judgements(metric, &bench.tools).into_iter().map(|judgement| {
+                let measured = section.measured(judgement.peer, metric, judgement.goal);
+                json!({
+                    "peer": judgement.peer.key(),
+                    "goal": super::goal_words(judgement.goal),
+                    "measured": measured,
+                    "verdict": judgement.verdict.word(),
+                })
             });
             json!({
                 "key": metric.key,

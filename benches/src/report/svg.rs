@@ -3,10 +3,11 @@
 //!
 //! Colours follow the reader's light or dark setting; every bar carries its number, so none depends on colour.
 
-use super::{conditions, goal_words, judged, judged_value, metric_words};
+use super::{conditions, judged, judged_value, judgement_words, metric_words};
 use crate::bench::Bench;
+use crate::goal::Goal;
 use crate::measure::Metric;
-use crate::section::{Goal, Section, Verdict};
+use crate::section::{Judgement, Section};
 use std::fmt::Write;
 
 const WIDTH: f64 = 880.0;
@@ -99,23 +100,24 @@ pub(super) fn chart(bench: &Bench, section: &Section) -> String {
     let mut canvas = Canvas::new(measurement.title);
     canvas.paragraph(measurement.method);
     for metric in measurement.metrics.iter().filter(|metric| metric.charted) {
-        let verdicts = section.verdicts(metric, &bench.tools);
-        panel(&mut canvas, section, metric, &verdicts);
+        let judgements = section.judgements(metric, &bench.tools);
+        panel(&mut canvas, section, metric, &judgements);
     }
     canvas.finish(bench, measurement.title)
 }
 
-fn panel(canvas: &mut Canvas, section: &Section, metric: &Metric, verdicts: &[(Goal, Verdict)]) {
+fn panel(canvas: &mut Canvas, section: &Section, metric: &Metric, judgements: &[Judgement]) {
     canvas.y += 22.0;
     canvas.text(20.0, "panel", &metric_words(metric));
     let limit = |goal: Goal| match goal.against() {
         Some(base) => section.spread(base, metric).map(|spread| spread.median * goal.limit()),
         None => Some(goal.limit()),
     };
-    let limits: Vec<f64> = verdicts.iter().filter_map(|&(goal, _)| limit(goal)).collect();
-    for (index, &(goal, verdict)) in verdicts.iter().enumerate() {
+    let limits: Vec<f64> = judgements.iter().filter_map(|judgement| limit(judgement.goal)).collect();
+    for (index, judgement) in judgements.iter().enumerate() {
         canvas.y += if index == 0 { 0.0 } else { 16.0 };
-        canvas.text(LEFT + LONGEST - 60.0, "goal", &format!("goal {}: {}", goal_words(goal), verdict.word()));
+        let words = format!("goal {}: {}", judgement_words(section, judgement), judgement.verdict.word());
+        canvas.text(LEFT + LONGEST - 60.0, "goal", &words);
     }
     canvas.y += 10.0;
     let top = canvas.y;
@@ -177,20 +179,22 @@ pub(super) fn goals(bench: &Bench, sections: &[Section]) -> String {
     canvas.y += 8.0;
     let scale = LONGEST / 1.5;
     for judged in judged(bench, sections) {
-        let measured = judged.section.measured(judged.metric, judged.goal);
+        let Judgement { metric, peer, goal, verdict } = judged.judgement;
+        let measured = judged.section.measured(peer, metric, goal);
         canvas.y += 18.0;
-        let words = format!("{}: {}", judged.section.measurement.title, judged.metric.title);
+        let words = format!("{}: {}", judged.section.measurement.title, metric.title);
         canvas.text(20.0, "panel", &words);
         canvas.y += 8.0;
         // Any excess over a limit of zero fills the whole width.
-        let share = measured.map_or(0.0, |value| judged.goal.used(value).min(1.5));
-        let limit = judged.goal.limit();
+        let share = measured.map_or(0.0, |value| goal.used(value).min(1.5));
+        let limit = goal.limit();
         canvas.bar(share * scale, "ours");
         let mark = if limit > 0.0 { LEFT + scale } else { LEFT };
         canvas.line("mark", (mark, canvas.y - 3.0), (mark, canvas.y + BAR + 3.0));
         canvas.y += 15.0;
-        canvas.text(20.0, "goal", judged.verdict.word());
-        let value = format!("{}, goal {}", judged_value(&judged), goal_words(judged.goal));
+        canvas.text(20.0, "goal", verdict.word());
+        let value =
+            format!("{}, goal {}", judged_value(&judged), judgement_words(judged.section, &judged.judgement));
         canvas.text((LEFT + share * scale).max(mark) + 8.0, "small", &value);
         canvas.y += STEP - 15.0;
     }
@@ -205,6 +209,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::goal::Verdict;
     use crate::measure::{ALL, Sample};
     use crate::peer::Peer;
 
@@ -216,7 +221,9 @@ mod tests {
         section.add(0, Peer::Oneport, Ok(Sample::default().with(metric.key, 80.0)));
         section.add(0, Peer::NodeRr, Ok(Sample::default().with(metric.key, 100.0)));
         let mut canvas = Canvas::new("a < b & c");
-        panel(&mut canvas, &section, metric, &[(Goal::AtMost(Peer::NodeRr, 0.88), Verdict::Pass)]);
+        let goal = Goal::AtMost(Peer::NodeRr, 0.88);
+        let judgement = Judgement { metric, peer: Peer::Oneport, goal, verdict: Verdict::Pass };
+        panel(&mut canvas, &section, metric, &[judgement]);
         for words in
             ["a &lt; b &amp; c", "80.0 µs  (0.80x)", "100.0 µs", "goal ≤ 0.88x node: pass", "class=\"mark\""]
         {

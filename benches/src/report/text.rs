@@ -2,7 +2,7 @@
 //!
 //! No colour and no wrapping: it is read in logs as often as on screens.
 
-use super::{conditions, goal_words, judged, judged_value, load_line, metric_words, notes, table};
+use super::{conditions, judged, judged_cells, load_line, notes, table};
 use crate::bench::Bench;
 use crate::section::Section;
 use std::fmt::Write;
@@ -15,18 +15,8 @@ pub(super) fn page(bench: &Bench, sections: &[Section]) -> String {
     for line in conditions(bench) {
         let _infallible = writeln!(page, "  {line}");
     }
-    let goals: Vec<Vec<String>> = judged(bench, sections)
-        .iter()
-        .map(|judged| {
-            vec![
-                judged.section.measurement.name.to_owned(),
-                metric_words(judged.metric),
-                goal_words(judged.goal),
-                judged_value(judged),
-                judged.verdict.word().to_owned(),
-            ]
-        })
-        .collect();
+    let goals = judged(bench, sections);
+    let goals: Vec<Vec<String>> = goals.iter().map(|judged| judged_cells(judged).to_vec()).collect();
     if !goals.is_empty() {
         page.push_str("\nGOALS\n");
         page.push_str(&aligned(&goals));

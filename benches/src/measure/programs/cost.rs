@@ -2,12 +2,12 @@
 //! SO_REUSEPORT. How it is counted is in `measure::cost`.
 
 use super::super::cost::of_program;
-use super::{Measurement, Metric, Sample};
+use super::{Measurement, Metric, Rounds, Sample};
 use crate::bench::Bench;
 use crate::error::Result;
+use crate::goal::Goal;
 use crate::peer::Peer;
 use crate::program::Program;
-use crate::section::Goal;
 
 const LIMIT: f64 = 1.10;
 
@@ -57,7 +57,7 @@ const fn one(name: &'static str, title: &'static str, sample: Take) -> Measureme
                  `oneport run --attach own`, and alone. CPU time is summed over all processes of each.",
         peers: &[Peer::Own, Peer::Bare],
         ours: Peer::Own,
-        times: 1,
+        rounds: Rounds::AsAsked,
         metrics: ONE,
         sample,
     }
@@ -71,7 +71,7 @@ const fn two(name: &'static str, title: &'static str, sample: Take) -> Measureme
                  set SO_REUSEPORT themselves.",
         peers: &[Peer::Own, Peer::Copies],
         ours: Peer::Own,
-        times: 1,
+        rounds: Rounds::AsAsked,
         metrics: TWO,
         sample,
     }
@@ -122,7 +122,7 @@ pub(crate) const NODE_TWO: Measurement = Measurement {
              20 cannot set SO_REUSEPORT.",
     peers: &[Peer::Own, Peer::NodeRr],
     ours: Peer::Own,
-    times: 1,
+    rounds: Rounds::AsAsked,
     metrics: TWO_OF_NODE,
     sample: |bench, peer, _| of_program(bench, peer, Program::Node, 2),
 };

@@ -5,13 +5,13 @@
 //! Each copy's filter is a BPF program of the kernel's. Linux 6.18 was seen to hang when more than a thousand of them were
 //! being freed at once: do not raise the number without need.
 
-use super::{Measurement, Metric, Sample};
+use super::{Measurement, Metric, Rounds, Sample};
 use crate::bench::Bench;
 use crate::error::{Failure, Result};
+use crate::goal::Goal;
 use crate::peer::Peer;
 use crate::procfs;
 use crate::program::{IDLE_ADDRESS, Program};
-use crate::section::Goal;
 use crate::server::{OnCpus, Server};
 use std::thread::sleep;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) const MEASUREMENT: Measurement = Measurement {
              started by a loop of a shell, each on a port of its own.",
     peers: &[Peer::Own, Peer::Bare],
     ours: Peer::Own,
-    times: 1,
+    rounds: Rounds::AsAsked,
     metrics: &[
         Metric::compared("start_s", "start to the last copy listening", "s", 2)
             .against(&[Peer::Bare])

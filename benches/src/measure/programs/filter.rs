@@ -2,7 +2,7 @@
 //!
 //! `getppid` does next to nothing, `read` of a bad descriptor a little more; both return at once.
 
-use super::{Measurement, Metric, Sample};
+use super::{Measurement, Metric, Rounds, Sample};
 use crate::bench::Bench;
 use crate::error::{Cannot, Failure, Result};
 use crate::load::http;
@@ -17,7 +17,7 @@ pub(crate) const MEASUREMENT: Measurement = Measurement {
     method: "A copy times its own calls: the quickest of 40 batches of 20,000.",
     peers: &[Peer::Own, Peer::Bare],
     ours: Peer::Own,
-    times: 1,
+    rounds: Rounds::AsAsked,
     metrics: &[
         Metric::compared("getppid_ns", "one getppid", "ns", 1).against(&[Peer::Bare]),
         Metric::compared("read_ns", "one read of a bad descriptor", "ns", 1).against(&[Peer::Bare]),

@@ -2,14 +2,14 @@
 //!
 //! The copy is stopped first, so that its queue fills. What the other copy gets is answered meanwhile and does not count.
 
-use super::{Measurement, Metric, Sample, warm};
+use super::{Measurement, Metric, Rounds, Sample, warm};
 use crate::bench::Bench;
 use crate::error::{Cannot, Failure, Result};
+use crate::goal::Goal;
 use crate::load::held::Held;
 use crate::peer::Peer;
 use crate::procfs;
 use crate::program::Program;
-use crate::section::Goal;
 use crate::server::Server;
 use rustix::process::{Signal, kill_process};
 use std::thread::sleep;
@@ -25,7 +25,7 @@ pub(crate) const MEASUREMENT: Measurement = Measurement {
              other copy has answered its share, the stopped one gets SIGKILL.",
     peers: &[Peer::Own, Peer::Copies],
     ours: Peer::Own,
-    times: 1,
+    rounds: Rounds::AsAsked,
     metrics: &[
         Metric::counted("lost", "unanswered 5 s after the kill", "connections", 0)
             .must(&[|_| Goal::EveryRound(0.0)]),

@@ -9,7 +9,7 @@ pub(super) mod killed;
 pub(super) mod reload;
 pub(super) mod traps;
 
-use super::{Measurement, Metric, Sample, warm};
+use super::{Measurement, Metric, Rounds, Sample, warm};
 
 /// The name for all of them together.
 pub(super) const GROUP: &str = "programs";

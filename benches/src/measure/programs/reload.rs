@@ -3,14 +3,14 @@
 //!
 //! PM2 cannot put several processes of Python behind one port; what it has for one is a restart.
 
-use super::{Measurement, Metric, Sample};
+use super::{Measurement, Metric, Rounds, Sample};
 use crate::bench::Bench;
 use crate::error::{Cannot, Failure, Result};
+use crate::goal::Goal;
 use crate::load::{self, Blocks};
 use crate::peer::Peer;
 use crate::procfs;
 use crate::program::Program;
-use crate::section::Goal;
 use crate::server::Server;
 use crate::stats::percentile;
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,7 +26,7 @@ pub(crate) const MEASUREMENT: Measurement = Measurement {
              every copy is replaced: SIGHUP to `oneport run -i 2`, `pm2 reload` of one process.",
     peers: &[Peer::Own, Peer::Pm2Fork],
     ours: Peer::Own,
-    times: 1,
+    rounds: Rounds::AsAsked,
     metrics: &[
         Metric::counted("lost", "requests without an answer", "requests", 0)
             .must(&[|_| Goal::EveryRound(0.0)]),
@@ -72,12 +72,13 @@ fn sample(bench: &Bench, peer: Peer, _round: u32) -> Result<Sample> {
 }
 
 /// Asks for it in the way its users do.
-fn reload(bench: &Bench, peer: Peer, primary: Pid) -> Result<()> {
+/// Asks for every copy to be replaced: by SIGHUP, of PM2 by its command.
+pub(in crate::measure) fn reload(bench: &Bench, peer: Peer, primary: Pid) -> Result<()> {
     let what = || format!("reload under `{peer}`");
     if !peer.is_pm2() {
         return kill_process(primary, Signal::HUP).cannot(what);
     }
-    let mut command = peer.pm2(&bench.tools);
+    let mut command = peer.pm2(&bench.tools, &bench.tools.node);
     command.args(["reload", "bench"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = bench.pins.on_servers(|| command.spawn())?.cannot(what)?;
     let status = child.wait().cannot(what)?;

@@ -4,14 +4,14 @@
 //! sees every notification that the primary takes. To show that it would see one, a copy is killed at the end, whose
 //! successor binds and listens.
 
-use super::{Measurement, Metric, Sample, warm};
+use super::{Measurement, Metric, Rounds, Sample, warm};
 use crate::bench::Bench;
 use crate::error::{Cannot, Failure, Result};
+use crate::goal::Goal;
 use crate::load::{self, http};
 use crate::peer::Peer;
 use crate::procfs;
 use crate::program::Program;
-use crate::section::Goal;
 use crate::server::Server;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -31,7 +31,7 @@ pub(crate) const MEASUREMENT: Measurement = Measurement {
              under strace: its successor's calls must be seen.",
     peers: &[Peer::Own],
     ours: Peer::Own,
-    times: 1,
+    rounds: Rounds::AsAsked,
     metrics: &[
         Metric::counted("notified", "notifications under load", "", 0).must(&[|_| Goal::EveryRound(0.0)]),
         Metric::plain("calls", "system calls of the primary under load", "", 0),

@@ -1,0 +1,58 @@
+//! The policies of `oneport run` that are compared with each other, each a column; `least` once for each of its tiers.
+//!
+//! `rr` has a column of its own, `Peer::Oneport`: it is what everything but `least-*` is about.
+
+/// Who gets the next connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Policy {
+    /// `least`, selected and counted by eBPF.
+    LeastA,
+    /// `least`, selected by eBPF, the counts from the primary.
+    LeastB,
+    /// `least` by classic BPF, without any privilege.
+    LeastC,
+    /// One socket per worker, among which the kernel chooses by its hash.
+    Hash,
+    /// By the client's address.
+    Sticky,
+    /// One socket for all.
+    Shared,
+}
+
+impl Policy {
+    /// The column's heading.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::LeastA => "oneport least A",
+            Self::LeastB => "oneport least B",
+            Self::LeastC => "oneport least C",
+            Self::Hash => "oneport hash",
+            Self::Sticky => "oneport sticky",
+            Self::Shared => "oneport shared",
+        }
+    }
+
+    /// The column's name.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::LeastA => "least-a",
+            Self::LeastB => "least-b",
+            Self::LeastC => "least-c",
+            Self::Hash => "hash",
+            Self::Sticky => "sticky",
+            Self::Shared => "shared",
+        }
+    }
+
+    /// What asks for it.
+    pub(crate) fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::LeastA => &["--policy", "least", "--tier", "a"],
+            Self::LeastB => &["--policy", "least", "--tier", "b"],
+            Self::LeastC => &["--policy", "least", "--tier", "c"],
+            Self::Hash => &["--policy", "hash"],
+            Self::Sticky => &["--policy", "sticky"],
+            Self::Shared => &["--policy", "shared"],
+        }
+    }
+}
