@@ -278,6 +278,17 @@ pub enum Event {
         /// How many.
         connections: u32,
     },
+    /// Somebody else listens where the app does: a process of the same user that asked to share (SO_REUSEPORT). It gets
+    /// nothing that comes to the app's own address; what comes to an address of its own, where the app has a wildcard, is
+    /// its. Told once for each socket.
+    Stranger {
+        /// Where the app listens.
+        address: Address,
+        /// Where the other one does.
+        at: std::net::SocketAddr,
+        /// Its number and command line, if they can be known.
+        process: Option<(i32, String)>,
+    },
     /// Accepting pauses because descriptors or memory ran out. Said once until it works again.
     AcceptExhausted {
         /// Where.
@@ -327,6 +338,7 @@ impl Event {
             | Event::ReloadAborted { .. }
             | Event::Temporary { .. }
             | Event::ConnectionsLost { .. }
+            | Event::Stranger { .. }
             | Event::AcceptExhausted { .. }
             | Event::Disconnected
             | Event::Stopped => 0,

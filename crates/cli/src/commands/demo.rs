@@ -212,6 +212,7 @@ impl Demo {
             | Event::Status { .. }
             | Event::Temporary { .. }
             | Event::ConnectionsLost { .. }
+            | Event::Stranger { .. }
             | Event::AcceptExhausted { .. }
             | Event::Stopped => {}
         }

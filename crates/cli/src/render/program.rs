@@ -1,5 +1,7 @@
 //! What is said about programs alone: what is unusual about their sockets, how they say they are, what was lost.
 
+use std::net::SocketAddr;
+
 use oneport::{Address, Oddity, WorkerRef};
 use serde_json::{Value, json};
 
@@ -48,6 +50,27 @@ impl Teller {
             worker.pid
         );
         self.tell(Loudness::Normal, "temporary", facts(worker), &text);
+    }
+
+    pub(crate) fn stranger(&self, address: &Address, at: SocketAddr, process: Option<&(i32, String)>) {
+        let who = match process {
+            Some((pid, command)) => format!("pid {pid} (`{command}`)"),
+            None => "a process that cannot be looked at".to_owned(),
+        };
+        let fields = json!({
+            "address": address.text,
+            "at": at.to_string(),
+            "pid": process.map(|(pid, _)| pid),
+            "command": process.map(|(_, command)| command),
+        });
+        let own = address.socket == Some(at);
+        let (share, hint) = if own {
+            ("it is sent nothing", "end it, or give it another port")
+        } else {
+            ("it gets what comes to that address", "end it, or let one of both listen elsewhere")
+        };
+        let text = format!("error: cannot have `{address}` alone: {who} listens on `{at}`, too; {share}");
+        self.tell(Loudness::Quiet, "stranger", fields, &format!("{text}{}", hint_line(Some(hint))));
     }
 
     pub(crate) fn connections_lost(&self, address: &Address, connections: u32) {

@@ -48,7 +48,7 @@ use crate::settings::Settings;
 use accept::Lingering;
 use handoff::{Stream, StreamId};
 use ids::IdMap;
-use lane::{Closing, Lanes, Weights};
+use lane::{Closing, Lanes, Somebody, Weights};
 use notes::Notes;
 use orders::Forking;
 use port::PortSocket;
@@ -98,6 +98,10 @@ pub(crate) enum Command {
     ClosedWhileAlive { worker: WorkerId, lane: LaneId, how: Closing },
     /// A port's connections are to be shared so from now on.
     Weigh { port: PortId, weights: Weights },
+    /// It may be that somebody else listens on a port.
+    LookAround { port: PortId },
+    /// Somebody else does.
+    Stranger(Somebody),
     /// A worker takes nothing from its lane.
     Rescue { lane: LaneId },
     /// Nobody but the loop has a socket of this port any more that is over.
@@ -288,6 +292,8 @@ impl Primary {
                     self.rescue(lane);
                     self.settle(effects);
                 }
+                Command::LookAround { port } => self.look_for_strangers(port),
+                Command::Stranger(somebody) => self.tell_stranger(somebody),
                 Command::Unwatched { port } => self.lanes.apply(port),
                 Command::NotAccepting { worker, lane, after } => self.not_accepting(worker, lane, after),
                 Command::Spared { processes } => self.remember_spared(processes),

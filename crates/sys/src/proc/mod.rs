@@ -16,8 +16,8 @@ use crate::process::Pid;
 pub use open_files::OpenFiles;
 pub(crate) use sockets::is_unix_path_bound;
 pub use sockets::{
-    Listening, ListeningKind, holder_of, holder_of_unix, listening_around, listening_sockets, may_hold,
-    network_of, open_sockets,
+    Listening, ListeningKind, holder_of, holder_of_inode, holder_of_unix, listening_around,
+    listening_sockets, may_hold, network_of, open_sockets,
 };
 pub(crate) use stat::read_stat;
 

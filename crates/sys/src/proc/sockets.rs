@@ -121,6 +121,11 @@ pub fn holder_of(addr: SocketAddr) -> Option<(Pid, String)> {
     found.into_iter().find_map(|(_, inode)| find_holder(inode))
 }
 
+/// Who holds the socket with this inode: the oldest number, and its command line. `None`: nobody, or nobody who can be looked at.
+pub fn holder_of_inode(inode: u64) -> Option<(Pid, String)> {
+    find_holder(inode)
+}
+
 /// Who holds a socket bound to the Unix path (as given, or made absolute); abstract names begin with NUL.
 pub fn holder_of_unix(path: &Path) -> Option<(Pid, String)> {
     bound_to(path).into_iter().find_map(|socket| find_holder(socket.inode))

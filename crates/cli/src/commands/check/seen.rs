@@ -101,6 +101,7 @@ impl Seen {
             | Event::Status { .. }
             | Event::Temporary { .. }
             | Event::ConnectionsLost { .. }
+            | Event::Stranger { .. }
             | Event::AcceptExhausted { .. }
             | Event::Disconnected => {}
         }

@@ -95,6 +95,7 @@ impl Run {
             Event::ConnectionsLost { address, connections } => {
                 self.teller.connections_lost(&address, connections);
             }
+            Event::Stranger { address, at, process } => self.teller.stranger(&address, at, process.as_ref()),
             Event::AcceptExhausted { address } => {
                 let message =
                     format!("cannot accept on `{address}`: out of descriptors or memory; trying again");

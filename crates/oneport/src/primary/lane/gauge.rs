@@ -4,6 +4,7 @@
 //! Invariant: nothing runs while nothing arrives. Lanes are watched by epoll until something waits in one; from then on all are
 //! looked at once in a period, until nothing has happened for a while.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
@@ -38,6 +39,8 @@ const QUIET_LOOKS: u32 = 20;
 const FADING: Duration = Duration::from_secs(1);
 /// How often it is looked which processes a program consists of.
 const TREES: Duration = Duration::from_secs(1);
+/// How often it is looked who else listens, while something happens.
+const STRANGERS: Duration = Duration::from_secs(10);
 const WAKER: u64 = u64::MAX;
 
 /// What is measured.
@@ -95,6 +98,7 @@ impl Gauge {
             commands,
             readings,
             fades: Instant::now() + FADING,
+            looked: Instant::now(),
             trees: Instant::now(),
         };
         thread::Builder::new().name("oneport-gauge".into()).spawn(move || measuring.run())?;
@@ -140,6 +144,8 @@ struct Measuring {
     readings: Readings,
     fades: Instant,
     trees: Instant,
+    /// When it was looked for strangers last.
+    looked: Instant,
 }
 
 impl Measuring {
@@ -249,7 +255,19 @@ impl Measuring {
         }
         self.weigh();
         self.rescue(now);
+        self.look_around(now);
         busy
+    }
+
+    fn look_around(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.looked) < STRANGERS {
+            return;
+        }
+        self.looked = now;
+        let ports: BTreeSet<PortId> = self.posts.iter().map(|(post, _, _)| post.port).collect();
+        for port in ports {
+            self.commands.send(Command::LookAround { port });
+        }
     }
 
     fn weigh(&mut self) {

@@ -62,6 +62,9 @@ impl Primary {
         for (lane, _) in self.lanes.lanes_at(worker, at) {
             self.pending.push_back(Core::LaneListens { worker, lane });
             self.watch_load(worker, lane);
+            if let Some(port) = self.lanes.port_of(lane) {
+                self.look_for_strangers(port);
+            }
         }
     }
 

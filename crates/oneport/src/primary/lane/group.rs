@@ -11,6 +11,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use oneport_core::{LaneId, PortId};
 use oneport_sys::bpf::Selector;
@@ -24,6 +25,7 @@ use tracing::{debug, warn};
 
 use super::Lanes;
 use super::kernel::Seat;
+use super::strangers::Stranger;
 use super::{Lane, LaneKind, Life};
 use crate::primary::Primary;
 use crate::primary::ids::IdMap;
@@ -60,6 +62,9 @@ pub(in crate::primary) struct Group {
     keeper: Option<LaneId>,
     /// What the kernel was told last.
     told: Option<Told>,
+    /// Others who listen there.
+    pub(super) strangers: Vec<Stranger>,
+    pub(super) looked: Option<Instant>,
 }
 
 /// Which slot each lane is of, and how many there are.
@@ -165,6 +170,32 @@ impl Group {
         self.keeper
     }
 
+    /// A stranger was seen; one of the group joined it after all that were there.
+    pub(super) fn take_in(&mut self, stranger: Stranger) {
+        self.strangers.push(stranger);
+        self.order.extend(stranger.place);
+    }
+
+    /// A stranger is not seen any more.
+    pub(super) fn let_out(&mut self, stranger: Stranger) {
+        self.strangers.retain(|known| *known != stranger);
+        if let Some(at) = stranger.place.and_then(|place| self.place(place)) {
+            self.remove(at);
+            self.forget_numbers();
+        }
+    }
+
+    fn is_stranger(&self, id: LaneId) -> bool {
+        self.strangers.iter().any(|stranger| stranger.place == Some(id))
+    }
+
+    /// The numbers are other ones than the kernel was told.
+    fn forget_numbers(&mut self) {
+        if self.told != Some(Told::ByTable) {
+            self.told = None;
+        }
+    }
+
     fn remove(&mut self, at: usize) {
         self.order.swap_remove(at);
         if self.order.is_empty() {
@@ -217,11 +248,11 @@ impl Lanes {
                 LaneKind::Datagram => true,
             })
         };
-        while let Some(at) = group.order.iter().position(|lane| !listens(lane)) {
+        let departed =
+            |group: &Group| group.order.iter().position(|lane| !listens(lane) && !group.is_stranger(*lane));
+        while let Some(at) = departed(group) {
             group.remove(at);
-            if group.told != Some(Told::ByTable) {
-                group.told = None;
-            }
+            group.forget_numbers();
         }
     }
 
@@ -261,7 +292,9 @@ impl Lanes {
     fn bury(&mut self, port: PortId) {
         loop {
             let Some(group) = self.groups.get(&port) else { return };
-            let is_over = |lane: &LaneId| self.table.get(lane).is_none_or(Lane::can_be_closed);
+            let is_over = |lane: &LaneId| {
+                !group.is_stranger(*lane) && self.table.get(lane).is_none_or(Lane::can_be_closed)
+            };
             let Some(last) = group.order.len().checked_sub(1) else { return };
             let Some(at) = group.order.iter().rposition(is_over) else { return };
             if at < last && !self.name_those_who_stay(port) {
@@ -382,7 +415,7 @@ impl Lanes {
     }
 
     /// A name for a socket that the core does not know. It counts lanes from below.
-    fn next_ghost(&mut self) -> LaneId {
+    pub(super) fn next_ghost(&mut self) -> LaneId {
         self.ghosts += 1;
         LaneId(u32::MAX - self.ghosts)
     }

@@ -169,12 +169,7 @@ impl Lanes {
     }
 
     /// A connection that waited in one lane was accepted and goes to the worker of another one.
-    pub(in crate::primary) fn hand_over(
-        &self,
-        port: PortId,
-        connection: BorrowedFd<'_>,
-        to: oneport_core::WorkerId,
-    ) {
+    pub(in crate::primary) fn hand_over(&self, port: PortId, connection: BorrowedFd<'_>, to: WorkerId) {
         let Some(selector) = self.groups.get(&port).and_then(|group| group.selector.as_ref()) else { return };
         let seat = self.lanes_of(to).find(|lane| lane.port == port).and_then(|lane| lane.seat);
         if let Some(Seat { unit, .. }) = seat {

@@ -12,6 +12,7 @@ mod load;
 mod retire;
 mod sentry;
 mod share;
+mod strangers;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,6 +28,7 @@ use self::gauge::{Gauge, Use};
 use self::group::{Group, Manner};
 use self::kernel::{Kernel, Seat};
 pub(super) use self::sentry::{Closing, Post, Sentry};
+pub(super) use self::strangers::Somebody;
 use super::ids::IdMap;
 use crate::primary::Primary;
 use crate::program::Ports;
@@ -265,6 +267,7 @@ impl Primary {
         if !self.lanes.groups.get(&port).is_some_and(Group::is_anybody_chosen) {
             self.lanes.keep_door(id);
         }
+        self.look_for_strangers(port);
         let Some(lane) = self.lanes.table.get_mut(&id) else { return Ok(()) };
         start_listening(lane.socket.as_fd(), backlog)?;
         lane.life = Life::Lives;
