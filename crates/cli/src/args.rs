@@ -3,6 +3,7 @@
 
 mod check;
 mod doctor;
+mod grant;
 pub(crate) mod program;
 pub(crate) mod target;
 mod values;
@@ -15,6 +16,7 @@ use oneport_sys::process::Signal;
 
 pub(crate) use check::CheckArgs;
 pub(crate) use doctor::DoctorArgs;
+pub(crate) use grant::GrantArgs;
 use program::{HEADING, ProgramArgs};
 use target::TargetArgs;
 pub(crate) use values::Instances;
@@ -36,6 +38,8 @@ pub(crate) enum Verb {
     Check(Box<CheckArgs>),
     /// Say what this system allows, what `auto` makes of it, and what would make it better
     Doctor(DoctorArgs),
+    /// Load what --policy least needs of the kernel, and execute a command that need not have the right to
+    Grant(GrantArgs),
     /// See it work: four workers, some thousand requests, a reload and a kill; needs nothing installed
     Demo(DemoArgs),
     /// The demo's server

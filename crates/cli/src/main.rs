@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Verb::Run(run) => commands::run::run(&run),
         Verb::Check(check) => commands::check::run(&check),
         Verb::Doctor(doctor) => commands::doctor::run(doctor),
+        Verb::Grant(grant) => commands::grant::run(&grant),
         Verb::Demo(demo) => commands::demo::run(&demo),
         Verb::Hello => commands::hello::run(),
     };

@@ -159,7 +159,12 @@ impl Cluster {
 
     pub(crate) fn lane_closed(&mut self, now: Time, worker: WorkerId, lane: LaneId, fx: &mut Effects) {
         match self.state(lane) {
-            Some(State::Promised { to, origin: Origin::Fresh }) if to == worker => self.close_lane(lane, fx),
+            Some(State::Promised { to, origin: Origin::Fresh }) if to == worker => {
+                match self.lanes.get(&lane).is_some_and(|lane| self.hands_off(lane)) {
+                    true => self.retire_lane(lane, fx),
+                    false => self.close_lane(lane, fx),
+                }
+            }
             Some(State::Promised { to, origin: Origin::Adopted }) if to == worker => {
                 self.put_back(now, lane, worker);
             }

@@ -85,9 +85,11 @@ impl Cluster {
             (EndpointKind::Tcp4 | EndpointKind::Tcp6, Attach::Channel | Attach::Nothing) => {
                 if policy.has_lanes() { Mode::Lanes } else { Mode::RoundRobin }
             }
-            // Whoever lets others have the address may want a group's datagrams, and every socket would get each.
+            // Whoever lets others have the address may want a group's datagrams, and every socket would get each. On a port
+            // that the kernel chooses two sockets could be given one without wanting to share it.
             (EndpointKind::Udp4 | EndpointKind::Udp6, Attach::Channel | Attach::Nothing) => {
-                if policy == Policy::Hash && !endpoint.reuse_address { Mode::Lanes } else { Mode::Shared }
+                let alone = !endpoint.reuse_address && !endpoint.is_any_port();
+                if policy == Policy::Hash && alone { Mode::Lanes } else { Mode::Shared }
             }
             (EndpointKind::Pipe | EndpointKind::Inherited, Attach::Channel | Attach::Nothing) => {
                 Mode::RoundRobin

@@ -349,3 +349,55 @@ fn without_any_privilege_it_serves_and_says_how() {
     assert_eq!(load.stop().lost, Vec::<String>::new());
     app.stop();
 }
+
+#[test]
+fn under_hash_each_client_of_udp_stays_with_one_worker() {
+    let port = place::free_port();
+    let run = Placing::Hash.run("bind.js", 3).env("SOCKET", r#""udp4""#);
+    let app = run.env("BIND", format!(r#"{{"port":{port},"address":"127.0.0.1"}}"#)).start();
+    app.wait_count("all to be bound", 3, |event| event.is("proven"));
+    let clients: Vec<std::net::UdpSocket> = (0..24)
+        .map(|_| {
+            let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+            client.connect(("127.0.0.1", port)).unwrap();
+            client
+        })
+        .collect();
+    let answers = || -> Vec<u32> {
+        let ask = |client: &std::net::UdpSocket| {
+            client.send(b"x").unwrap();
+            let mut text = [0; 64];
+            let length = client.recv(&mut text).unwrap();
+            tcp::pid_in(std::str::from_utf8(&text[..length]).unwrap())
+        };
+        clients.iter().map(ask).collect()
+    };
+    let first = answers();
+    assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 3, "{first:?}");
+    assert_eq!(answers(), first);
+    app.stop();
+}
+
+#[test]
+fn who_has_no_privilege_is_granted_what_the_kernel_needs_by_who_has() {
+    let trial = Placing::LeastA.run("hold.js", 1).start();
+    trial.serving(1);
+    let may_grant = Placing::LeastA.is_had(&trial) && rustix::process::geteuid().is_root();
+    trial.stop();
+    if !may_grant {
+        return;
+    }
+    let words = ["grant", "--user", "65534", "--"].map(std::ffi::OsString::from);
+    let run = Run::fixture("hold.js").instances(4).args(["--drain-timeout", "200ms"]);
+    let app = run.wrapped(std::iter::once(place::oneport().into_os_string()).chain(words)).start();
+    let address = app.serving(4);
+    assert_eq!(app.all("primary")[0].value["tier"], "A");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", app.pid())).unwrap();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+    assert_eq!(field("CapPrm:"), "0000000000000000");
+    assert_eq!(field("Uid:"), "65534\t65534\t65534\t65534");
+    let (_held, by_worker) = held(address, 64);
+    assert_eq!(by_worker.into_values().collect::<Vec<_>>(), [16; 4]);
+    app.stop();
+}

@@ -9,6 +9,7 @@ use super::{Lane, State};
 use crate::cluster::Cluster;
 use crate::effect::{Effect, Effects, Origin};
 use crate::ids::{LaneId, PortId, Time};
+use crate::port::Port;
 use crate::settings::Readiness;
 use crate::stop::Ending;
 
@@ -67,6 +68,11 @@ impl Cluster {
         }
     }
 
+    /// Whether what waits in it can be handed to others.
+    pub(super) fn hands_off(&self, lane: &Lane) -> bool {
+        self.ports.get(&lane.port).is_some_and(Port::hands_off)
+    }
+
     /// How good a choice the lane is now; `None`: not at all.
     fn rank(&self, lane: &Lane) -> Option<Rank> {
         if self.ending != Ending::No {
@@ -90,6 +96,14 @@ impl Cluster {
             State::Promised { to, origin: Origin::Adopted } => {
                 let w = self.workers.get(&to).filter(|w| !w.phase.is_leaving() && !w.is_temporary());
                 w.map(|_| Rank::Awaited)
+            }
+            // The primary lets it listen before its worker knows of it. Should that never come, others get what waits there.
+            State::Promised { to, origin: Origin::Fresh } if self.hands_off(lane) => {
+                let w = self.workers.get(&to).filter(|w| !w.phase.is_leaving())?;
+                match self.settings.readiness {
+                    Readiness::Listening => Some(Rank::Awaited),
+                    Readiness::Message => w.is_ready().then_some(Rank::Awaited),
+                }
             }
             State::Kept => Some(Rank::Awaited),
             State::Inherited { .. } => {

@@ -21,17 +21,19 @@ impl Cluster {
     pub(crate) fn leave_lanes(&mut self, now: Time, dead: &Worker, fx: &mut Effects) {
         for lane in self.lanes_where(|lane| lane.worker() == Some(dead.id)) {
             let emptied = dead.cause == EndCause::Asked && dead.queues == Queues::Empty;
+            let hands_off = self.lanes.get(&lane).is_some_and(|lane| self.hands_off(lane));
             match self.state(lane) {
-                Some(State::Promised { origin: Origin::Fresh, .. }) => self.close_lane(lane, fx),
+                Some(State::Promised { origin: Origin::Fresh, .. }) if !hands_off => self.close_lane(lane, fx),
                 // One temporary copy is tried, not a series of them.
                 Some(_) if dead.is_temporary() => self.close_lane(lane, fx),
                 Some(_) if self.is_wanted_after(lane, dead) => {
                     self.keep(now, lane);
                     self.take_over_kept(lane, fx);
                 }
-                Some(State::Listens { .. }) if emptied => self.close_lane(lane, fx),
+                // Whoever came in the last moment is handed to somebody else.
+                Some(State::Listens { .. }) if emptied && !hands_off => self.close_lane(lane, fx),
                 Some(
-                    State::Promised { origin: Origin::Adopted, .. }
+                    State::Promised { .. }
                     | State::Listens { .. }
                     | State::Closed { .. }
                     | State::Kept
@@ -157,7 +159,7 @@ impl Cluster {
         }
     }
 
-    fn retire_lane(&mut self, lane: LaneId, fx: &mut Effects) {
+    pub(super) fn retire_lane(&mut self, lane: LaneId, fx: &mut Effects) {
         if self.ending != Ending::No {
             return self.close_lane(lane, fx);
         }

@@ -30,6 +30,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use oneport_core::{ConnId, Effects, LaneId, PortId, Time, WorkerId};
+use oneport_sys::caps::{self, Capability};
 use oneport_sys::clock::boot_time;
 use oneport_sys::poll::{Interest, Poller, Readiness, Ready};
 use oneport_sys::process::Signal;
@@ -37,7 +38,7 @@ use oneport_sys::waker::Waker;
 use oneport_wire::node::message::{Json, SocketNote};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::cluster::{Backlog, Commands, Roster, Shared};
 use crate::event::Event;
@@ -98,6 +99,8 @@ pub(crate) enum Command {
     ClosedWhileAlive { worker: WorkerId, lane: LaneId, how: Closing },
     /// A port's connections are to be shared so from now on.
     Weigh { port: PortId, weights: Weights },
+    /// The kernel does not see the connections of a port that it is to count.
+    Uncounted { port: PortId },
     /// It may be that somebody else listens on a port.
     LookAround { port: PortId },
     /// Somebody else does.
@@ -215,6 +218,10 @@ impl Primary {
     }
 
     pub(crate) fn run(mut self) {
+        // Raised again around the calls that need them.
+        if let Err(cause) = caps::lower(&[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin]) {
+            warn!(%cause, "cannot take capabilities out of effect");
+        }
         let mut readiness = Readiness::new();
         let mut effects = Effects::new();
         while !self.over {
@@ -292,6 +299,7 @@ impl Primary {
                     self.rescue(lane);
                     self.settle(effects);
                 }
+                Command::Uncounted { port } => self.place_from_outside(port),
                 Command::LookAround { port } => self.look_for_strangers(port),
                 Command::Stranger(somebody) => self.tell_stranger(somebody),
                 Command::Unwatched { port } => self.lanes.apply(port),

@@ -33,7 +33,8 @@ static MARKS: AtomicU64 = AtomicU64::new(1);
 
 /// A channel that we ourselves were started with is not the worker's, and it would answer our service manager in our place
 /// or take our sockets for its own.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
+    oneport_sys::bpf::grant::VARIABLE,
     env::CHANNEL_FD,
     env::UNIQUE_ID,
     env::SERIALIZATION_MODE,

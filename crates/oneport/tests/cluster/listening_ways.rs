@@ -1,5 +1,5 @@
-//! The three ways in which connections reach a library worker, so that each listening test can go all of them: the
-//! hand-off stream, the channel as with Node's workers, and a shared socket. And the clients of these tests.
+//! The ways in which connections reach a library worker, so that each listening test can go all of them: the hand-off stream,
+//! the channel as with Node's workers, a shared socket, and a socket of its own. And the clients of these tests.
 //!
 //! A worker of today always offers the stream. `behind_a_relay` runs another program behind a relay that takes the offer
 //! out of what it says, so that its primary speaks to it as to a worker of Node's.
@@ -30,6 +30,8 @@ pub(crate) enum Way {
     Stream,
     Channel,
     Shared,
+    /// A socket of each worker's own, of which the kernel chooses.
+    Lanes,
 }
 
 impl Way {
@@ -50,7 +52,7 @@ impl Way {
     pub(crate) fn program(self) -> &'static str {
         match self {
             Way::Channel => BEHIND,
-            Way::Stream | Way::Shared => PROGRAM,
+            Way::Stream | Way::Shared | Way::Lanes => PROGRAM,
         }
     }
 
@@ -64,6 +66,7 @@ impl Way {
         settings.conduct.policy = match self {
             Way::Stream | Way::Channel => Policy::RoundRobin,
             Way::Shared => Policy::Shared,
+            Way::Lanes => Policy::Least,
         };
     }
 }
@@ -81,12 +84,13 @@ macro_rules! in_ways {
     (@ Stream) => { #[test] fn over_the_stream() { check(Way::Stream) } };
     (@ Channel) => { #[test] fn over_the_channel() { check(Way::Channel) } };
     (@ Shared) => { #[test] fn on_a_shared_socket() { check(Way::Shared) } };
+    (@ Lanes) => { #[test] fn on_a_socket_of_its_own() { check(Way::Lanes) } };
 }
 pub(crate) use in_ways;
 
 /// One test for each way.
 macro_rules! in_every_way {
-    ($($test:tt)*) => { crate::listening_ways::in_ways! { Stream, Channel, Shared; $($test)* } };
+    ($($test:tt)*) => { crate::listening_ways::in_ways! { Stream, Channel, Shared, Lanes; $($test)* } };
 }
 pub(crate) use in_every_way;
 

@@ -14,7 +14,7 @@ use super::{raised, selector, too_long};
 
 /// Lanes that the first program of an address knows; each further one knows twice as many and one more. What is scanned is
 /// paid for with every connection.
-const FIRST_LANES: usize = 15;
+pub(super) const FIRST_LANES: usize = 15;
 
 /// The number of a socket in the selector's array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,21 +37,27 @@ pub struct Selector {
     units: Vec<Unit>,
 }
 
+/// What of a selector is in the kernel.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) sockets: OwnedFd,
+    pub(super) program: OwnedFd,
+    /// Lanes that the program knows.
+    pub(super) lanes: usize,
+}
+
 impl Selector {
-    pub(super) fn load(
+    pub(super) fn new(
         table: Arc<Table>,
         storage: Option<Arc<OwnedFd>>,
         block: usize,
-    ) -> io::Result<Selector> {
-        let _raised = raised();
-        let sockets = call::make_map(MapKind::Sockets(KEYS), "oneport_sockets")?;
-        let lanes = FIRST_LANES;
-        let program = load(&table, &sockets, block, lanes)?;
+        Parts { sockets, program, lanes }: Parts,
+    ) -> Selector {
         let keys = vec![false; KEEPER as usize];
         for unit in Table::units_of(block) {
             table.lane(unit).shut();
         }
-        Ok(Selector { table, storage, block, sockets, program, lanes, fresh: true, keys, units: Vec::new() })
+        Selector { table, storage, block, sockets, program, lanes, fresh: true, keys, units: Vec::new() }
     }
 
     pub(super) fn block(&self) -> usize {
@@ -166,13 +172,21 @@ impl Selector {
         }
         let lanes = (self.lanes * 2 + 1).min(MOST_LANES);
         let _raised = raised();
-        self.program = load(&self.table, &self.sockets, self.block, lanes)?;
+        self.program = load_program(&self.table, &self.sockets, self.block, lanes)?;
         (self.lanes, self.fresh) = (lanes, true);
         Ok(())
     }
 }
 
-fn load(table: &Table, sockets: &OwnedFd, block: usize, lanes: usize) -> io::Result<OwnedFd> {
+/// Both parts of a selector, for one block.
+pub(super) fn load(table: &Table, block: usize, lanes: usize) -> io::Result<Parts> {
+    let _raised = raised();
+    let sockets = call::make_map(MapKind::Sockets(KEYS), "oneport_sockets")?;
+    let program = load_program(table, &sockets, block, lanes)?;
+    Ok(Parts { sockets, program, lanes })
+}
+
+fn load_program(table: &Table, sockets: &OwnedFd, block: usize, lanes: usize) -> io::Result<OwnedFd> {
     let base = i32::try_from(block * BLOCK * UNIT).map_err(|_| too_long())?;
     let listing = selector::selector(table.map(), sockets.as_raw_fd(), base, lanes).ok_or_else(too_long)?;
     call::load_program(ProgramKind::Selector, &listing, "oneport_select")

@@ -7,6 +7,7 @@
 mod asm;
 mod call;
 mod counter;
+pub mod grant;
 mod group;
 mod layout;
 mod probe;
@@ -69,6 +70,8 @@ pub struct Loaded {
     table: Arc<Table>,
     counting: Option<Counting>,
     blocks: [bool; BLOCKS],
+    /// Selectors made in advance, by block, the last first; `None`: they are made when they are needed.
+    granted: Option<Vec<group::Parts>>,
 }
 
 #[derive(Debug)]
@@ -96,7 +99,7 @@ impl Loaded {
                 return Err(Refused { tier, what: "load programs that it does not need", error });
             }
         };
-        Ok(Loaded { table, counting, blocks: [false; BLOCKS] })
+        Ok(Loaded { table, counting, blocks: [false; BLOCKS], granted: None })
     }
 
     /// Which tier this is.
@@ -126,8 +129,13 @@ impl Loaded {
         let block = self.blocks.iter().position(|taken| !taken);
         let block = block.ok_or_else(full).map_err(Refused::new(tier, "choose on one more address"))?;
         let storage = self.counting.as_ref().map(|counting| counting.storage.clone());
-        let selector = Selector::load(self.table.clone(), storage, block)
-            .map_err(Refused::new(tier, "load the selector"))?;
+        let parts = match &mut self.granted {
+            // Each is made for one block, and these are used up in their order.
+            Some(granted) => granted.pop().ok_or_else(full),
+            None => group::load(&self.table, block, group::FIRST_LANES),
+        };
+        let parts = parts.map_err(Refused::new(tier, "load the selector"))?;
+        let selector = Selector::new(self.table.clone(), storage, block, parts);
         if let Some(taken) = self.blocks.get_mut(block) {
             *taken = true;
         }
@@ -136,6 +144,10 @@ impl Loaded {
 
     /// The address is closed: its block is free once its last connection is.
     pub fn give_back(&mut self, selector: &Selector) {
+        if self.granted.is_some() {
+            // What was made in advance is used once.
+            return;
+        }
         if let Some(taken) = self.blocks.get_mut(selector.block()) {
             *taken = false;
         }

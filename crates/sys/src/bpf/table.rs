@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "memory that is shared with the kernel")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -31,7 +31,15 @@ unsafe impl Sync for Table {}
 
 impl Table {
     pub(super) fn new() -> io::Result<Table> {
-        let map = make_map(MapKind::Table(BYTES as u32), "oneport_table")?;
+        let table = Table::over(make_map(MapKind::Table(BYTES as u32), "oneport_table")?)?;
+        for unit in 0..(BYTES / UNIT) {
+            table.lane(Unit(unit as u32)).shut();
+        }
+        Ok(table)
+    }
+
+    /// The table that is behind a descriptor.
+    pub(super) fn over(map: OwnedFd) -> io::Result<Table> {
         let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         // SAFETY: a new mapping, at an address of the kernel's choice, of a descriptor that we hold.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), BYTES, protection, flags, map.as_raw_fd(), 0) };
@@ -39,15 +47,15 @@ impl Table {
             return Err(io::Error::last_os_error());
         }
         let memory = NonNull::new(at.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let table = Table { map, memory };
-        for unit in 0..(BYTES / UNIT) {
-            table.lane(Unit(unit as u32)).shut();
-        }
-        Ok(table)
+        Ok(Table { map, memory })
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
     }
 
     pub(super) fn map(&self) -> i32 {
-        self.map.as_fd().as_raw_fd()
+        self.map.as_raw_fd()
     }
 
     /// One lane of it.

@@ -33,6 +33,10 @@ pub(in crate::primary) type Weights = Vec<(LaneId, u32)>;
 /// progress is looked for.
 const FEEDING: Duration = Duration::from_millis(2);
 const WATCHING: Duration = Duration::from_millis(5);
+/// So many lanes are looked at in one period.
+const CROWD: usize = 64;
+/// A lane that was chosen so often, and where no connection was ever counted, is one that the counter does not see.
+const UNCOUNTED: u32 = 64;
 /// Looks in a row at which nothing was going on, before the thread sleeps again.
 const QUIET_LOOKS: u32 = 20;
 /// How often newcomers lose some of what they count as having.
@@ -179,9 +183,11 @@ impl Measuring {
         }
     }
 
+    /// Longer for a crowd, so that looking costs no more than a few hundredths of a processor.
     fn period(&self) -> Duration {
         let is_counted = |used: &Use| matches!(used, Use::Counted(_));
-        if self.posts.iter().all(|(_, used, _)| is_counted(used)) { WATCHING } else { FEEDING }
+        let each = if self.posts.iter().all(|(_, used, _)| is_counted(used)) { WATCHING } else { FEEDING };
+        each * (1 + u32::try_from(self.posts.len() / CROWD).unwrap_or(u32::MAX))
     }
 
     /// While something happens arrivals are no news.
@@ -253,10 +259,25 @@ impl Measuring {
                 (Use::Fed(_), None) | (Use::Counted(_) | Use::Weighed, _) => {}
             }
         }
+        self.find_uncounted();
         self.weigh();
         self.rescue(now);
         self.look_around(now);
         busy
+    }
+
+    /// A listener that was made in another cgroup than ours. With nothing open it would be sent everybody.
+    fn find_uncounted(&self) {
+        let unseen = |(post, used, _): &&(Post, Use, Load)| match (used, post.unit) {
+            (Use::Counted(table), Some(unit)) => {
+                let lane = table.lane(unit);
+                lane.selected() >= UNCOUNTED && lane.established() == 0
+            }
+            (Use::Counted(_), None) | (Use::Fed(_) | Use::Weighed, _) => false,
+        };
+        if let Some((post, _, _)) = self.posts.iter().find(unseen) {
+            self.commands.send(Command::Uncounted { port: post.port });
+        }
     }
 
     fn look_around(&mut self, now: Instant) {

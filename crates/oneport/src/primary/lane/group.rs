@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use oneport_core::{LaneId, PortId};
 use oneport_sys::bpf::Selector;
+use oneport_sys::caps::{Capability, Raised};
 use oneport_sys::lane::make_beside;
 use oneport_sys::listen::door::{listen_shut, shut_door};
 use oneport_sys::listen::selector::{Exception, Selection, Spread, attach};
@@ -398,6 +399,8 @@ impl Lanes {
     /// A socket that is bound is there for a port as long as that is, and keeps its door.
     pub(in crate::primary) fn hold(&mut self, port: PortId, socket: OwnedFd) -> io::Result<()> {
         let inode = inode(socket.as_fd())?;
+        // A filter on a TCP socket needs it, where Linux asks for it.
+        let _raised = Raised::new(&[Capability::NetAdmin]);
         match shut_door(socket.as_fd()) {
             Ok(()) => start_listening(socket.as_fd(), 1)?,
             Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => listen_shut(socket.as_fd())?,

@@ -7,11 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use oneport_core::{LaneId, PortId, WorkerId};
-use oneport_sys::bpf::{Key, Loaded, Refused, Selector, Table, Tier, Unit};
+use oneport_sys::bpf::{Key, Loaded, Refused, Selector, Table, Tier, Unit, grant};
 use tracing::{info, warn};
 
 use super::group::{Group, Manner};
-use super::{LaneKind, Lanes};
+use super::{Lane, LaneKind, Lanes};
+use crate::primary::Primary;
 use crate::settings::TierChoice;
 
 /// Where a socket is in its group's selector.
@@ -68,6 +69,16 @@ fn load(choice: TierChoice) -> Option<Loaded> {
         TierChoice::B => &[Tier::B],
         TierChoice::C => &[],
     };
+    if tiers.contains(&Tier::A) {
+        match grant::inherited() {
+            Some(Ok(given)) => {
+                info!("the kernel chooses, by what this process was given");
+                return Some(given);
+            }
+            Some(Err(error)) => warn!(%error, "cannot use what this process was given"),
+            None => {}
+        }
+    }
     for tier in tiers {
         match Loaded::load(*tier) {
             Ok(loaded) => {
@@ -78,6 +89,21 @@ fn load(choice: TierChoice) -> Option<Loaded> {
         }
     }
     None
+}
+
+impl Primary {
+    /// The kernel cannot choose on this port after all: from now on it is weighed from outside.
+    pub(in crate::primary) fn place_from_outside(&mut self, port: PortId) {
+        if self.lanes.groups.get(&port).is_none_or(Group::is_weighted) {
+            return;
+        }
+        warn!("connections of a port are not counted: its workers have made their sockets in another cgroup");
+        self.lanes.strip(port);
+        let of_port = |(id, lane): (&LaneId, &Lane)| Some((*id, lane.worker.filter(|_| lane.port == port)?));
+        for (lane, worker) in self.lanes.table.iter().filter_map(of_port).collect::<Vec<_>>() {
+            self.watch_load(worker, lane);
+        }
+    }
 }
 
 impl Lanes {
