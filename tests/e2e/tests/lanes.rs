@@ -338,12 +338,7 @@ fn without_any_privilege_it_serves_and_says_how() {
     let app = Run::fixture("app.js").instances(2).wrapped(words).start();
     let address = app.serving(2);
     let first = &app.all("primary")[0];
-    assert_eq!(
-        (first.text("policy"), first.value["tier"].as_str()),
-        ("least".into(), Some("C")),
-        "{}",
-        first.value
-    );
+    assert_eq!((first.text("policy"), first.value["tier"].as_str()), ("least", Some("C")), "{}", first.value);
     let load = Load::start(address, "/", 4, Style::Close);
     load.wait_more(200);
     assert_eq!(load.stop().lost, Vec::<String>::new());

@@ -23,7 +23,9 @@ impl Cluster {
             let emptied = dead.cause == EndCause::Asked && dead.queues == Queues::Empty;
             let hands_off = self.lanes.get(&lane).is_some_and(|lane| self.hands_off(lane));
             match self.state(lane) {
-                Some(State::Promised { origin: Origin::Fresh, .. }) if !hands_off => self.close_lane(lane, fx),
+                Some(State::Promised { origin: Origin::Fresh, .. }) if !hands_off => {
+                    self.close_lane(lane, fx)
+                }
                 // One temporary copy is tried, not a series of them.
                 Some(_) if dead.is_temporary() => self.close_lane(lane, fx),
                 Some(_) if self.is_wanted_after(lane, dead) => {

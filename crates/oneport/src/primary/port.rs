@@ -58,6 +58,8 @@ pub(super) struct PortSocket {
     keeper: Option<OwnedFd>,
     /// Whether its workers can be handed connections.
     hands_off: bool,
+    /// A worker has been given the one socket that all share.
+    shared: bool,
     pub(super) accepting: bool,
     pub(super) watched: bool,
 }
@@ -95,6 +97,16 @@ impl PortSocket {
     /// Whether its workers can be handed connections that the primary accepts.
     pub(super) fn hands_off(&self) -> bool {
         self.hands_off
+    }
+
+    /// A worker has the one socket.
+    pub(super) fn note_shared(&mut self) {
+        self.shared = true;
+    }
+
+    /// Whether a worker was given the one socket before.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// What it was opened for.
@@ -296,6 +308,7 @@ pub(super) fn open(
         inode,
         keeper: None,
         hands_off: attach == Attach::Channel,
+        shared: false,
         accepting: true,
         watched: true,
     })

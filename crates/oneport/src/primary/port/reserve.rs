@@ -51,6 +51,7 @@ pub(super) fn reserve(endpoint: &Endpoint, ports: Ports, key: String) -> io::Res
         inode: None,
         keeper: None,
         hands_off: false,
+        shared: false,
         accepting: true,
         watched: true,
     })
@@ -79,6 +80,7 @@ pub(super) fn keep(endpoint: &Endpoint, key: String) -> io::Result<PortSocket> {
         inode: None,
         keeper: Some(keeper),
         hands_off: true,
+        shared: false,
         accepting: true,
         watched: true,
     })

@@ -17,6 +17,13 @@ use oneport_sys::seccomp::{CallId, Listener};
 use rustix::io::Errno;
 use tracing::debug;
 
+/// Whether other copies have a socket already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    ByNobody,
+    ByOthers,
+}
+
 /// Who called, with which socket.
 #[derive(Debug)]
 pub(super) struct Caller {
@@ -90,7 +97,7 @@ impl Caller {
 
     /// Puts another socket in place of the program's, with the flags that the program's has; the call still waits. Where the
     /// program's own can be had, what watches that one watches the other from now on.
-    pub(super) fn put(&self, socket: BorrowedFd<'_>) -> Result<(), NotPut> {
+    pub(super) fn put(&self, socket: BorrowedFd<'_>, held: Held) -> Result<(), NotPut> {
         let (listener, call) = match &self.answering {
             Answering::Trap { listener, call } => (listener, *call),
             // It is put there by its own library, with the answer.
@@ -108,7 +115,12 @@ impl Caller {
             let mut numbers = numbers.iter();
             numbers.try_for_each(|(number, at_exec)| listener.put(call, *number, socket, *at_exec).map(drop))
         };
-        set_blocking(socket, blocking)?;
+        match (held, blocking) {
+            // Whether operations wait is for all the same. Many programs ask not to wait only behind `bind`, and the others,
+            // who have asked long ago, would wait in `accept` meanwhile, and with it everything else that they do.
+            (Held::ByOthers, Blocking::Waits) => {}
+            (Held::ByNobody, Blocking::Waits) | (_, Blocking::Never) => set_blocking(socket, blocking)?,
+        }
         let put = put_everywhere(socket);
         let Some((own, registrations)) = watched else { return Ok(put?) };
         // Not before: another thread may wait for what watches it, and would find the program's own there.
@@ -145,8 +157,8 @@ impl Caller {
     }
 
     /// Both; if it cannot be put, the call fails.
-    pub(super) fn place(self, socket: BorrowedFd<'_>) -> Result<(), NotPut> {
-        match self.put(socket) {
+    pub(super) fn place(self, socket: BorrowedFd<'_>, held: Held) -> Result<(), NotPut> {
+        match self.put(socket, held) {
             Ok(()) => Ok(self.succeed_with(socket)?),
             Err(error) => {
                 self.fail(error.cause());

@@ -13,7 +13,7 @@ use oneport_sys::lane::{make_tcp, make_udp, set_reuse_address};
 use oneport_sys::listen::{bind_here, bound_to, inode, rehome, set_reuse_port};
 use tracing::debug;
 
-use super::call::{Caller, NotPut};
+use super::call::{Caller, Held, NotPut};
 use super::{Asked, AskedCall};
 use crate::event::Oddity;
 use crate::primary::Primary;
@@ -80,7 +80,7 @@ impl Primary {
         match outcome {
             Ok(None) => asked.caller.succeed(),
             Ok(Some(socket)) => {
-                if asked.caller.place(socket.as_fd()).is_err() {
+                if asked.caller.place(socket.as_fd(), Held::ByNobody).is_err() {
                     self.lane_failed(worker, lane);
                 }
             }
@@ -102,7 +102,7 @@ impl Primary {
                 return self.refuse_asked(asked, &error);
             }
         };
-        match asked.caller.put(kept.as_fd()) {
+        match asked.caller.put(kept.as_fd(), Held::ByNobody) {
             Ok(()) => {}
             Err(NotPut::Watched(cause)) => {
                 debug!(%cause, worker = worker.0, "cannot register a socket again");
@@ -211,10 +211,18 @@ impl Primary {
             }
             (None, _) => Err(io::ErrorKind::NotFound.into()),
         };
+        let held = match self.ports.get(&port).is_some_and(|socket| socket.is_shared()) {
+            true => Held::ByOthers,
+            false => Held::ByNobody,
+        };
         match shared {
             Ok(copy) => {
                 self.tell_if_deaf(&asked.caller, port);
-                match asked.caller.place(copy.as_fd()) {
+                let placed = asked.caller.place(copy.as_fd(), held);
+                if let Some(socket) = self.ports.get_mut(&port).filter(|_| placed.is_ok()) {
+                    socket.note_shared();
+                }
+                match placed {
                     Ok(()) if listens => {
                         self.pending.push_back(Core::Listening { worker });
                         self.tell_listening_at(worker, port);

@@ -58,6 +58,7 @@ pub(super) fn noted(event: &Event) -> Noted {
         Event::Status { worker, text } => Noted { text: Some(text.clone()), ..of("status", worker) },
         Event::Temporary { worker } => of("temporary", worker),
         Event::ConnectionsLost { .. } => plain("connections-lost"),
+        Event::Stranger { .. } => plain("stranger"),
         Event::AcceptExhausted { .. } => plain("accept-exhausted"),
         Event::Disconnected => plain("disconnected"),
         Event::Stopped => plain("stopped"),
