@@ -109,7 +109,8 @@ const CROWD: usize = 40;
 fn held(way: Way) -> usize {
     match way {
         Way::Stream | Way::Channel => CREDITS,
-        Way::Shared => 0,
+        // What lies in a socket of its own is taken from there by its primary.
+        Way::Shared | Way::Lanes => 0,
     }
 }
 

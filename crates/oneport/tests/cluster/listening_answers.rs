@@ -70,12 +70,12 @@ async fn take(listener: &TcpListener) -> bool {
     true
 }
 
-/// A crowd that waits in the primary, on a port whose only worker takes nobody; under the shared policy it waits in the kernel.
+/// A crowd that waits in the primary, on a port whose only worker takes nobody; where workers accept it waits in the kernel.
 /// Whoever listens there next gets several at once.
 fn crowd_that_waits(way: Way, test: &mut Test) -> Crowd {
     let address = open_port(test, 1, "listen 127.0.0.1:0");
     let crowd = Crowd::connect(address, CROWD);
-    if way != Way::Shared {
+    if matches!(way, Way::Stream | Way::Channel) {
         until_seen("that all are accepted", || listen_queue(&[address.port()]).unwrap()[0].waiting == 0);
     }
     crowd

@@ -41,7 +41,7 @@ pub(crate) fn run_apart(program: &str, way: Way, shell: &str, change: impl FnOnc
 /// Within such a process: the test itself, on a thread without a runtime.
 pub(crate) fn test_apart(body: impl FnOnce(Way) + Send + 'static) {
     let way = std::env::var(WAY).unwrap();
-    let ways = [Way::Stream, Way::Channel, Way::Shared];
+    let ways = [Way::Stream, Way::Channel, Way::Shared, Way::Lanes];
     let way = ways.into_iter().find(|known| format!("{known:?}") == way).unwrap();
     std::thread::spawn(move || body(way)).join().unwrap();
 }

@@ -80,7 +80,7 @@ in_every_way! {
             stat.rsplit_once(") ").unwrap().1.starts_with('T')
         });
         let mut crowd = Crowd::connect(address, 200);
-        crowd.until_answered(if way == Way::Shared { 200 } else { 200 - CREDITS });
+        crowd.until_answered(if matches!(way, Way::Shared | Way::Lanes) { 200 } else { 200 - CREDITS });
         assert!(crowd.by(2) > 0 && crowd.by(3) > 0);
         test.worker(1).kill(Signal::KILL).unwrap();
         crowd.until_answered(200);

@@ -29,7 +29,9 @@ in_every_way! {
         let path = directory.join("socket");
         for worker in 1..=2 {
             assert_eq!(open(&mut test, worker, &format!("unix a {path}")), path);
-            assert_eq!(test.ask(worker, "way a"), format!("{way:?}"));
+            // Paths cannot be shared by several sockets.
+            let seen = if way == Way::Lanes { Way::Stream } else { way };
+            assert_eq!(test.ask(worker, "way a"), format!("{seen:?}"));
             let told = test.event(worker, "listening").address.unwrap();
             assert_eq!((told.text.as_str(), told.socket), (path.as_str(), None));
         }
