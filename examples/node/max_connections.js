@@ -1,4 +1,5 @@
-// oneport run -i 2 examples/node/max_connections.js   (one connection per worker; a third one waits for its turn)
+// oneport run -i 2 --policy rr examples/node/max_connections.js   (one connection per worker; a third one waits for its
+// turn. Where the worker itself accepts, Node closes what is too much)
 const net = require('node:net');
 
 const server = net.createServer((socket) => {

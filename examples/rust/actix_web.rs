@@ -1,10 +1,10 @@
 //! actix-web's own server, which accepts for itself and therefore needs a listening socket with a descriptor.
 //!
 //!     cargo run -p oneport-examples --bin actix_web [PORT]
-//!     oneport run -i 4 --policy shared -- target/debug/actix_web
+//!     oneport run -i 4 -- target/debug/actix_web
 //!
-//! Under `shared` every worker has the socket, so `into_std` gives it away. Under `rr` only the primary has it, and
-//! `into_std` says so; `actix_web_rr` serves there, and everywhere else too.
+//! A worker has a socket of its own, or under `shared` that of all, so `into_std` gives it away. Under `rr` only the primary has
+//! it, and `into_std` says so; `actix_web_rr` serves there, and everywhere else too.
 
 use std::env;
 use std::io;

@@ -186,7 +186,12 @@ impl Cluster {
             Event::LaneFailed { worker, lane } => self.lane_failed(now, worker, lane),
             Event::LaneClosed { worker, lane } => self.lane_closed(now, worker, lane, fx),
             Event::LanesEmpty { worker } => self.lanes_empty(now, worker, fx),
-            Event::Stalls { worker, port } => self.stalls(now, worker, port),
+            Event::Stalls { worker, port, lane } => self.stalls(now, worker, port, lane, fx),
+            Event::TakesNothing { worker, port } => {
+                if let Some(holder) = self.ports.get_mut(&port).and_then(|p| p.holder_mut(worker)) {
+                    holder.takes_nothing = true;
+                }
+            }
             Event::LaneStuck { lane } => self.lane_stuck(now, lane),
             Event::LaneRetired { lane } => self.lane_retired(lane),
             Event::Condemned { worker, cause } => self.condemn(now, worker, cause, fx),

@@ -227,6 +227,15 @@ pub enum Event {
         worker: WorkerId,
         /// Where.
         port: PortId,
+        /// In which of its sockets.
+        lane: LaneId,
+    },
+    /// It accepts there for itself alone: it takes nothing that the primary has accepted.
+    TakesNothing {
+        /// Who.
+        worker: WorkerId,
+        /// Where.
+        port: PortId,
     },
     /// Connections wait in it that the kernel does not give to another one (an answer to
     /// [`crate::Effect::RetireLane`]).

@@ -196,7 +196,13 @@ impl Cluster {
         let Some(p) = self.ports.get_mut(&port) else { return };
         let Some(w) = self.workers.get_mut(&worker) else { return };
         if !p.holds(worker) {
-            p.holders.push_front(Holder { worker, scheduled: false, refusals: 0, rests_until: None });
+            p.holders.push_front(Holder {
+                worker,
+                scheduled: false,
+                takes_nothing: false,
+                refusals: 0,
+                rests_until: None,
+            });
             w.ports.push_front(port);
         }
         p.kept_until = Time::default();

@@ -146,6 +146,8 @@ pub(crate) struct Holder {
     pub(crate) worker: WorkerId,
     /// Whether it may be chosen: set when it says that it listens, cleared before anything makes it leave.
     pub(crate) scheduled: bool,
+    /// It accepts for itself alone, and refuses whatever it would be handed.
+    pub(crate) takes_nothing: bool,
     /// Refusals in a row, and until when it is not asked again.
     pub(crate) refusals: u32,
     pub(crate) rests_until: Option<Time>,
@@ -182,6 +184,11 @@ impl Port {
             (Mode::Shared | Mode::Lanes, Attach::Channel) => true,
             (Mode::Shared | Mode::Lanes, Attach::Nothing | Attach::Program) => false,
         }
+    }
+
+    /// Whether a worker holds it that could be handed a connection, now or later.
+    pub(crate) fn has_takers(&self) -> bool {
+        self.holders.iter().any(|holder| !holder.takes_nothing)
     }
 
     /// Whether it waits for somebody to come back for it. Each lane knows by itself how long it waits.

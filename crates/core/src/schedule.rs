@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::cluster::Cluster;
 use crate::effect::{DropReason, Effect, Effects};
-use crate::ids::{ConnId, PortId, Time, WorkerId};
+use crate::ids::{ConnId, LaneId, PortId, Time, WorkerId};
 use crate::life::Phase;
-use crate::port::Port;
+use crate::port::{Holder, Port};
 use crate::stop::Ending;
 use crate::timer::Timer;
 use crate::worker::{EndCause, InFlight, Worker};
@@ -25,7 +25,7 @@ fn choose(port: &Port, workers: &BTreeMap<WorkerId, Worker>, credits: u32, now: 
     let mut trusted_serves = false;
     for (position, holder) in port.holders.iter().enumerate() {
         let Some(worker) = workers.get(&holder.worker) else { continue };
-        if !holder.scheduled || !worker.is_ready() {
+        if !holder.scheduled || holder.takes_nothing || !worker.is_ready() {
             continue;
         }
         trusted_serves |= worker.is_trusted();
@@ -48,7 +48,9 @@ impl Cluster {
         if !self.timers.is_armed(Timer::Accept) {
             self.exhausted = 0;
         }
-        match (self.ending, self.ports.get_mut(&port).filter(|p| p.hands_off())) {
+        // Where all accept for themselves alone nobody would ever take it.
+        let is_taken = |p: &&mut Port| p.hands_off() && (p.holders.is_empty() || p.has_takers());
+        match (self.ending, self.ports.get_mut(&port).filter(is_taken)) {
             (Ending::No | Ending::Emptying(_), Some(p)) => {
                 p.queue.push_back(conn);
                 self.queued += 1;
@@ -128,10 +130,29 @@ impl Cluster {
         self.credit_returned(now, worker, fx);
     }
 
-    /// A worker that makes no progress is asked last.
-    pub(crate) fn stalls(&mut self, now: Time, worker: WorkerId, port: PortId) {
-        if let Some(holder) = self.ports.get_mut(&port).and_then(|p| p.holder_mut(worker)) {
+    /// A worker makes no progress while connections wait in its socket: others get them, if there is somebody who can.
+    pub(crate) fn stalls(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        port: PortId,
+        lane: LaneId,
+        fx: &mut Effects,
+    ) {
+        let Some(p) = self.ports.get_mut(&port) else { return };
+        let can_take = |holder: &Holder| {
+            let serves = |w: &Worker| w.phase.serves() && w.is_ready();
+            holder.worker != worker
+                && holder.scheduled
+                && !holder.takes_nothing
+                && self.workers.get(&holder.worker).is_some_and(serves)
+        };
+        if !p.hands_off() || !p.holders.iter().any(can_take) {
+            return;
+        }
+        if let Some(holder) = p.holder_mut(worker) {
             holder.rests_until = Some(now.after(LONGEST_REST));
+            fx.push(Effect::TakeOver { lane });
         }
     }
 

@@ -148,7 +148,7 @@
 //! | axum | feature `axum`: `axum::serve(listener, app)` |
 //! | tonic | `serve_with_incoming_shutdown(listener.into_incoming(), oneport::disconnected())` |
 //! | hyper | its accept loop, over [`TcpListener::accept`] |
-//! | what wants a socket of its own (actix-web's `HttpServer`) | [`TcpListener::into_std`], under the policy [`Shared`](Policy::Shared) |
+//! | what wants a socket of its own (actix-web's `HttpServer`) | [`TcpListener::into_std`], under every policy but [`RoundRobin`](Policy::RoundRobin) |
 //!
 //! Under [`RoundRobin`](Policy::RoundRobin), the default, a listener has no descriptor: the primary has it, and
 //! connections come one by one. `into_std` says [`Unsupported`](std::io::ErrorKind::Unsupported) there.

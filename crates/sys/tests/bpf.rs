@@ -1,5 +1,7 @@
 //! Choosing by open connections in the kernel, with real sockets. What this machine or user may not do is skipped, and said.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};

@@ -118,6 +118,7 @@ fn from_worker() -> BoxedStrategy<FromWorker<'static>> {
         (any::<i64>(), query()).prop_map(|(seq, query)| FromWorker::Query { seq, query }),
         (seq(), query()).prop_map(|(seq, query)| FromWorker::Listening { seq, query }),
         (text(), seq()).prop_map(|(key, seq)| FromWorker::Close { key, seq }),
+        (text(), seq()).prop_map(|(key, seq)| FromWorker::Released { key, seq }),
         any::<i64>().prop_map(|seq| FromWorker::ExitedAfterDisconnect { seq }),
         (any::<i64>(), of(any::<bool>()), seq()).prop_map(|(ack, accepted, seq)| FromWorker::Answer {
             ack,

@@ -30,21 +30,21 @@ fn a_program_that_registers_early_and_one_that_is_static_are_recognised() {
     let port = place::free_port().to_string();
     let left = check([c("epoll_early").into_os_string(), port.clone().into()]);
     assert_eq!(left.code(), 0, "{}{}", left.out(), left.err());
-    says(&left, &["epoll"]);
+    says(&left, &["in an epoll set before it binds it"]);
     let Some(built) = or_skip("check of a static program", build::c(&source("c/block.c"), Link::Glibc))
     else {
         return;
     };
     let left = check([built.into_os_string(), port.into()]);
     assert_eq!(left.code(), 0, "{}{}", left.out(), left.err());
-    says(&left, &["static"]);
+    says(&left, &["linked statically"]);
 }
 
 #[test]
 fn a_program_that_never_listens_is_told_as_such() {
     let none: [&str; 0] = [];
     let left = check(python_words("odd/never_listens.py", none));
-    says(&left, &["listen"]);
+    says(&left, &["it did not listen in time"]);
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn a_setuid_program_is_told_that_it_will_not_change_its_user() {
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
     let words = [program.into_os_string(), port().into()];
     let app = run(words).instances(2).args(["--attach", "own"]).start();
-    app.wait_err("setuid");
+    app.wait_err("which has no effect while its calls are trapped");
     all_answer_http(&app, app.serving(2));
     app.stop();
 }

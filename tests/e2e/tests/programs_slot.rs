@@ -30,7 +30,7 @@ mod registered_early {
     fn is_warned_about(program: &str) {
         let words = [c(program).into_os_string(), place::free_port().to_string().into()];
         let app = run(words).instances(2).args(["--attach", "slot"]).start();
-        app.wait_err("epoll");
+        app.wait_err("in an epoll set already");
         app.stop();
     }
 

@@ -171,7 +171,7 @@ pub(super) fn run(args: &RunArgs, class: Class, title: &str) -> Result<(), Failu
         (PolicyArg::Rr, _) => refuse(
             "--policy rr",
             "programs without a channel accept for themselves",
-            "leave it out: each copy gets a socket of its own, and the kernel spreads connections evenly",
+            "leave it out: each copy gets a socket of its own, and the kernel chooses among them",
         ),
         (PolicyArg::Shared, Class::Nothing) => {
             refuse("--policy shared", "it binds for itself", "leave --attach none out")

@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::effect::{Effect, Effects, Origin};
 use crate::ids::{LaneId, PortId, Slot, Time, WorkerId};
 use crate::life::Phase;
-use crate::port::{Mode, Port, PortPhase};
+use crate::port::{Holder, Mode, Port, PortPhase};
 use crate::stop::Ending;
 use crate::timer::Timer;
 use crate::worker::{EndCause, Queues, Worker};
@@ -100,7 +100,8 @@ impl Cluster {
         let port = self.lanes.get(&lane).and_then(|lane| self.ports.get(&lane.port));
         let serves = |p: &Port| {
             let of = |worker| self.workers.get(&worker).is_some_and(|w| w.phase.serves() && w.is_ready());
-            p.hands_off() && p.holders.iter().any(|holder| holder.scheduled && of(holder.worker))
+            let takes = |holder: &Holder| holder.scheduled && !holder.takes_nothing && of(holder.worker);
+            p.hands_off() && p.holders.iter().any(takes)
         };
         if port.is_some_and(serves) {
             fx.push(Effect::TakeOver { lane });

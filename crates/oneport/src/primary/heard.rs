@@ -51,6 +51,7 @@ enum Heard {
     /// And where, as far as that is our ports.
     Listening(Vec<(PortId, Address)>),
     Close(String),
+    Released(String),
     Leaves(QuerySeq),
     Answer(ConnId, bool),
     NotReceived(ConnId),
@@ -148,6 +149,12 @@ impl Primary {
                         self.happen(Core::Closed { worker, port }, effects);
                     }
                 }
+                Heard::Released(key) => {
+                    let port = self.ports.iter().find(|(_, socket)| socket.key == key).map(|(&port, _)| port);
+                    if let Some(port) = port {
+                        self.happen(Core::TakesNothing { worker, port }, effects);
+                    }
+                }
                 Heard::Leaves(seq) => self.happen(Core::LeavesByItself { worker, seq }, effects),
                 Heard::Handle(envelope, fd) => self.hear_handle(worker, &envelope, fd),
                 Heard::Note(note) => self.asked(worker, note),
@@ -217,6 +224,7 @@ impl Primary {
             }
             FromWorker::Listening { query, .. } => Heard::Listening(places_of(&self.ports, &query)),
             FromWorker::Close { key, .. } => Heard::Close(key.into_owned()),
+            FromWorker::Released { key, .. } => Heard::Released(key.into_owned()),
             FromWorker::ExitedAfterDisconnect { seq } => Heard::Leaves(QuerySeq(seq)),
             FromWorker::Handle(envelope) if envelope.key.as_deref().is_some_and(is_too_long) => long_key(),
             FromWorker::Sockets(note) if is_too_long(note.key()) => long_key(),

@@ -120,9 +120,14 @@ impl Membership {
 
     /// The program takes the socket out: nobody can tell any more when it is closed, so the key stays held.
     pub(super) fn release(self) {
-        if let Some(member) = self.link.state().members.get_mut(&self.key) {
+        let mut state = self.link.state();
+        if let Some(member) = state.members.get_mut(&self.key) {
             member.gate = Gate::Released;
         }
+        let key = Cow::Owned(self.key.clone());
+        // A primary that reads nothing learns it from the refusal of what it hands over.
+        let _ =
+            self.link.say_in(&mut state, Room::Answers, |seq| FromWorker::Released { key, seq: Some(seq) });
     }
 }
 

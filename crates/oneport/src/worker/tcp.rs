@@ -178,11 +178,11 @@ impl TcpListener {
 
     /// The socket as std's, still non-blocking. Works alone, and under every policy where this process accepts for
     /// itself; a shared port then counts as listened on by this worker until its process ends, and the caller has to
-    /// watch [`disconnected()`](crate::disconnected).
+    /// watch [`disconnected()`](crate::disconnected). From here on it is handed nothing that waited for a sibling.
     ///
     /// # Errors
     /// `Unsupported` under `rr`, where there is no socket here; the listener is closed then. The remedy is
-    /// [`accept`](Self::accept), or the policy `shared`.
+    /// [`accept`](Self::accept), or another policy.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         self.into_tokio()?.into_std()
     }

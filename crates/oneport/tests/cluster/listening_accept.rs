@@ -1,14 +1,16 @@
 //! Who gets a connection, and what becomes of one that its worker does not take, in every way in which they come.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use oneport::{EndCause, Exit, Signal, TcpListener};
+use rustix::event::{PollFd, PollFlags, poll};
 use tokio::io::AsyncWriteExt;
 
 use crate::harness::{Test, connect, programs, who};
-use crate::listening_ways::{Crowd, Way, greet, in_every_way, in_ways, open_port};
+use crate::listening_ways::{Crowd, Way, greet, in_every_way, in_ways, open_port, until_seen};
 
-programs! { wants_nothing, waits_for_one_client }
+programs! { wants_nothing, waits_for_one_client, takes_its_socket_out }
 
 /// Has its channel, and comes to its end.
 async fn wants_nothing() {
@@ -20,6 +22,37 @@ async fn waits_for_one_client() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();
     stream.write_all(b"1 0\n").await.unwrap();
+}
+
+/// Accepts on a thread, from the socket itself.
+async fn takes_its_socket_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = listener.into_std().unwrap();
+    let number = oneport::worker().unwrap().id().0;
+    std::thread::spawn(move || {
+        while poll(&mut [PollFd::new(&socket, PollFlags::IN)], None).is_ok() {
+            if let Ok((mut stream, _)) = socket.accept() {
+                std::io::Write::write_all(&mut stream, format!("{number} 0\n").as_bytes()).unwrap();
+            }
+        }
+    });
+    oneport::disconnected().await;
+}
+
+in_ways! { Lanes;
+    /// Nothing can be handed to who accepts for itself, so nothing is taken from one that stands still.
+    fn who_waits_for_a_worker_that_took_its_socket_out_is_served_when_that_goes_on(way: Way) {
+        let mut test = way.cluster_of("takes_its_socket_out", 2, |_| {});
+        let address = [1, 2].map(|worker| test.event(worker, "listening").address.unwrap().socket.unwrap())[0];
+        test.worker(1).kill(Signal::STOP).unwrap();
+        let mut crowd = Crowd::connect(address, 24);
+        crowd.until_answered(1);
+        let began = Instant::now();
+        until_seen("that a moment has passed", || began.elapsed() > Duration::from_millis(100));
+        test.worker(1).kill(Signal::CONT).unwrap();
+        crowd.until_answered(24);
+        test.stop();
+    }
 }
 
 /// Connections that one worker may have and not have taken (`Conduct::credits`).

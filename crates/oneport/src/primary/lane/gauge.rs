@@ -33,6 +33,8 @@ pub(in crate::primary) type Weights = Vec<(LaneId, u32)>;
 /// progress is looked for.
 const FEEDING: Duration = Duration::from_millis(2);
 const WATCHING: Duration = Duration::from_millis(5);
+/// How much longer a period is at saturation.
+const SATURATED: u32 = 4;
 /// So many lanes are looked at in one period.
 const CROWD: usize = 64;
 /// A lane that was chosen so often, and where no connection was ever counted, is one that the counter does not see.
@@ -172,6 +174,7 @@ impl Measuring {
             }
             if arrives {
                 self.listen_for(Interest::NONE);
+                self.look();
                 quiet = 0;
             } else if active {
                 quiet = if self.look() { 0 } else { quiet + 1 };
@@ -183,11 +186,14 @@ impl Measuring {
         }
     }
 
-    /// Longer for a crowd, so that looking costs no more than a few hundredths of a processor.
+    /// Longer for a crowd and at saturation, so that looking costs no more than a hundredth of a processor or two.
     fn period(&self) -> Duration {
         let is_counted = |used: &Use| matches!(used, Use::Counted(_));
         let each = if self.posts.iter().all(|(_, used, _)| is_counted(used)) { WATCHING } else { FEEDING };
-        each * (1 + u32::try_from(self.posts.len() / CROWD).unwrap_or(u32::MAX))
+        let crowd = 1 + u32::try_from(self.posts.len() / CROWD).unwrap_or(u32::MAX);
+        // Where everybody has more than he can take it makes no difference who gets the next.
+        let saturated = !self.posts.is_empty() && !self.posts.iter().any(|(_, _, load)| load.is_idle());
+        each * crowd * if saturated { SATURATED } else { 1 }
     }
 
     /// While something happens arrivals are no news.
@@ -253,7 +259,8 @@ impl Measuring {
                 Use::Fed(_) | Use::Weighed => None,
             };
             let established = post.unit.zip(table).map(|(unit, table)| table.lane(unit).established());
-            busy |= load.look(queue_length(post.socket.as_fd()).unwrap_or(0), established, now);
+            let queue = || queue_length(post.socket.as_fd()).unwrap_or(0);
+            busy |= load.look(queue, established, now);
             match (&*used, post.unit) {
                 (Use::Fed(table), Some(unit)) => table.lane(unit).feed(load.open()),
                 (Use::Fed(_), None) | (Use::Counted(_) | Use::Weighed, _) => {}

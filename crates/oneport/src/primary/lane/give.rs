@@ -12,6 +12,8 @@ use oneport_sys::foreign::Blocking;
 use oneport_sys::lane::{make_beside, make_udp, set_blocking};
 use oneport_sys::listen::{self, V6};
 
+use tracing::debug;
+
 use super::retire::LONGEST_QUEUE;
 use super::{Lane, LaneKind};
 use crate::primary::Primary;
@@ -91,16 +93,12 @@ impl Primary {
         taken
     }
 
-    /// A worker makes no progress while connections wait in its lane: others get them.
+    /// A worker makes no progress while connections wait in its lane: others may get them.
     pub(in crate::primary) fn rescue(&mut self, lane: LaneId) {
-        let Some((worker, port)) = self.lanes.tenant_of(lane) else { return };
-        self.pending.push_back(Core::Stalls { worker, port });
-        let taken = self.take_over(lane);
-        tracing::debug!(
-            worker = worker.0,
-            taken,
-            "connections of a worker that makes no progress go to others"
-        );
+        if let Some((worker, port)) = self.lanes.tenant_of(lane) {
+            debug!(worker = worker.0, "makes no progress while connections wait");
+            self.pending.push_back(Core::Stalls { worker, port, lane });
+        }
     }
 
     /// Whether what the primary accepts on this port can be handed to its workers.

@@ -9,6 +9,9 @@ use oneport_sys::process::Pid;
 /// been seen the same for two or three looks in a row.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// How often a worker that accepts meanwhile is looked at again.
+const MOST_LOOKS: usize = 3;
+
 /// One worker's.
 #[derive(Debug)]
 pub(super) struct Load {
@@ -55,14 +58,14 @@ impl Load {
         }
     }
 
-    /// Looks. Whether anything is going on.
-    pub(super) fn look(&mut self, queue: u32, established: Option<u32>, now: Instant) -> bool {
-        let accepted = established.map(|established| established.wrapping_sub(queue));
-        let files = match accepted {
+    /// Looks. Whether anything is going on. `queue`: what waits now; `established`: what the kernel has counted so far.
+    pub(super) fn look(&mut self, queue: impl Fn() -> u32, established: Option<u32>, now: Instant) -> bool {
+        let (files, queue) = match established {
             // The kernel knows better.
-            Some(_) => 0,
-            None => self.files.iter().filter_map(|(_, open)| open.count()).sum(),
+            Some(_) => (0, queue()),
+            None => self.count(queue),
         };
+        let accepted = established.map(|established| established.wrapping_sub(queue));
         self.base = self.base.min(files);
         let open = files - self.base + queue;
         let changed = open != self.open || queue > 0;
@@ -78,6 +81,21 @@ impl Load {
         };
         (self.queue, self.open, self.signs) = (queue, open, Signs { accepted, files, waits });
         changed
+    }
+
+    /// What is accepted between the two looks would count twice, or not at all.
+    fn count(&self, queue: impl Fn() -> u32) -> (u32, u32) {
+        let files = || self.files.iter().filter_map(|(_, open)| open.count()).sum();
+        let mut before: u32 = files();
+        for _ in 0..MOST_LOOKS {
+            let waiting = queue();
+            let after = files();
+            if after == before {
+                return (after, waiting);
+            }
+            before = after;
+        }
+        (before, queue())
     }
 
     /// Connections that it has, those that wait included.

@@ -38,6 +38,14 @@ pub enum FromWorker<'a> {
         /// The worker's number for this message.
         seq: Option<i64>,
     },
+    /// The program took the socket of this listener for itself: it accepts there, and takes nothing over the channel. A
+    /// message of ours; Node's primary does not know it and ignores it. Answered by nothing.
+    Released {
+        /// The handle.
+        key: Cow<'a, str>,
+        /// The worker's number for this message.
+        seq: Option<i64>,
+    },
     /// The worker is about to leave by itself and waits for the acknowledgement with `ack` = `seq`.
     ExitedAfterDisconnect {
         /// The worker's number for this message.
@@ -73,6 +81,8 @@ pub enum FromWorker<'a> {
     /// A user's message.
     User(Json<'a>),
 }
+
+const RELEASED: &str = "oneportReleased";
 
 impl<'a> FromWorker<'a> {
     /// Reads one line, without its newline.
@@ -126,6 +136,11 @@ impl<'a> FromWorker<'a> {
                 let key = reader.text("key", reader.fields.key)?;
                 Ok(Self::Close { key, seq: reader.int_if("seq", reader.fields.seq)? })
             }
+            RELEASED => {
+                reader.act = RELEASED;
+                let key = reader.text("key", reader.fields.key)?;
+                Ok(Self::Released { key, seq: reader.int_if("seq", reader.fields.seq)? })
+            }
             "exitedAfterDisconnect" => {
                 reader.act = "exitedAfterDisconnect";
                 Ok(Self::ExitedAfterDisconnect { seq: reader.int("seq", reader.fields.seq)? })
@@ -143,6 +158,7 @@ impl<'a> FromWorker<'a> {
             | Self::Query { .. }
             | Self::Listening { .. }
             | Self::Close { .. }
+            | Self::Released { .. }
             | Self::ExitedAfterDisconnect { .. }
             | Self::Answer { .. }
             | Self::HandleAck
@@ -169,6 +185,9 @@ impl<'a> FromWorker<'a> {
                 object.int_if("seq", *seq).end();
             }
             Self::Close { key, seq } => cluster(out, "close").text("key", key).int_if("seq", *seq).end(),
+            Self::Released { key, seq } => {
+                cluster(out, RELEASED).text("key", key).int_if("seq", *seq).end();
+            }
             Self::ExitedAfterDisconnect { seq } => {
                 cluster(out, "exitedAfterDisconnect").int("seq", *seq).end();
             }
