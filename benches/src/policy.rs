@@ -2,6 +2,8 @@
 //!
 //! `rr` has a column of its own, `Peer::Oneport`: it is what everything but `least-*` is about.
 
+use crate::error::{Failure, Result};
+
 /// Who gets the next connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Policy {
@@ -54,5 +56,35 @@ impl Policy {
             Self::Sticky => &["--policy", "sticky"],
             Self::Shared => &["--policy", "shared"],
         }
+    }
+
+    /// Whether this is what runs, by what `oneport run` tells at its start: a tier that cannot be had is replaced.
+    pub(crate) fn check(self, told: &str) -> Result<()> {
+        let tier = match self {
+            Self::LeastA => "; tier A,",
+            Self::LeastB => "; tier B,",
+            Self::LeastC => "; tier C,",
+            Self::Hash | Self::Sticky | Self::Shared => return Ok(()),
+        };
+        match told.lines().find(|line| line.starts_with("Primary ")) {
+            Some(line) if line.contains(tier) => Ok(()),
+            Some(line) => Err(Failure::cannot(format!("run {}", self.title()), format!("it says `{line}`"))),
+            None => Err(Failure::cannot(format!("run {}", self.title()), "it tells nothing")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tier_that_was_replaced_is_not_taken_for_the_one_that_was_asked_for() {
+        let told = "Primary 7 is running `s`: 2 workers, policy least (fewest open; tier C, weighted; not A: not permitted)\n";
+        assert!(Policy::LeastC.check(told).is_ok());
+        let reason = Policy::LeastA.check(told).expect_err("another tier runs").to_string();
+        assert!(reason.contains("not permitted"), "{reason}");
+        assert!(Policy::LeastB.check("").is_err());
+        assert!(Policy::Hash.check("").is_ok());
     }
 }

@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -54,7 +55,8 @@ pub(crate) struct Server {
     port: u16,
     spawned: Instant,
     command: Child,
-    pm2_pid_file: Option<std::path::PathBuf>,
+    log: PathBuf,
+    pm2_pid_file: Option<PathBuf>,
 }
 
 impl Server {
@@ -84,6 +86,8 @@ impl Server {
     /// Starts the Rust primary that takes orders, with `workers` workers under the policy of `peer`, and waits until each of
     /// them has answered.
     pub(crate) fn ordered(bench: &Bench, peer: Peer, workers: usize) -> Result<(Self, Control)> {
+        // The library tells no tier: whether it can be had is what `oneport run` finds.
+        drop(Self::ready(bench, peer, 1)?);
         let port = free_port()?;
         let command = peer.owner(bench, port, workers)?;
         let mut server = Self::start(bench, peer, port, command, (OnCpus::Servers, Talk::Orders))?;
@@ -112,10 +116,11 @@ impl Server {
             fs::write(home.join("touch"), "").cannot(|| "make pm2's home".into())?;
             pm2_pid_file = Some(home.join("pm2.pid"));
         }
-        let log = File::create(bench.out.join(format!("{peer}.log"))).cannot(|| "make a log".into())?;
-        let errors = log.try_clone().cannot(|| "make a log".into())?;
+        let log = bench.out.join(format!("{peer}.log"));
+        let output = File::create(&log).cannot(|| "make a log".into())?;
+        let errors = output.try_clone().cannot(|| "make a log".into())?;
         match talk {
-            Talk::None => command.stdin(Stdio::null()).stdout(log),
+            Talk::None => command.stdin(Stdio::null()).stdout(output),
             Talk::Orders => command.stdin(Stdio::piped()).stdout(Stdio::piped()),
         };
         command.stderr(errors).process_group(0);
@@ -124,22 +129,32 @@ impl Server {
             OnCpus::Servers => bench.pins.on_servers(|| command.spawn())?,
             OnCpus::All => bench.pins.on_all(|| command.spawn())?,
         };
-        Ok(Self { peer, port, spawned, command: child.cannot(|| format!("start `{peer}`"))?, pm2_pid_file })
+        let command = child.cannot(|| format!("start `{peer}`"))?;
+        Ok(Self { peer, port, spawned, command, log, pm2_pid_file })
     }
 
     /// Starts `peer` and waits until each of its workers has answered.
     pub(crate) fn ready(bench: &Bench, peer: Peer, workers: usize) -> Result<Self> {
-        Self::spawn(bench, peer, workers)?.answering(workers)
+        Self::spawn(bench, peer, workers)?.asked_for(workers)
     }
 
     /// The same on this Node.
     pub(crate) fn ready_on(bench: &Bench, peer: Peer, major: Major, workers: usize) -> Result<Self> {
-        Self::spawn_on(bench, peer, major, workers)?.answering(workers)
+        Self::spawn_on(bench, peer, major, workers)?.asked_for(workers)
     }
 
     /// Starts `copies` of `program` under `peer` and waits until each of them has answered.
     pub(crate) fn program(bench: &Bench, peer: Peer, program: Program, copies: usize) -> Result<Self> {
-        Self::spawn_program(bench, peer, (program, copies), OnCpus::Servers)?.answering(copies)
+        Self::spawn_program(bench, peer, (program, copies), OnCpus::Servers)?.asked_for(copies)
+    }
+
+    /// Waits until each worker has answered, and looks whether the policy is the one that was asked for.
+    fn asked_for(self, workers: usize) -> Result<Self> {
+        let ready = self.answering(workers)?;
+        if let Peer::By(policy) = ready.peer {
+            policy.check(&fs::read_to_string(&ready.log).cannot(|| "read a log".into())?)?;
+        }
+        Ok(ready)
     }
 
     fn answering(mut self, workers: usize) -> Result<Self> {

@@ -1,7 +1,8 @@
 //! A Rust program that is the primary of Node workers and takes orders: what `oneport run` has no order for, the library has.
 //!
 //! One line in is an order, one line out says that it is carried out: `done`, or why not. The first `done` says that all
-//! workers are ready. The end of its input stops it in order.
+//! workers serve. One that joins others does so when it is proven, not when it is ready. The end of its input stops it in
+//! order.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let (cluster, events) = Cluster::start(settings(args)?)?;
-    let mut crew = Crew { events, living: BTreeSet::new(), ready: BTreeSet::new() };
+    let mut crew = Crew { events, living: BTreeSet::new(), proven: BTreeSet::new() };
     cluster.scale(args.instances)?;
     answer(crew.until_there_are(args.instances))?;
     for line in io::stdin().lock().lines() {
@@ -109,7 +110,7 @@ fn answer(carried_out: Result<(), String>) -> io::Result<()> {
 struct Crew {
     events: Events,
     living: BTreeSet<WorkerId>,
-    ready: BTreeSet<WorkerId>,
+    proven: BTreeSet<WorkerId>,
 }
 
 impl Crew {
@@ -119,12 +120,12 @@ impl Crew {
         if let Event::Fork { worker, .. } = &event {
             self.living.insert(worker.id());
         }
-        if let Event::Ready { worker } = &event {
-            self.ready.insert(worker.id());
+        if let Event::Proven { worker } = &event {
+            self.proven.insert(worker.id());
         }
         if let Event::Exit { worker, .. } = &event {
             self.living.remove(&worker.id());
-            self.ready.remove(&worker.id());
+            self.proven.remove(&worker.id());
         }
         if let Event::Errored { .. } = &event {
             return Err("a worker keeps ending".to_owned());
@@ -133,7 +134,7 @@ impl Crew {
     }
 
     fn until_there_are(&mut self, number: u32) -> Result<(), String> {
-        while [&self.living, &self.ready].iter().any(|workers| workers.len() != number as usize) {
+        while [&self.living, &self.proven].iter().any(|workers| workers.len() != number as usize) {
             self.next()?;
         }
         Ok(())

@@ -17,7 +17,7 @@ pub(in crate::measure) const MEASUREMENT: Measurement = Measurement {
     name: "least-scale",
     title: "10 times from 4 workers to 3 under load, by policy",
     method: "64 connections at a time in a closed loop, from 64 addresses, while a Rust primary scales from 4 to 3, waits \
-             until one is gone, scales to 4 again and waits until it is ready, ten times over. A third of the rounds.",
+             until one is gone, scales to 4 again and waits until the new one serves, ten times over. A third of the rounds.",
     peers: &[A, B, C, HASH, STICKY, SHARED, Peer::Oneport],
     ours: A,
     rounds: Rounds::AThird,
