@@ -267,6 +267,72 @@ fn a_lane_is_used_anew_when_nothing_is_open_there() {
     assert_eq!(address.selector.begin(key, listener.as_fd()).unwrap(), first);
 }
 
+/// Servers and clients that end connections in every order, while lanes are given to one worker after the other.
+#[test]
+fn after_many_connections_and_changes_of_workers_nothing_is_counted_as_open() {
+    const CLIENTS: usize = 4;
+    const EACH: usize = 2500;
+    let Some(mut address) = Address::with(Tier::A, 4) else { return };
+    address.open(0..4);
+    let mut units: Vec<Unit> = address.lanes.iter().map(|(.., unit)| *unit).collect();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let (at, table) = (address.at, address.loaded.table().clone());
+    let listeners: Vec<TcpListener> =
+        address.lanes.iter().map(|(listener, ..)| listener.try_clone().unwrap()).collect();
+    std::thread::scope(|scope| {
+        for listener in &listeners {
+            scope.spawn(|| serve_until(listener, &over));
+        }
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|client| scope.spawn(move || visit(at, client, EACH))).collect();
+        while clients.iter().any(|client| !client.is_finished()) {
+            for (listener, key, unit) in &mut address.lanes {
+                address.selector.end(*unit);
+                // Every lane may still have connections of a worker before: then it goes on as it is.
+                if let Ok(fresh) = address.selector.begin(*key, listener.as_fd()) {
+                    *unit = fresh;
+                    units.push(fresh);
+                }
+                table.lane(*unit).open_up();
+            }
+            std::thread::yield_now();
+        }
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    // Those that nobody accepted any more are open until somebody does.
+    drop(address.accept_all());
+    let open = || -> Vec<i32> { units.iter().map(|unit| table.lane(*unit).open()).collect() };
+    eventually(|| open().iter().all(|open| *open == 0), || format!("{:?} are left", open()));
+}
+
+fn serve_until(listener: &TcpListener, over: &std::sync::atomic::AtomicBool) {
+    let mut turn = 0;
+    while !over.load(std::sync::atomic::Ordering::Relaxed) {
+        // Non-blocking, as made.
+        let Ok((mut connection, _)) = listener.accept() else {
+            std::thread::yield_now();
+            continue;
+        };
+        turn += 1;
+        // One in two waits for its client to end first.
+        if turn % 2 == 0 {
+            connection.set_nonblocking(false).unwrap();
+            let _ = connection.read(&mut [0]);
+        }
+    }
+}
+
+fn visit(at: SocketAddr, client: usize, times: usize) {
+    for turn in 0..times {
+        let connection = TcpStream::connect(at).unwrap();
+        // One in three goes with a reset.
+        if (turn + client).is_multiple_of(3) {
+            rustix::net::sockopt::set_socket_linger(&connection, Some(Duration::ZERO)).unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_socket_that_is_there_already_may_be_put_there_again() {
     let Some(mut address) = Address::with(Tier::A, 2) else { return };
