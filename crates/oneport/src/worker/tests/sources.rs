@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use futures_core::Stream;
 use oneport_sys::fdpass;
 use oneport_sys::listen::{UnixMode, V6, bind_tcp, bind_udp, bind_unix};
-use oneport_wire::node::message::{NativeKind, Outcome};
+use oneport_wire::node::message::{FromWorker, NativeKind, Outcome};
 
 use super::{Connection, Primary, anywhere, fast, poll_once, run, shared};
 use crate::worker::{ListenOptions, TcpListener, UdpSocket, UnixListener};
@@ -260,6 +260,9 @@ fn a_shared_socket_that_was_taken_out_keeps_its_key() {
         let (mut primary, link) = Primary::with_worker();
         let listener = shared_listener(&mut primary, &link).await;
         let socket = listener.into_std().expect("a socket");
+        let line = primary.hear();
+        let said = FromWorker::decode(line.as_bytes()).expect("a message");
+        assert!(matches!(said, FromWorker::Released { ref key, .. } if key == "s"), "{said:?}");
         drop(socket);
         primary.disconnect();
         super::wait_until("told to leave", || link.is_leaving());
