@@ -5,15 +5,17 @@
 //! Whoever listens on one of a wildcard's addresses takes that address's connections. Either is told once.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use oneport_core::{LaneId, PortId};
 use oneport_sys::diag;
+use oneport_sys::listen::bound_to;
 use oneport_sys::proc::holder_of_inode;
 use tracing::{debug, warn};
 
-use super::Lanes;
+use super::{Lane, Lanes};
 use crate::event::Event;
 use crate::primary::{Command, Primary};
 
@@ -40,8 +42,7 @@ pub(crate) struct Somebody {
 impl Primary {
     /// Looks who else listens there.
     pub(in crate::primary) fn look_for_strangers(&mut self, port: PortId) {
-        let Some(address) = self.ports.get(&port).and_then(|socket| socket.local()) else { return };
-        let Some(found) = self.lanes.listeners_beside(port, address) else { return };
+        let Some(found) = self.lanes.listeners_beside(port) else { return };
         for (inode, at) in found {
             let commands = self.own_commands.clone();
             // Who it is takes a reading of all processes.
@@ -71,7 +72,10 @@ impl Primary {
 
 impl Lanes {
     /// Those that were not seen before; `None`: it was looked a moment ago, or cannot be.
-    fn listeners_beside(&mut self, port: PortId, address: SocketAddr) -> Option<Vec<(u64, SocketAddr)>> {
+    fn listeners_beside(&mut self, port: PortId) -> Option<Vec<(u64, SocketAddr)>> {
+        // Of a program that is tried out not where it wished to be: somebody else is there, and in another group.
+        let bound = |lane: &Lane| bound_to(lane.socket.as_fd()).ok().flatten();
+        let address = self.table.values().filter(|lane| lane.port == port).find_map(bound)?;
         let group = self.groups.get_mut(&port)?;
         if group.looked.is_some_and(|looked| looked.elapsed() < PAUSE) {
             return None;
