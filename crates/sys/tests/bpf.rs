@@ -251,6 +251,16 @@ fn counts_that_are_fed_are_chosen_by_and_bursts_between_two_feeds_are_even() {
 }
 
 #[test]
+fn a_lane_that_was_counted_below_none_is_chosen_like_one_that_has_none() {
+    let Some(address) = Address::with(Tier::B, 2) else { return };
+    address.open(0..2);
+    address.loaded.table().lane(address.lanes[0].2).feed((-1_i32).cast_unsigned());
+    assert_eq!(address.loaded.table().lane(address.lanes[0].2).open(), -1);
+    let _clients = address.connect(10);
+    assert_eq!(address.queues(), [5, 5]);
+}
+
+#[test]
 fn a_lane_is_used_anew_when_nothing_is_open_there() {
     let Some(mut address) = Address::with(Tier::A, 1) else { return };
     address.open([0]);

@@ -71,14 +71,15 @@ impl Primary {
 
     fn hand_off(&mut self, worker: WorkerId, port: PortId, conn: ConnId) {
         let (Some(w), Some(socket)) = (self.workers.get_mut(&worker), self.ports.get(&port)) else { return };
-        match w.way_to(port) {
+        let way = w.way_to(port);
+        if let Some(connection) = self.conns.get(&conn) {
+            self.lanes.hand_over(port, connection.as_fd(), worker);
+        }
+        match way {
             Way::Stream(stream) => return self.put_on_stream(stream, conn),
             // Its process is ending, or it says next that it has closed the port.
             Way::Ended => return self.pending.push_back(Core::NotReceived { worker, conn }),
             Way::Channel => {}
-        }
-        if let Some(connection) = self.conns.get(&conn) {
-            self.lanes.hand_over(port, connection.as_fd(), worker);
         }
         let Some(channel) = w.channel.as_mut() else { return };
         let seq = channel.next_seq();

@@ -2,7 +2,8 @@
 //!
 //! Which lane a connection belongs to lies in its socket's storage, which it inherits from the listener in the moment of its
 //! handshake (`BPF_F_CLONE`, Linux 5.4). What was established before the counting began has no mark and is never counted
-//! down, so counts are never negative.
+//! down. A count can be below none all the same: a connection may be reset in the moment in which it is given to another
+//! worker.
 //!
 //! "Given up" is the first of FIN_WAIT1, LAST_ACK and CLOSE: a client that never acknowledges the end does not count.
 

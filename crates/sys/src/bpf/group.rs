@@ -124,7 +124,7 @@ impl Selector {
         let unit = loop {
             let free = Table::units_of(self.block)
                 .take(self.lanes)
-                .find(|unit| !self.units.contains(unit) && self.table.lane(*unit).open() <= 0);
+                .find(|unit| !self.units.contains(unit) && self.is_vacant(*unit));
             match free {
                 Some(unit) => break unit,
                 None => self.grow()?,
@@ -137,6 +137,11 @@ impl Selector {
         }
         self.units.push(unit);
         Ok(unit)
+    }
+
+    /// Whether nobody counts there any more. What was fed last, maybe after its end, does not count.
+    fn is_vacant(&self, unit: Unit) -> bool {
+        self.storage.is_none() || self.table.lane(unit).open() <= 0
     }
 
     /// Nothing new comes there; what is open goes on counting until it ends.

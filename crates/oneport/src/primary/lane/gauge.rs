@@ -168,6 +168,9 @@ impl Measuring {
             for ready in readiness.iter() {
                 if ready.token != WAKER {
                     arrives = true;
+                    if ready.hung_up {
+                        self.unhear(ready.token);
+                    }
                 } else if !self.take_orders(active) {
                     return;
                 }
@@ -199,10 +202,15 @@ impl Measuring {
     /// While something happens arrivals are no news.
     fn listen_for(&self, interest: Interest) {
         for (post, _, _) in &self.posts {
-            // One that was shut hangs up for ever.
-            if self.poller.modify(post.socket.as_fd(), token(post), interest).is_err() {
-                let _ = self.poller.remove(post.socket.as_fd());
-            }
+            // One that was shut is not heard any more.
+            let _ = self.poller.modify(post.socket.as_fd(), token(post), interest);
+        }
+    }
+
+    /// A listener that was shut hangs up for ever, whatever is asked for.
+    fn unhear(&self, of: u64) {
+        if let Some((post, _, _)) = self.posts.iter().find(|(post, _, _)| token(post) == of) {
+            let _ = self.poller.remove(post.socket.as_fd());
         }
     }
 
@@ -214,6 +222,9 @@ impl Measuring {
                 Ok(Order::Watch(post, used)) => self.watch(post, used, active),
                 Ok(Order::Forget(lane, port)) => {
                     self.leave(lane);
+                    if !self.posts.iter().any(|(post, _, _)| post.port == port) {
+                        self.shares.retain(|(of, _)| *of != port);
+                    }
                     self.commands.send(Command::Unwatched { port });
                 }
                 Ok(Order::Chosen(port, lanes)) => self.share_mut(port).choose(lanes),
@@ -275,10 +286,12 @@ impl Measuring {
 
     /// A listener that was made in another cgroup than ours. With nothing open it would be sent everybody.
     fn find_uncounted(&self) {
-        let unseen = |(post, used, _): &&(Post, Use, Load)| match (used, post.unit) {
+        let unseen = |(post, used, load): &&(Post, Use, Load)| match (used, post.unit) {
             (Use::Counted(table), Some(unit)) => {
                 let lane = table.lane(unit);
-                lane.selected() >= UNCOUNTED && lane.established() == 0
+                // Chosen it is for every SYN: many clients far away, or a flood of SYNs, have established nothing yet.
+                let suspect = lane.selected() >= UNCOUNTED && lane.established() == 0;
+                suspect && load.has_some() && lane.established() == 0
             }
             (Use::Counted(_), None) | (Use::Fed(_) | Use::Weighed, _) => false,
         };

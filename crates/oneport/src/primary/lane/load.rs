@@ -60,14 +60,17 @@ impl Load {
 
     /// Looks. Whether anything is going on. `queue`: what waits now; `established`: what the kernel has counted so far.
     pub(super) fn look(&mut self, queue: impl Fn() -> u32, established: Option<u32>, now: Instant) -> bool {
-        let (files, queue) = match established {
+        let (files, taken, queue) = match established {
             // The kernel knows better.
-            Some(_) => (0, queue()),
-            None => self.count(queue),
+            Some(_) => (0, 0, queue()),
+            None => {
+                let (files, queue) = self.count(queue);
+                self.base = self.base.min(files);
+                (files, files - self.base, queue)
+            }
         };
         let accepted = established.map(|established| established.wrapping_sub(queue));
-        self.base = self.base.min(files);
-        let open = files - self.base + queue;
+        let open = taken + queue;
         let changed = open != self.open || queue > 0;
         let stands =
             queue > 0 && queue >= self.queue && accepted == self.signs.accepted && files == self.signs.files;
@@ -85,17 +88,25 @@ impl Load {
 
     /// What is accepted between the two looks would count twice, or not at all.
     fn count(&self, queue: impl Fn() -> u32) -> (u32, u32) {
-        let files = || self.files.iter().filter_map(|(_, open)| open.count()).sum();
-        let mut before: u32 = files();
+        let mut before = self.count_files();
         for _ in 0..MOST_LOOKS {
             let waiting = queue();
-            let after = files();
+            let after = self.count_files();
             if after == before {
                 return (after, waiting);
             }
             before = after;
         }
         (before, queue())
+    }
+
+    fn count_files(&self) -> u32 {
+        self.files.iter().filter_map(|(_, open)| open.count()).sum()
+    }
+
+    /// Whether something waits for it, or it has more open than when it began to listen; asked now.
+    pub(super) fn has_some(&self) -> bool {
+        self.queue > 0 || self.count_files() > self.base
     }
 
     /// Connections that it has, those that wait included.
