@@ -3,7 +3,7 @@
 //! Connections come from many addresses, so that a policy that looks at them has something to choose by. The kernel must
 //! not do it alone: with `net.ipv4.tcp_migrate_req` it would move what waits at a socket that is closed.
 
-use super::{Metric, Sample};
+use super::{B, C, HASH, Metric, SHARED, STICKY, Sample};
 use crate::error::{Failure, Result};
 use crate::goal::{Aim, Goal};
 use crate::load::{self, Outcome};
@@ -19,20 +19,18 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// Load before the first thing is done and after each, so that whoever is new has work when the next comes.
 const BETWEEN: Duration = Duration::from_millis(300);
 
-/// The table, with whose connections must all be answered besides those of the peer it is about.
-pub(super) const fn metrics(others: &'static [Aim]) -> [Metric; 7] {
-    [
-        Metric::counted("failed", "connections without an answer", "connections", 0)
-            .must(&[|_| Goal::EveryRound(0.0)])
-            .aiming(others),
-        Metric::plain("answered", "connections answered", "connections", 0),
-        Metric::plain("workers", "workers that answered", "", 0),
-        Metric::plain("seconds", "time each took", "s", 2),
-        Metric::plain("p99_ms", "latency, 99 %", "ms", 1),
-        Metric::plain("longest_ms", "latency, longest", "ms", 1),
-        Metric::plain("migrates", "net.ipv4.tcp_migrate_req", "", 0).must(&[|_| Goal::EveryRound(0.0)]),
-    ]
-}
+/// The table. Under every policy all connections must be answered.
+pub(super) const METRICS: &[Metric] = &[
+    Metric::counted("failed", "connections without an answer", "connections", 0)
+        .must(&[|_| Goal::EveryRound(0.0)])
+        .aiming(&[Aim { of: &[B, C, HASH, STICKY, SHARED, Peer::Oneport], goal: |_| Goal::EveryRound(0.0) }]),
+    Metric::plain("answered", "connections answered", "connections", 0),
+    Metric::plain("workers", "workers that answered", "", 0),
+    Metric::plain("seconds", "time each took", "s", 2),
+    Metric::plain("p99_ms", "latency, 99 %", "ms", 1),
+    Metric::plain("longest_ms", "latency, longest", "ms", 1),
+    Metric::plain("migrates", "net.ipv4.tcp_migrate_req", "", 0).must(&[|_| Goal::EveryRound(0.0)]),
+];
 
 /// Does something `times` times while clients go on at `port`.
 pub(super) fn while_clients_go_on(

@@ -2,11 +2,10 @@
 //!
 //! A reload is over when none of the old workers is left. PM2 stands beside it to show that a loss would be seen.
 
-use super::disturbed::{metrics, while_clients_go_on};
+use super::disturbed::{METRICS, while_clients_go_on};
 use super::{A, B, C, HASH, Measurement, Rounds, SHARED, STICKY, Sample};
 use crate::bench::Bench;
 use crate::error::{Failure, Result};
-use crate::goal::{Aim, Goal};
 use crate::measure::programs::reload::reload;
 use crate::peer::Peer;
 use crate::server::Server;
@@ -26,10 +25,7 @@ pub(in crate::measure) const MEASUREMENT: Measurement = Measurement {
     peers: &[A, B, C, HASH, STICKY, SHARED, Peer::Oneport, Peer::Pm2],
     ours: A,
     rounds: Rounds::AThird,
-    metrics: &metrics(&[Aim {
-        of: &[B, C, HASH, STICKY, SHARED, Peer::Oneport],
-        goal: |_| Goal::EveryRound(0.0),
-    }]),
+    metrics: METRICS,
     sample,
 };
 

@@ -3,11 +3,10 @@
 //! `oneport run` has no such order, the library has: the primary is a Rust program (`bin/owner.rs`), the workers are the
 //! same Node.
 
-use super::disturbed::{metrics, while_clients_go_on};
+use super::disturbed::{METRICS, while_clients_go_on};
 use super::{A, B, C, HASH, Measurement, Rounds, SHARED, STICKY, Sample};
 use crate::bench::Bench;
 use crate::error::Result;
-use crate::goal::{Aim, Goal};
 use crate::peer::Peer;
 use crate::server::Server;
 
@@ -21,10 +20,7 @@ pub(in crate::measure) const MEASUREMENT: Measurement = Measurement {
     peers: &[A, B, C, HASH, STICKY, SHARED, Peer::Oneport],
     ours: A,
     rounds: Rounds::AThird,
-    metrics: &metrics(&[Aim {
-        of: &[B, C, HASH, STICKY, SHARED, Peer::Oneport],
-        goal: |_| Goal::EveryRound(0.0),
-    }]),
+    metrics: METRICS,
     sample,
 };
 
