@@ -17,9 +17,9 @@ use oneport_sys::lane::queue_length;
 use oneport_sys::poll::{Interest, Poller, Readiness};
 use oneport_sys::proc::OpenFiles;
 use oneport_sys::process::Pid;
-use oneport_sys::waker::Waker;
 use tracing::warn;
 
+use super::line::{self, Orders, Received, WAKER};
 use super::load::Load;
 use super::share::{self, Share};
 use crate::cluster::Commands;
@@ -47,7 +47,6 @@ const FADING: Duration = Duration::from_secs(1);
 const TREES: Duration = Duration::from_secs(1);
 /// How often it is looked who else listens, while something happens.
 const STRANGERS: Duration = Duration::from_secs(10);
-const WAKER: u64 = u64::MAX;
 
 /// What is measured.
 #[derive(Debug)]
@@ -78,10 +77,10 @@ pub(in crate::primary) enum Use {
 /// The loop's end of the thread.
 #[derive(Debug)]
 pub(in crate::primary) struct Gauge {
-    orders: mpsc::Sender<Order>,
-    waker: Arc<Waker>,
+    orders: Orders<Order>,
 }
 
+#[derive(Debug)]
 enum Order {
     Watch(Post, Use),
     Forget(LaneId, PortId),
@@ -90,14 +89,9 @@ enum Order {
 
 impl Gauge {
     pub(in crate::primary) fn start(commands: Commands, readings: Readings) -> io::Result<Gauge> {
-        let (orders, received) = mpsc::channel();
-        let waker = Arc::new(Waker::new()?);
-        let poller = Poller::new()?;
-        poller.add(waker.as_fd(), WAKER, Interest::READ)?;
-        let own_waker = waker.clone();
+        let (orders, received, poller) = line::open()?;
         let measuring = Measuring {
             orders: received,
-            waker: own_waker,
             poller,
             posts: Vec::new(),
             shares: Vec::new(),
@@ -108,40 +102,25 @@ impl Gauge {
             trees: Instant::now(),
         };
         thread::Builder::new().name("oneport-gauge".into()).spawn(move || measuring.run())?;
-        Ok(Gauge { orders, waker })
+        Ok(Gauge { orders })
     }
 
     pub(in crate::primary) fn watch(&self, post: Post, used: Use) {
-        self.order(Order::Watch(post, used));
+        self.orders.give(Order::Watch(post, used));
     }
 
     /// Answered by `Unwatched`.
     pub(in crate::primary) fn forget(&self, lane: LaneId, port: PortId) {
-        self.order(Order::Forget(lane, port));
+        self.orders.give(Order::Forget(lane, port));
     }
 
     pub(in crate::primary) fn chosen(&self, port: PortId, lanes: Vec<LaneId>) {
-        self.order(Order::Chosen(port, lanes));
-    }
-
-    fn order(&self, order: Order) {
-        // The thread lives as long as this end.
-        let _ = self.orders.send(order);
-        let _ = self.waker.wake();
-    }
-}
-
-impl Drop for Gauge {
-    fn drop(&mut self) {
-        // So that the thread sees that nobody orders any more.
-        (self.orders, _) = mpsc::channel();
-        let _ = self.waker.wake();
+        self.orders.give(Order::Chosen(port, lanes));
     }
 }
 
 struct Measuring {
-    orders: mpsc::Receiver<Order>,
-    waker: Arc<Waker>,
+    orders: Received<Order>,
     poller: Poller,
     posts: Vec<(Post, Use, Load)>,
     /// How the next connections of ports are shared, where that is weighed.
@@ -216,9 +195,9 @@ impl Measuring {
 
     /// False: nobody orders any more.
     fn take_orders(&mut self, active: bool) -> bool {
-        let _ = self.waker.clear();
+        self.orders.clear();
         loop {
-            match self.orders.try_recv() {
+            match self.orders.next() {
                 Ok(Order::Watch(post, used)) => self.watch(post, used, active),
                 Ok(Order::Forget(lane, port)) => {
                     self.leave(lane);

@@ -8,6 +8,7 @@ mod gauge;
 mod give;
 mod group;
 mod kernel;
+mod line;
 mod load;
 mod retire;
 mod sentry;

@@ -18,10 +18,10 @@ use oneport_sys::poll::{Interest, Poller, Readiness};
 use oneport_sys::proc;
 use oneport_sys::process::Pid;
 use oneport_sys::tree::Table;
-use oneport_sys::waker::Waker;
 use tracing::warn;
 
 use super::LaneKind;
+use super::line::{self, Orders, Received, WAKER};
 use crate::cluster::Commands;
 use crate::primary::Command;
 use crate::primary::readings::Readings;
@@ -35,7 +35,6 @@ const SECOND_LOOK: Duration = Duration::from_millis(50);
 /// A worker whose queue was never seen empty for so long, and that used next to no processor time meanwhile, does not accept.
 const PATIENCE: Duration = Duration::from_secs(5);
 const IDLE_NS: u64 = 2_000_000;
-const WAKER: u64 = u64::MAX;
 
 /// What is watched.
 #[derive(Debug)]
@@ -63,10 +62,10 @@ pub(crate) enum Closing {
 /// The loop's end of the thread.
 #[derive(Debug)]
 pub(in crate::primary) struct Sentry {
-    orders: mpsc::Sender<Order>,
-    waker: Arc<Waker>,
+    orders: Orders<Order>,
 }
 
+#[derive(Debug)]
 enum Order {
     Watch(Post),
     Forget(LaneId, PortId),
@@ -74,43 +73,24 @@ enum Order {
 
 impl Sentry {
     pub(in crate::primary) fn start(commands: Commands, readings: Readings) -> io::Result<Sentry> {
-        let (orders, received) = mpsc::channel();
-        let waker = Arc::new(Waker::new()?);
-        let poller = Poller::new()?;
-        poller.add(waker.as_fd(), WAKER, Interest::READ)?;
-        let watch =
-            Watch { orders: received, waker: waker.clone(), poller, posts: Vec::new(), commands, readings };
+        let (orders, received, poller) = line::open()?;
+        let watch = Watch { orders: received, poller, posts: Vec::new(), commands, readings };
         thread::Builder::new().name("oneport-sentry".into()).spawn(move || watch.run())?;
-        Ok(Sentry { orders, waker })
+        Ok(Sentry { orders })
     }
 
     pub(in crate::primary) fn watch(&self, post: Post) {
-        self.order(Order::Watch(post));
+        self.orders.give(Order::Watch(post));
     }
 
     /// Answered by `Unwatched`: until then the thread has the socket.
     pub(in crate::primary) fn forget(&self, lane: LaneId, port: PortId) {
-        self.order(Order::Forget(lane, port));
-    }
-
-    fn order(&self, order: Order) {
-        // The thread lives as long as this end.
-        let _ = self.orders.send(order);
-        let _ = self.waker.wake();
-    }
-}
-
-impl Drop for Sentry {
-    fn drop(&mut self) {
-        // So that the thread sees that nobody orders any more.
-        (self.orders, _) = mpsc::channel();
-        let _ = self.waker.wake();
+        self.orders.give(Order::Forget(lane, port));
     }
 }
 
 struct Watch {
-    orders: mpsc::Receiver<Order>,
-    waker: Arc<Waker>,
+    orders: Received<Order>,
     poller: Poller,
     posts: Vec<(Post, State)>,
     commands: Commands,
@@ -176,10 +156,9 @@ impl Watch {
 
     /// False: nobody orders any more.
     fn take_orders(&mut self) -> bool {
-        // Should it not clear, the next wait returns at once and finds no order; nothing is lost.
-        let _ = self.waker.clear();
+        self.orders.clear();
         loop {
-            match self.orders.try_recv() {
+            match self.orders.next() {
                 Ok(Order::Watch(post)) => {
                     self.forget(post.lane);
                     match self.poller.add(post.socket.as_fd(), token(&post), Interest::READ) {
