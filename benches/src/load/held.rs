@@ -90,15 +90,20 @@ impl Held {
 
     /// Connections per worker, most first, padded with zeros to `workers` entries.
     pub(crate) fn shares(&self, workers: usize) -> Vec<usize> {
-        let mut counts = BTreeMap::new();
-        for worker in self.workers() {
-            *counts.entry(worker).or_insert(0) += 1;
-        }
-        let mut shares: Vec<usize> = counts.into_values().collect();
-        shares.sort_unstable_by(|a, b| b.cmp(a));
-        shares.resize(workers.max(shares.len()), 0);
-        shares
+        shares(self.workers(), workers)
     }
+}
+
+/// How many each of them has, the most first; of `workers`, some of whom may have none.
+pub(crate) fn shares(of: impl Iterator<Item = i32>, workers: usize) -> Vec<usize> {
+    let mut counts = BTreeMap::new();
+    for worker in of {
+        *counts.entry(worker).or_insert(0) += 1;
+    }
+    let mut shares: Vec<usize> = counts.into_values().collect();
+    shares.sort_unstable_by(|a, b| b.cmp(a));
+    shares.resize(workers.max(shares.len()), 0);
+    shares
 }
 
 /// Connects. On loopback this returns before the server has run, so a row of these is a burst.

@@ -1,10 +1,11 @@
 //! The load generator: one thread, epoll, one request per connection, closed by reset.
 //!
 //! `engine` moves connections along, `closed` keeps a fixed number of them open, `open` starts them by the clock,
-//! `held` opens connections that stay. Every loop is bounded in count and in time.
+//! `held` opens connections that stay, `far` such ones from far away. Every loop is bounded in count and in time.
 
 mod closed;
 mod engine;
+pub(crate) mod far;
 pub(crate) mod held;
 pub(crate) mod http;
 mod open;

@@ -80,7 +80,7 @@ impl Measurement {
 }
 
 /// Every measurement, in the order of the report.
-pub(crate) const ALL: [&Measurement; 39] = [
+pub(crate) const ALL: [&Measurement; 40] = [
     &churn::MEASUREMENT,
     &memory::MEASUREMENT,
     &start::MEASUREMENT,
@@ -90,6 +90,7 @@ pub(crate) const ALL: [&Measurement; 39] = [
     &least::churn::MEASUREMENT,
     &least::churn::NEWER,
     &least::placement::BURST,
+    &least::placement::FAR,
     &least::placement::ONE_BY_ONE,
     &least::blocked::NODE,
     &least::blocked::LIBRARY,

@@ -15,6 +15,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use oneport_sys::caps::{self, Capability};
+
 use args::{Args, Verb};
 use error::Failure;
 
@@ -23,6 +25,11 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return error::explain_usage(&error),
     };
+    match args.verb {
+        // It shows what it was given.
+        Verb::Doctor(_) => {}
+        Verb::Run(_) | Verb::Check(_) | Verb::Grant(_) | Verb::Demo(_) | Verb::Hello => put_rights_down(),
+    }
     let done = match args.verb {
         Verb::Run(run) => commands::run::run(&run),
         Verb::Check(check) => commands::check::run(&check),
@@ -35,6 +42,12 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// Of all threads to come; they are raised again around the calls that need them.
+fn put_rights_down() {
+    // Where that is refused a cluster says so when it does the same again for its own thread.
+    let _ = caps::lower(&[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin]);
 }
 
 /// What a command comes to.

@@ -193,6 +193,7 @@ impl Cluster {
                 }
             }
             Event::LaneStuck { lane } => self.lane_stuck(now, lane),
+            Event::LaneExhausted { lane } => self.lane_exhausted(now, lane, fx),
             Event::LaneRetired { lane } => self.lane_retired(lane),
             Event::Condemned { worker, cause } => self.condemn(now, worker, cause, fx),
             Event::PortOpened { port, outcome } => self.port_opened(now, port, outcome, fx),

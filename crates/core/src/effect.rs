@@ -199,7 +199,7 @@ pub enum Effect {
         worker: WorkerId,
     },
     /// Nobody will take this lane over: close it if nothing waits in it, or what waits can be given to the others;
-    /// answered by `LaneRetired` or `LaneStuck`.
+    /// answered by `LaneRetired`, `LaneStuck` or `LaneExhausted`.
     RetireLane {
         /// Which.
         lane: LaneId,

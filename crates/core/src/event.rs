@@ -243,6 +243,12 @@ pub enum Event {
         /// Which.
         lane: LaneId,
     },
+    /// Connections wait in it that cannot be accepted for now: descriptors are short (an answer to
+    /// [`crate::Effect::RetireLane`]).
+    LaneExhausted {
+        /// Which.
+        lane: LaneId,
+    },
     /// It is closed, and nothing was lost with it (an answer to [`crate::Effect::RetireLane`]).
     LaneRetired {
         /// Which.

@@ -326,6 +326,27 @@ fn an_answer_that_comes_after_the_end_means_nothing() {
 }
 
 #[test]
+fn a_socket_that_cannot_be_emptied_for_want_of_descriptors_is_tried_again_and_not_closed() {
+    let mut sim = Sim::serving_programs(Settings { max_restarts: 0, ..programs() }, 2);
+    sim.obeys = Obeys { retire: false, ..Obeys::ALL };
+    let port = sim.port(80);
+    sim.event(Event::LaneClosed { worker: worker(1), lane: lane(1) });
+    sim.pass(ms(10_000));
+    assert_eq!(sim.retired(), [1]);
+    for tries in 2..=4 {
+        sim.event(Event::LaneExhausted { lane: lane(1) });
+        assert_eq!(sim.retired().len(), tries - 1);
+        sim.pass(ms(100));
+        assert_eq!((sim.retired(), sim.closed_lanes()), (vec![1; tries], vec![]));
+    }
+    let told = Effect::Tell(Notice::AcceptExhausted { port });
+    assert_eq!(sim.log().iter().filter(|effect| **effect == told).count(), 1, "one shortage is told once");
+    sim.event(Event::LaneRetired { lane: lane(1) });
+    sim.pass(ms(10_000));
+    assert_eq!((sim.retired().len(), sim.closed_lanes()), (4, vec![]));
+}
+
+#[test]
 fn an_immediate_end_closes_the_sockets_first() {
     let mut sim = Sim::serving_programs(programs(), 1);
     let port = sim.port(80);

@@ -161,6 +161,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => worker().prop_map(|worker| Event::LanesEmpty { worker }),
         2 => lane().prop_map(|lane| Event::LaneStuck { lane }),
         2 => lane().prop_map(|lane| Event::LaneRetired { lane }),
+        1 => lane().prop_map(|lane| Event::LaneExhausted { lane }),
         1 => (worker(), port(), lane()).prop_map(|(worker, port, lane)| Event::Stalls { worker, port, lane }),
         1 => (worker(), port()).prop_map(|(worker, port)| Event::TakesNothing { worker, port }),
         1 => worker().prop_map(|worker| Event::Stopping { worker }),

@@ -289,6 +289,14 @@ pub enum Event {
         /// Its number and command line, if they can be known.
         process: Option<(i32, String)>,
     },
+    /// Under `least` the kernel was to choose on this port, and cannot: connections are placed by what is seen from outside, as
+    /// where nobody has a right (tier C). Told once for each port.
+    Weighed {
+        /// Where.
+        address: Address,
+        /// Why.
+        cause: String,
+    },
     /// Accepting pauses because descriptors or memory ran out. Said once until it works again.
     AcceptExhausted {
         /// Where.
@@ -339,6 +347,7 @@ impl Event {
             | Event::Temporary { .. }
             | Event::ConnectionsLost { .. }
             | Event::Stranger { .. }
+            | Event::Weighed { .. }
             | Event::AcceptExhausted { .. }
             | Event::Disconnected
             | Event::Stopped => 0,

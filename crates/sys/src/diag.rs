@@ -12,6 +12,8 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with, sockopt,
 };
 
+use crate::tcp::state::{CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LISTEN, NEW_SYN_RECV, SYN_RECV};
+
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -20,16 +22,6 @@ const INET_DIAG_INFO: u16 = 2;
 /// `struct nlmsghdr`, `struct inet_diag_msg`.
 const NETLINK_HEADER: usize = 16;
 const DIAG_MESSAGE: usize = 72;
-
-/// Connection states as the kernel numbers them.
-const ESTABLISHED: u8 = 1;
-const SYN_RECV: u8 = 3;
-const FIN_WAIT1: u8 = 4;
-const FIN_WAIT2: u8 = 5;
-const CLOSE_WAIT: u8 = 8;
-const LISTEN: u8 = 10;
-/// A handshake whose socket is not made yet (Linux 4.1).
-const NEW_SYN_RECV: u8 = 12;
 
 /// Sockets kept from one question; a hostile number of connections costs time, not memory without end.
 const MAX_ANSWERS: usize = 1 << 20;

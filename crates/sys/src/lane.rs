@@ -1,17 +1,17 @@
 //! Sockets that the primary makes for one worker among several on the same address, and their one flag that a worker sees.
 //!
 //! What does not live here: sockets that programs made (`listen::group`), and who gets connections (`listen::selector`).
-#![expect(unsafe_code, reason = "TCP_INFO: rustix has none")]
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::net::{SocketType, bind, sockopt};
 
 use crate::foreign::Blocking;
 use crate::listen::{V6, bound_to, interface_of, only_v6, open_socket, set_interface, set_reuse_port};
+use crate::tcp::Info;
 
 /// A TCP socket bound beside others of the same user (`SO_REUSEPORT`), not listening. For port 0 the option is set after
 /// `bind`, so that nobody else has the port. Errors as [`bind_tcp`](crate::listen::bind_tcp).
@@ -73,15 +73,7 @@ pub fn set_reuse_address(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// How many connections wait in a listening TCP socket to be accepted. `EOPNOTSUPP`, `EINVAL`: it is none.
 pub fn queue_length(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    // `struct tcp_info`: eight bytes, then words; of a listener `tcpi_unacked` is the length of its queue (every Linux).
-    const UNACKED: usize = 6;
-    let mut words = [0u32; UNACKED + 1];
-    let mut length = size_of_val(&words) as libc::socklen_t;
-    let at = words.as_mut_ptr().cast();
-    // SAFETY: `words` is writable for `length` bytes, and the kernel writes no more.
-    let failed =
-        unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_TCP, libc::TCP_INFO, at, &raw mut length) } != 0;
-    if failed { Err(io::Error::last_os_error()) } else { Ok(words[UNACKED]) }
+    Info::of(fd)?.waiting().ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
 /// Whether operations on the socket wait, for everybody who holds it.

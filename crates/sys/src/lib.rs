@@ -33,6 +33,7 @@ pub mod signal;
 pub mod signals;
 pub mod spawn;
 pub mod startup;
+mod tcp;
 pub mod tree;
 pub mod untouched;
 pub mod waker;

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use oneport_sys::bpf::{Key, Loaded, MOST_LANES, Selector, Tier, Unit, probe};
@@ -184,6 +186,31 @@ fn a_connection_that_is_given_to_another_worker_counts_there() {
     address.counts_become(&[0, 0]);
 }
 
+/// The reset arrives before, in the middle of, or after the calls that move the count.
+#[test]
+fn a_connection_that_is_reset_while_it_changes_its_worker_is_counted_down_once() {
+    const TIMES: usize = 4000;
+    let Some(address) = Address::with(Tier::A, 2) else { return };
+    address.open([0]);
+    let (connected, to_reset) = std::sync::mpsc::sync_channel::<TcpStream>(0);
+    let reset = std::thread::spawn(move || {
+        for (turn, client) in to_reset.into_iter().enumerate() {
+            rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+            (0..turn % 400).for_each(|_| std::hint::spin_loop());
+        }
+    });
+    for turn in 0..TIMES {
+        let client = TcpStream::connect(address.at).unwrap();
+        let (connection, _) = address.lanes[0].0.accept().unwrap();
+        connected.send(client).unwrap();
+        (0..turn % 300).for_each(|_| std::hint::spin_loop());
+        address.selector.hand_over(connection.as_fd(), address.lanes[1].2);
+    }
+    drop(connected);
+    reset.join().unwrap();
+    address.counts_become(&[0, 0]);
+}
+
 #[test]
 fn while_nobody_is_open_the_keeper_gets_them() {
     let Some(mut address) = Address::with(Tier::A, 2) else { return };
@@ -285,7 +312,7 @@ fn after_many_connections_and_changes_of_workers_nothing_is_counted_as_open() {
     let Some(mut address) = Address::with(Tier::A, 4) else { return };
     address.open(0..4);
     let mut units: Vec<Unit> = address.lanes.iter().map(|(.., unit)| *unit).collect();
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     let (at, table) = (address.at, address.loaded.table().clone());
     let listeners: Vec<TcpListener> =
         address.lanes.iter().map(|(listener, ..)| listener.try_clone().unwrap()).collect();
@@ -308,7 +335,7 @@ fn after_many_connections_and_changes_of_workers_nothing_is_counted_as_open() {
             std::thread::yield_now();
         }
         clients.into_iter().for_each(|client| client.join().unwrap());
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        over.store(true, Ordering::Relaxed);
     });
     // Those that nobody accepted any more are open until somebody does.
     drop(address.accept_all());
@@ -316,9 +343,9 @@ fn after_many_connections_and_changes_of_workers_nothing_is_counted_as_open() {
     eventually(|| open().iter().all(|open| *open == 0), || format!("{:?} are left", open()));
 }
 
-fn serve_until(listener: &TcpListener, over: &std::sync::atomic::AtomicBool) {
+fn serve_until(listener: &TcpListener, over: &AtomicBool) {
     let mut turn = 0;
-    while !over.load(std::sync::atomic::Ordering::Relaxed) {
+    while !over.load(Ordering::Relaxed) {
         // Non-blocking, as made.
         let Ok((mut connection, _)) = listener.accept() else {
             std::thread::yield_now();
@@ -341,6 +368,82 @@ fn visit(at: SocketAddr, client: usize, times: usize) {
             rustix::net::sockopt::set_socket_linger(&connection, Some(Duration::ZERO)).unwrap();
         }
     }
+}
+
+/// A worker, which is killed: run again by [`after_two_hundred_thousand_connections_and_five_kills_nothing_is_counted_as_open`]
+/// with its listener as standard input.
+#[test]
+fn worker_on_standard_input() {
+    if std::env::var_os("TEST_WORKER").is_none() {
+        return;
+    }
+    let listener = TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    listener.set_nonblocking(false).unwrap();
+    let mut held = VecDeque::new();
+    for turn in 0.. {
+        let (connection, _) = listener.accept().unwrap();
+        // Half of them it ends at once, half some time after their clients did.
+        if turn % 2 == 0 {
+            held.push_back(connection);
+        }
+        if held.len() > 16 {
+            held.pop_front();
+        }
+    }
+}
+
+fn start_worker(listener: &TcpListener) -> Child {
+    let listener: OwnedFd = listener.try_clone().unwrap().into();
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["worker_on_standard_input", "--exact"]).env("TEST_WORKER", "").stdin(listener);
+    again.stdout(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn after_two_hundred_thousand_connections_and_five_kills_nothing_is_counted_as_open() {
+    const CLIENTS: usize = 4;
+    const EACH: usize = 50_000;
+    const KILLS: usize = 5;
+    let Some(mut address) = Address::with(Tier::A, 4) else { return };
+    let mut workers: Vec<Child> = address.lanes.iter().map(|(listener, ..)| start_worker(listener)).collect();
+    address.open(0..4);
+    let mut units: Vec<Unit> = address.lanes.iter().map(|(.., unit)| *unit).collect();
+    let (at, table, done) = (address.at, address.loaded.table().clone(), AtomicUsize::new(0));
+    // A lane in which nothing is open may be used anew, and begins to count from none.
+    let mut established = 0;
+    std::thread::scope(|scope| {
+        let visits = |client: usize| {
+            (0..EACH).for_each(|turn| {
+                visit(at, client + turn, 1);
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|client| scope.spawn(move || visits(client))).collect();
+        for kill in 1..=KILLS {
+            let due = CLIENTS * EACH * kill / (KILLS + 1);
+            let is_due = || done.load(Ordering::Relaxed) >= due;
+            eventually(is_due, || format!("{} of {due} connections", done.load(Ordering::Relaxed)));
+            let (lane, worker) = (&mut address.lanes[kill % 4], &mut workers[kill % 4]);
+            worker.kill().unwrap();
+            worker.wait().unwrap();
+            address.selector.end(lane.2);
+            established += table.lane(lane.2).established();
+            lane.2 = address.selector.begin(lane.1, lane.0.as_fd()).unwrap();
+            units.push(lane.2);
+            *worker = start_worker(&lane.0);
+            table.lane(lane.2).open_up();
+        }
+        clients.into_iter().for_each(|client| client.join().unwrap());
+    });
+    for mut worker in workers {
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+    }
+    drop(address.accept_all());
+    let open = || -> Vec<i32> { units.iter().map(|unit| table.lane(*unit).open()).collect() };
+    eventually(|| open().iter().all(|open| *open == 0), || format!("{:?} are left", open()));
+    established += address.lanes.iter().map(|(.., unit)| table.lane(*unit).established()).sum::<u32>();
+    assert!(established >= (CLIENTS * EACH) as u32 - 5000, "{established} were counted");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
 
 use rustix::process::{Pid, Signal};
 
@@ -154,4 +155,16 @@ pub fn has_variable(pid: u32, name: &str) -> bool {
     let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let prefix = [name.as_bytes(), b"="].concat();
     environ.split(|byte| *byte == 0).any(|entry| entry.starts_with(&prefix))
+}
+
+/// The directory of this process's cgroup, where the whole hierarchy of the second version is mounted.
+pub fn own_cgroup() -> Option<PathBuf> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    let mut fields = mounts.lines().map(|line| line.split(' ').skip(1));
+    let at = fields
+        .find_map(|mut field| Some((field.next()?, field.next()?)).filter(|(_, kind)| *kind == "cgroup2"))?
+        .0;
+    Some(PathBuf::from(at).join(path))
 }

@@ -11,6 +11,7 @@ use oneport_e2e::load::{Load, Style};
 use oneport_e2e::wait::{eventually, throughout};
 use oneport_e2e::{App, Run, Signal, http, place, procfs, tcp};
 use rustix::net::{AddressFamily, SocketType, bind, connect, listen, socket, sockopt};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 /// How workers get connections, as options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,6 +326,26 @@ fn an_idle_app_uses_no_processor_time() {
     app.stop();
 }
 
+/// An old worker does nothing until it is ended, while more wait for it than the primary has descriptors for.
+#[test]
+fn those_who_wait_for_a_worker_that_a_reload_ends_outlast_a_shortage_of_descriptors() {
+    let app = Placing::Hash.run("hold.js", 1).args(["--drain-timeout", "2s"]).start();
+    let address = app.serving(1);
+    let old = app.worker(0);
+    procfs::signal(old, Signal::STOP);
+    let clients: Vec<TcpStream> = (0..100).map(|_| tcp::connect(address).unwrap()).collect();
+    app.signal(Signal::HUP);
+    let next = app.wait_for("the new worker", |event| event.is("proven") && !event.of(old)).pid();
+    let enough = procfs::descriptors(app.pid()) as u64 + 20;
+    let limit = Rlimit { current: Some(enough), maximum: Some(enough) };
+    prlimit(Pid::from_raw(app.pid().cast_signed()), Resource::Nofile, limit).unwrap();
+    app.wait_for("the shortage", |event| event.value["message"].to_string().contains("descriptors"));
+    for client in &clients {
+        assert_eq!(tcp::pid_in(&tcp::line(client).unwrap()), next);
+    }
+    app.stop();
+}
+
 #[test]
 fn without_any_privilege_it_serves_and_says_how() {
     let words = [
@@ -342,6 +363,30 @@ fn without_any_privilege_it_serves_and_says_how() {
     let load = Load::start(address, "/", 4, Style::Close);
     load.wait_more(200);
     assert_eq!(load.stop().lost, Vec::<String>::new());
+    app.stop();
+}
+
+#[test]
+fn no_thread_has_rights_in_effect_between_the_calls_that_need_them() {
+    // CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF.
+    const RIGHTS: u64 = 1 << 12 | 1 << 38 | 1 << 39;
+    let app = Placing::LeastA.run("hold.js", 2).start();
+    app.serving(2);
+    if Placing::LeastA.is_had(&app) {
+        let in_effect = || -> Vec<u64> {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", app.pid())).unwrap();
+            let status = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("status")));
+            let field = |status: String| {
+                let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap().trim();
+                u64::from_str_radix(bits, 16).unwrap()
+            };
+            status.filter_map(|status| status.ok().map(field)).collect()
+        };
+        assert!(in_effect().len() > 1, "there is a thread that measures, too");
+        eventually("all rights to be down", || {
+            in_effect().iter().all(|bits| bits & RIGHTS == 0).then_some(())
+        });
+    }
     app.stop();
 }
 

@@ -213,6 +213,7 @@ impl Demo {
             | Event::Temporary { .. }
             | Event::ConnectionsLost { .. }
             | Event::Stranger { .. }
+            | Event::Weighed { .. }
             | Event::AcceptExhausted { .. }
             | Event::Stopped => {}
         }

@@ -73,6 +73,13 @@ impl Teller {
         self.tell(Loudness::Quiet, "stranger", fields, &format!("{text}{}", hint_line(Some(hint))));
     }
 
+    pub(crate) fn weighed(&self, address: &Address, cause: &str) {
+        let text = format!(
+            "error: cannot let the kernel choose on `{address}`: {cause}; connections are placed by what is seen from outside"
+        );
+        self.tell(Loudness::Quiet, "weighed", json!({ "address": address.text, "why": cause }), &text);
+    }
+
     pub(crate) fn connections_lost(&self, address: &Address, connections: u32) {
         let many = match connections {
             1 => "1 connection that waited was".to_owned(),

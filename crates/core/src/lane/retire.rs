@@ -4,6 +4,7 @@
 //! emptied, or never listened) or nobody is left to serve it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::cluster::Cluster;
 use crate::effect::{Effect, Effects, Origin};
@@ -15,6 +16,9 @@ use crate::timer::Timer;
 use crate::worker::{EndCause, Queues, Worker};
 
 use super::{Lane, State};
+
+/// When it is tried again to empty a lane, after descriptors were short.
+const RETRY: Duration = Duration::from_millis(100);
 
 impl Cluster {
     /// A worker is gone and its slot's fate is known: each of its lanes is kept, closed or retired.
@@ -155,10 +159,8 @@ impl Cluster {
             Some(State::Closed { worker }) if self.phase(worker).is_some_and(Phase::is_leaving) => {}
             Some(State::Kept | State::Closed { .. }) => self.retire_lane(lane, fx),
             Some(State::Stuck) => self.stuck_too_long(now, lane, fx),
-            Some(
-                State::Promised { .. } | State::Listens { .. } | State::Inherited { .. } | State::Retiring,
-            )
-            | None => {}
+            Some(State::Retiring) => fx.push(Effect::RetireLane { lane }),
+            Some(State::Promised { .. } | State::Listens { .. } | State::Inherited { .. }) | None => {}
         }
     }
 
@@ -168,6 +170,17 @@ impl Cluster {
         }
         self.change(lane, State::Retiring);
         fx.push(Effect::RetireLane { lane });
+    }
+
+    /// What waits there goes on waiting until descriptors are free.
+    pub(crate) fn lane_exhausted(&mut self, now: Time, lane: LaneId, fx: &mut Effects) {
+        if self.state(lane) != Some(State::Retiring) {
+            return;
+        }
+        if let Some(port) = self.lanes.get(&lane).map(|lane| lane.port) {
+            self.accept_exhausted(now, port, fx);
+        }
+        self.timers.arm(Timer::Lane(lane), now.after(RETRY));
     }
 
     pub(crate) fn lane_retired(&mut self, lane: LaneId) {

@@ -112,7 +112,7 @@ impl LaneCheck {
             Event::LaneRetired { lane } if self.lanes.remove(&lane).is_some() => {
                 assert!(self.ended.insert(lane), "{lane:?} ends twice");
             }
-            Event::LaneStuck { lane } => {
+            Event::LaneStuck { lane } | Event::LaneExhausted { lane } => {
                 self.lanes.entry(lane).and_modify(|l| l.retiring = false);
             }
             Event::Gone { worker } | Event::SpawnFailed { worker, .. } => {

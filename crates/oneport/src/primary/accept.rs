@@ -130,7 +130,7 @@ impl Primary {
 
     /// Whether one more connection may be kept: so many that a worker can still be started for each that dies, but
     /// never so few that a low limit leaves half of it unused.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let reserve = FIXED + PER_WORKER * self.workers.len() + self.ports.len() + self.streams.len();
         self.conns.len() < self.descriptors - reserve.min(self.descriptors / 2)
     }

@@ -333,7 +333,7 @@ impl Primary {
                 }
             }
             if !self.tend_births() {
-                return;
+                return self.tell_fallen();
             }
         }
     }

@@ -9,15 +9,13 @@
 
 use super::asm::{If, Instruction, Label, Listing, Op, Register};
 use super::layout::{COUNTED, ESTABLISHED, OPEN, PENDING, UNIT, UNITS};
+use crate::tcp::state;
 
 const SK_STORAGE_GET: i32 = 107;
 const SOCK_OPS_CB_FLAGS_SET: i32 = 59;
 
-const FIN_WAIT1: i32 = 4;
-const CLOSE: i32 = 7;
-const LAST_ACK: i32 = 9;
-const GIVEN_UP: i32 = 1 << FIN_WAIT1 | 1 << CLOSE | 1 << LAST_ACK;
-const ESTABLISHED_STATE: i32 = 1;
+const GIVEN_UP: i32 = 1 << state::FIN_WAIT1 | 1 << state::CLOSE | 1 << state::LAST_ACK;
+const ESTABLISHED_STATE: i32 = state::ESTABLISHED as i32;
 
 /// `struct bpf_sock_ops`.
 const CALLED_FOR: i16 = 0;
@@ -32,6 +30,11 @@ const STATE_WISH: i32 = 1 << 2;
 /// The arguments of the tracepoint `inet_sock_set_state`: socket, old state, new state.
 const TRACED_SOCKET: i16 = 0;
 const TRACED_STATE: i16 = 16;
+
+/// Whether what is in this state is counted down.
+pub(super) fn is_given_up(state: u8) -> bool {
+    GIVEN_UP & (1 << state) != 0
+}
 
 /// For the sockets of one cgroup (`BPF_PROG_TYPE_SOCK_OPS`): that which the maker of their listener was in. Needs CAP_BPF and
 /// CAP_NET_ADMIN.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::call::{self, MapKind, ProgramKind};
 use super::layout::{BLOCK, COUNTED, KEEPER, KEYS, MOST_LANES, UNIT};
 use super::table::{Table, Unit};
-use super::{raised, selector, too_long};
+use super::{counter, raised, selector, too_long};
+use crate::tcp::Info;
 
 /// Lanes that the first program of an address knows; each further one knows twice as many and one more. What is scanned is
 /// paid for with every connection.
@@ -159,16 +160,24 @@ impl Selector {
     pub fn hand_over(&self, connection: BorrowedFd<'_>, to: Unit) {
         let Some(storage) = &self.storage else { return };
         let _raised = raised();
-        let Ok(mark) = call::stored(storage.as_fd(), connection) else { return };
+        let (stored, store) = (
+            || call::stored(storage.as_fd(), connection).unwrap_or(0),
+            |mark| call::store(storage.as_fd(), connection, mark),
+        );
         let counted = COUNTED.cast_unsigned();
-        if mark & counted == 0 {
+        let mark = stored();
+        let from = Unit(mark & !counted);
+        if mark & counted == 0 || from == to || store(to.0 | counted).is_err() {
             return;
         }
-        let from = Unit(mark & !counted);
-        if from != to && call::store(storage.as_fd(), connection, to.0 | counted).is_ok() {
-            self.table.lane(to).add(1);
-            self.table.lane(from).add(-1);
+        let is_over = Info::of(connection).is_ok_and(|info| counter::is_given_up(info.state()));
+        if is_over && stored() & counted != 0 {
+            // Reset by the client between the two calls: it was counted down where it was.
+            let _ = store(to.0);
+            return;
         }
+        self.table.lane(to).add(1);
+        self.table.lane(from).add(-1);
     }
 
     fn grow(&mut self) -> io::Result<()> {

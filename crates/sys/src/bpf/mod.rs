@@ -81,9 +81,9 @@ struct Counting {
     counter: Counter,
 }
 
-/// What loading needs. Lowered again behind every call.
+/// What maps and the selector need. Lowered again behind every call.
 fn raised() -> Raised {
-    Raised::new(&[Capability::Bpf, Capability::NetAdmin, Capability::Perfmon])
+    Raised::new(&[Capability::Bpf])
 }
 
 impl Loaded {
@@ -171,6 +171,7 @@ fn count(table: &Table) -> Result<Counting, Refused> {
 
 fn count_in_cgroup(table: &Table, storage: &OwnedFd) -> Result<OwnedFd, Refused> {
     let refused = |what| Refused::new(Tier::A, what);
+    let _raised = Raised::new(&[Capability::Bpf, Capability::NetAdmin]);
     let cgroup = cgroup::open_own().map_err(refused("find the cgroup of this process"))?;
     let listing = counter::in_cgroup(table.map(), storage.as_raw_fd()).ok_or_else(too_long);
     let program = listing
@@ -181,6 +182,7 @@ fn count_in_cgroup(table: &Table, storage: &OwnedFd) -> Result<OwnedFd, Refused>
 }
 
 fn count_traced(table: &Table, storage: &OwnedFd) -> io::Result<OwnedFd> {
+    let _raised = Raised::new(&[Capability::Bpf, Capability::Perfmon]);
     let number = vmlinux::typedef("btf_trace_inet_sock_set_state")?;
     let listing = counter::traced(table.map(), storage.as_raw_fd()).ok_or_else(too_long)?;
     let program = call::load_program(call::ProgramKind::Traced(number), &listing, "oneport_count")?;

@@ -152,10 +152,12 @@ impl LaneCells<'_> {
         self.table.cell(self.at, OPEN).fetch_add(connections.cast_unsigned(), Ordering::Relaxed);
     }
 
-    /// Begins anew for a socket with this key, not to be chosen yet.
+    /// Begins anew for a socket with this key, not to be chosen yet. Of what is open only that is taken off which is seen: a
+    /// client of the last socket may come to be counted in this moment.
     pub(super) fn begin(&self, key: u32) {
         self.shut();
-        for offset in [OPEN, ESTABLISHED, PENDING, STAMP, SELECTED, BIAS] {
+        self.add(self.open().wrapping_neg());
+        for offset in [ESTABLISHED, PENDING, STAMP, SELECTED, BIAS] {
             self.set(offset, 0);
         }
         self.set(KEY, key);

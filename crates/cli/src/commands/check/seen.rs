@@ -102,6 +102,7 @@ impl Seen {
             | Event::Temporary { .. }
             | Event::ConnectionsLost { .. }
             | Event::Stranger { .. }
+            | Event::Weighed { .. }
             | Event::AcceptExhausted { .. }
             | Event::Disconnected => {}
         }

@@ -96,6 +96,7 @@ impl Run {
                 self.teller.connections_lost(&address, connections);
             }
             Event::Stranger { address, at, process } => self.teller.stranger(&address, at, process.as_ref()),
+            Event::Weighed { address, cause } => self.teller.weighed(&address, &cause),
             Event::AcceptExhausted { address } => {
                 let message =
                     format!("cannot accept on `{address}`: out of descriptors or memory; trying again");

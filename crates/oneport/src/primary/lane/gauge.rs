@@ -12,16 +12,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use oneport_core::{LaneId, PortId};
-use oneport_sys::bpf::{Table, Unit};
-use oneport_sys::lane::queue_length;
+use oneport_sys::bpf::Unit;
 use oneport_sys::poll::{Interest, Poller, Readiness};
-use oneport_sys::proc::OpenFiles;
 use oneport_sys::process::Pid;
 use tracing::warn;
 
 use super::line::{self, Orders, Received, WAKER};
-use super::load::Load;
-use super::share::{self, Share};
+use super::share::Share;
+use super::watched::{Use, Watched};
 use crate::cluster::Commands;
 use crate::primary::Command;
 use crate::primary::readings::Readings;
@@ -37,12 +35,8 @@ const WATCHING: Duration = Duration::from_millis(5);
 const SATURATED: u32 = 4;
 /// So many lanes are looked at in one period.
 const CROWD: usize = 64;
-/// A lane that was chosen so often, and where no connection was ever counted, is one that the counter does not see.
-const UNCOUNTED: u32 = 64;
 /// Looks in a row at which nothing was going on, before the thread sleeps again.
 const QUIET_LOOKS: u32 = 20;
-/// How often newcomers lose some of what they count as having.
-const FADING: Duration = Duration::from_secs(1);
 /// How often it is looked which processes a program consists of.
 const TREES: Duration = Duration::from_secs(1);
 /// How often it is looked who else listens, while something happens.
@@ -63,17 +57,6 @@ pub(in crate::primary) struct Post {
     pub(in crate::primary) rescues: bool,
 }
 
-/// What is done with what is measured.
-#[derive(Clone, Debug)]
-pub(in crate::primary) enum Use {
-    /// The kernel counts and chooses.
-    Counted(Arc<Table>),
-    /// The kernel chooses by what is fed.
-    Fed(Arc<Table>),
-    /// The kernel chooses by chance, with these weights.
-    Weighed,
-}
-
 /// The loop's end of the thread.
 #[derive(Debug)]
 pub(in crate::primary) struct Gauge {
@@ -85,6 +68,8 @@ enum Order {
     Watch(Post, Use),
     Forget(LaneId, PortId),
     Chosen(PortId, Vec<LaneId>),
+    Weigh(PortId),
+    Fade,
 }
 
 impl Gauge {
@@ -93,11 +78,11 @@ impl Gauge {
         let measuring = Measuring {
             orders: received,
             poller,
-            posts: Vec::new(),
+            watched: Vec::new(),
             shares: Vec::new(),
             commands,
             readings,
-            fades: Instant::now() + FADING,
+            faded: Instant::now(),
             looked: Instant::now(),
             trees: Instant::now(),
         };
@@ -117,17 +102,28 @@ impl Gauge {
     pub(in crate::primary) fn chosen(&self, port: PortId, lanes: Vec<LaneId>) {
         self.orders.give(Order::Chosen(port, lanes));
     }
+
+    /// The kernel does not choose on this port any more: from now on its lanes are weighed.
+    pub(in crate::primary) fn weigh(&self, port: PortId) {
+        self.orders.give(Order::Weigh(port));
+    }
+
+    /// A newcomer was given a handicap, which is lowered with time from now on.
+    pub(in crate::primary) fn fade(&self) {
+        self.orders.give(Order::Fade);
+    }
 }
 
 struct Measuring {
     orders: Received<Order>,
     poller: Poller,
-    posts: Vec<(Post, Use, Load)>,
+    watched: Vec<Watched>,
     /// How the next connections of ports are shared, where that is weighed.
     shares: Vec<(PortId, Share)>,
     commands: Commands,
     readings: Readings,
-    fades: Instant,
+    /// When handicaps of weighed lanes were lowered last.
+    faded: Instant,
     trees: Instant,
     /// When it was looked for strangers last.
     looked: Instant,
@@ -139,10 +135,12 @@ impl Measuring {
         let mut quiet = QUIET_LOOKS;
         loop {
             let active = quiet < QUIET_LOOKS;
-            let timeout = if active { Some(self.period()) } else { self.until_fading() };
+            let timeout = active.then(|| self.period());
             if let Err(cause) = self.poller.wait(&mut readiness, timeout) {
                 return warn!(%cause, "cannot measure loads");
             }
+            // Before there are newcomers: time that was slept away is not theirs.
+            self.fade();
             let mut arrives = false;
             for ready in readiness.iter() {
                 if ready.token != WAKER {
@@ -164,23 +162,22 @@ impl Measuring {
                     self.listen_for(Interest::READ);
                 }
             }
-            self.fade();
         }
     }
 
     /// Longer for a crowd and at saturation, so that looking costs no more than a hundredth of a processor or two.
     fn period(&self) -> Duration {
-        let is_counted = |used: &Use| matches!(used, Use::Counted(_));
-        let each = if self.posts.iter().all(|(_, used, _)| is_counted(used)) { WATCHING } else { FEEDING };
-        let crowd = 1 + u32::try_from(self.posts.len() / CROWD).unwrap_or(u32::MAX);
+        let each = if self.watched.iter().all(Watched::is_counted) { WATCHING } else { FEEDING };
+        let crowd = 1 + u32::try_from(self.watched.len() / CROWD).unwrap_or(u32::MAX);
         // Where everybody has more than he can take it makes no difference who gets the next.
-        let saturated = !self.posts.is_empty() && !self.posts.iter().any(|(_, _, load)| load.is_idle());
+        let saturated =
+            !self.watched.is_empty() && !self.watched.iter().any(|watched| watched.load.is_idle());
         each * crowd * if saturated { SATURATED } else { 1 }
     }
 
     /// While something happens arrivals are no news.
     fn listen_for(&self, interest: Interest) {
-        for (post, _, _) in &self.posts {
+        for Watched { post, .. } in &self.watched {
             // One that was shut is not heard any more.
             let _ = self.poller.modify(post.socket.as_fd(), token(post), interest);
         }
@@ -188,8 +185,8 @@ impl Measuring {
 
     /// A listener that was shut hangs up for ever, whatever is asked for.
     fn unhear(&self, of: u64) {
-        if let Some((post, _, _)) = self.posts.iter().find(|(post, _, _)| token(post) == of) {
-            let _ = self.poller.remove(post.socket.as_fd());
+        if let Some(watched) = self.watched.iter().find(|watched| token(&watched.post) == of) {
+            let _ = self.poller.remove(watched.post.socket.as_fd());
         }
     }
 
@@ -201,12 +198,18 @@ impl Measuring {
                 Ok(Order::Watch(post, used)) => self.watch(post, used, active),
                 Ok(Order::Forget(lane, port)) => {
                     self.leave(lane);
-                    if !self.posts.iter().any(|(post, _, _)| post.port == port) {
+                    if !self.watched.iter().any(|watched| watched.post.port == port) {
                         self.shares.retain(|(of, _)| *of != port);
                     }
                     self.commands.send(Command::Unwatched { port });
                 }
                 Ok(Order::Chosen(port, lanes)) => self.share_mut(port).choose(lanes),
+                Ok(Order::Weigh(port)) => {
+                    let there = self.watched.iter_mut().filter(|watched| watched.post.port == port);
+                    there.for_each(Watched::weigh);
+                }
+                // It woke us.
+                Ok(Order::Fade) => self.fade(),
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
@@ -219,13 +222,12 @@ impl Measuring {
         if let Err(cause) = self.poller.add(post.socket.as_fd(), token(&post), interest) {
             return warn!(%cause, "cannot measure the load of a worker");
         }
-        let load = Load::of(OpenFiles::of(post.root).ok().into_iter().collect(), post.root);
-        self.posts.push((post, used, load));
+        self.watched.push(Watched::new(post, used));
     }
 
     fn leave(&mut self, lane: LaneId) {
-        if let Some(at) = self.posts.iter().position(|(post, _, _)| post.lane == lane) {
-            let (post, _, _) = self.posts.swap_remove(at);
+        if let Some(at) = self.watched.iter().position(|watched| watched.post.lane == lane) {
+            let Watched { post, .. } = self.watched.swap_remove(at);
             let _ = self.poller.remove(post.socket.as_fd());
         }
     }
@@ -243,18 +245,8 @@ impl Measuring {
         let now = Instant::now();
         self.look_at_trees(now);
         let mut busy = false;
-        for (post, used, load) in &mut self.posts {
-            let table = match used {
-                Use::Counted(table) => Some(&**table),
-                Use::Fed(_) | Use::Weighed => None,
-            };
-            let established = post.unit.zip(table).map(|(unit, table)| table.lane(unit).established());
-            let queue = || queue_length(post.socket.as_fd()).unwrap_or(0);
-            busy |= load.look(queue, established, now);
-            match (&*used, post.unit) {
-                (Use::Fed(table), Some(unit)) => table.lane(unit).feed(load.open()),
-                (Use::Fed(_), None) | (Use::Counted(_) | Use::Weighed, _) => {}
-            }
+        for watched in &mut self.watched {
+            busy |= watched.look(now);
         }
         self.find_uncounted();
         self.weigh();
@@ -263,19 +255,9 @@ impl Measuring {
         busy
     }
 
-    /// A listener that was made in another cgroup than ours. With nothing open it would be sent everybody.
     fn find_uncounted(&self) {
-        let unseen = |(post, used, load): &&(Post, Use, Load)| match (used, post.unit) {
-            (Use::Counted(table), Some(unit)) => {
-                let lane = table.lane(unit);
-                // Chosen it is for every SYN: many clients far away, or a flood of SYNs, have established nothing yet.
-                let suspect = lane.selected() >= UNCOUNTED && lane.established() == 0;
-                suspect && load.has_some() && lane.established() == 0
-            }
-            (Use::Counted(_), None) | (Use::Fed(_) | Use::Weighed, _) => false,
-        };
-        if let Some((post, _, _)) = self.posts.iter().find(unseen) {
-            self.commands.send(Command::Uncounted { port: post.port });
+        if let Some(unseen) = self.watched.iter().find(|watched| watched.is_unseen()) {
+            self.commands.send(Command::Uncounted { port: unseen.post.port });
         }
     }
 
@@ -284,7 +266,7 @@ impl Measuring {
             return;
         }
         self.looked = now;
-        let ports: BTreeSet<PortId> = self.posts.iter().map(|(post, _, _)| post.port).collect();
+        let ports: BTreeSet<PortId> = self.watched.iter().map(|watched| watched.post.port).collect();
         for port in ports {
             self.commands.send(Command::LookAround { port });
         }
@@ -292,11 +274,10 @@ impl Measuring {
 
     fn weigh(&mut self) {
         for (port, share) in &mut self.shares {
-            let weighed = self
-                .posts
-                .iter()
-                .filter(|(post, used, _)| post.port == *port && matches!(used, Use::Weighed));
-            let loads: Vec<(LaneId, u32)> = weighed.map(|(post, _, load)| (post.lane, load.open())).collect();
+            let here =
+                self.watched.iter().filter(|watched| watched.post.port == *port && watched.is_weighed());
+            let loads: Vec<(LaneId, u32)> =
+                here.map(|watched| (watched.post.lane, watched.load.open())).collect();
             if let Some(weights) = share.next(&loads) {
                 self.commands.send(Command::Weigh { port: *port, weights });
             }
@@ -305,66 +286,43 @@ impl Measuring {
 
     /// Only where a sibling has nothing to do: at saturation everybody waits alike.
     fn rescue(&mut self, now: Instant) {
-        for at in 0..self.posts.len() {
-            let Some((post, _, load)) = self.posts.get(at) else { return };
+        for at in 0..self.watched.len() {
+            let Some(Watched { post, load, .. }) = self.watched.get(at) else { return };
             let (port, lane) = (post.port, post.lane);
             if !post.rescues || !load.is_stuck(now) {
                 continue;
             }
-            let idle = |(other, _, load): &(Post, Use, Load)| {
-                other.port == port && other.lane != lane && load.is_idle()
-            };
-            if self.posts.iter().any(idle) {
+            let idle =
+                |other: &Watched| other.post.port == port && other.post.lane != lane && other.load.is_idle();
+            if self.watched.iter().any(idle) {
                 self.commands.send(Command::Rescue { lane });
-                if let Some((_, _, load)) = self.posts.get_mut(at) {
-                    load.was_rescued(now);
+                if let Some(stuck) = self.watched.get_mut(at) {
+                    stuck.load.was_rescued(now);
                 }
             }
         }
     }
 
-    /// When a newcomer's handicap is to be lowered next; `None`: there is none.
-    fn until_fading(&self) -> Option<Duration> {
-        let has_bias = |(post, used, _): &(Post, Use, Load)| match (used, post.unit) {
-            (Use::Counted(table) | Use::Fed(table), Some(unit)) => table.lane(unit).bias() > 0,
-            (Use::Counted(_) | Use::Fed(_), None) | (Use::Weighed, _) => false,
-        };
-        let needed = self.posts.iter().any(has_bias) || self.shares.iter().any(|(_, share)| share.has_bias());
-        needed.then(|| self.fades.saturating_duration_since(Instant::now()))
-    }
-
+    /// Lowers the handicaps of newcomers. Nobody wakes for that alone: it is made up for at the next occasion.
     fn fade(&mut self) {
         let now = Instant::now();
-        if now < self.fades {
-            return;
-        }
-        self.fades = now + FADING;
-        for (post, used, _) in &self.posts {
-            match (used, post.unit) {
-                (Use::Counted(table) | Use::Fed(table), Some(unit)) => {
-                    let lane = table.lane(unit);
-                    if lane.bias() > 0 {
-                        lane.set_bias(share::faded(lane.bias()));
-                    }
-                }
-                (Use::Counted(_) | Use::Fed(_), None) | (Use::Weighed, _) => {}
-            }
-        }
-        for (_, share) in &mut self.shares {
-            share.fade();
+        self.watched.iter_mut().for_each(|watched| watched.fade(now));
+        let steps = now.saturating_duration_since(self.faded).as_secs();
+        if steps > 0 {
+            self.faded += Duration::from_secs(steps);
+            self.shares.iter_mut().for_each(|(_, share)| share.fade(steps));
         }
     }
 
     /// A program's descriptors are those of all processes that it consists of.
     fn look_at_trees(&mut self, now: Instant) {
-        let has_tree =
-            |(post, used, _): &(Post, Use, Load)| post.mark.is_some() && !matches!(used, Use::Counted(_));
-        if now < self.trees || !self.posts.iter().any(has_tree) {
+        let has_tree = |watched: &Watched| watched.post.mark.is_some() && !watched.is_counted();
+        if now < self.trees || !self.watched.iter().any(has_tree) {
             return;
         }
         self.trees = now + TREES;
         let table = self.readings.table();
-        for (post, _, load) in self.posts.iter_mut().filter(|entry| has_tree(entry)) {
+        for Watched { post, load, .. } in self.watched.iter_mut().filter(|watched| has_tree(watched)) {
             let Some(mark) = &post.mark else { continue };
             load.consists_of(table.members(post.root, mark));
         }

@@ -11,12 +11,19 @@ use oneport_sys::accept::{Accepted, accept};
 use oneport_sys::foreign::Blocking;
 use oneport_sys::lane::{make_beside, make_udp, set_blocking};
 use oneport_sys::listen::{self, V6};
-
 use tracing::debug;
 
 use super::retire::LONGEST_QUEUE;
 use super::{Lane, LaneKind};
 use crate::primary::Primary;
+
+/// How much of what waited was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::primary) enum Taken {
+    All,
+    /// Descriptors did not suffice for the rest.
+    Part,
+}
 
 impl Primary {
     /// A worker's own socket on a port, listening, as a copy for the worker.
@@ -70,27 +77,31 @@ impl Primary {
         }
     }
 
-    /// Accepts what waits in a lane whose worker does not, as connections of its port. How many there were.
-    pub(in crate::primary) fn take_over(&mut self, lane: LaneId) -> usize {
-        let Some((socket, LaneKind::Stream, _)) = self.lanes.copy_of(lane) else { return 0 };
-        let Some(port) = self.lanes.port_of(lane) else { return 0 };
+    /// Accepts what waits in a lane whose worker does not, as connections of its port: as much of it as descriptors suffice for.
+    pub(in crate::primary) fn take_over(&mut self, lane: LaneId) -> Taken {
+        let Some((socket, LaneKind::Stream, _)) = self.lanes.copy_of(lane) else { return Taken::All };
+        let Some(port) = self.lanes.port_of(lane) else { return Taken::All };
         // The flag is the worker's as well, who needs it as we do.
         if set_blocking(socket.as_fd(), Blocking::Never).is_err() {
-            return 0;
+            return Taken::All;
         }
-        let mut taken = 0;
         for _ in 0..LONGEST_QUEUE {
+            if !self.has_room() {
+                return if listen::waiting(socket.as_fd()) { Taken::Part } else { Taken::All };
+            }
             match accept(socket.as_fd()) {
                 Accepted::Connection(connection) => {
-                    taken += 1;
                     let conn = self.keep(connection);
                     self.pending.push_back(Core::Accepted { port, conn });
                 }
                 Accepted::Skipped => {}
-                Accepted::Empty | Accepted::Exhausted(_) | Accepted::Failed(_) => break,
+                Accepted::Empty => return Taken::All,
+                Accepted::Exhausted(_) => return Taken::Part,
+                // It does not listen any more.
+                Accepted::Failed(_) => return Taken::All,
             }
         }
-        taken
+        Taken::Part
     }
 
     /// A worker makes no progress while connections wait in its lane: others may get them.

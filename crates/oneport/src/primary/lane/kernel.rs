@@ -3,15 +3,18 @@
 //! What does not live here: whom the core lets be chosen (`group`), counting from outside (`gauge`). Invariant: a group that
 //! cannot have a selector has none at all, and is weighted from outside (tier C).
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use oneport_core::{LaneId, PortId, WorkerId};
-use oneport_sys::bpf::{Key, Loaded, Refused, Selector, Table, Tier, Unit, grant};
+use oneport_sys::bpf::{Key, Loaded, MOST_LANES, Refused, Selector, Table, Tier, Unit, grant};
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::group::{Group, Manner};
-use super::{Lane, LaneKind, Lanes};
+use super::{LaneKind, Lanes};
+use crate::event::Event;
 use crate::primary::Primary;
 use crate::settings::TierChoice;
 
@@ -62,6 +65,18 @@ impl Kernel {
     }
 }
 
+/// Why a socket has no place among those that the kernel chooses from.
+fn unseated(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOSPC) => {
+            format!("{MOST_LANES} sockets and predecessors with open connections are the most")
+        }
+        // No array of sockets takes such a listener (Linux 6.18).
+        Some(Errno::INVAL | Errno::OPNOTSUPP) => "a socket of multipath TCP is among its sockets".to_owned(),
+        Some(_) | None => format!("cannot take a socket in: {error}"),
+    }
+}
+
 fn load(choice: TierChoice) -> Option<Loaded> {
     let tiers: &[Tier] = match choice {
         TierChoice::Best => &[Tier::A, Tier::B],
@@ -92,17 +107,21 @@ fn load(choice: TierChoice) -> Option<Loaded> {
 }
 
 impl Primary {
+    /// Tells of the ports on which the kernel has turned out not to be able to choose.
+    pub(in crate::primary) fn tell_fallen(&mut self) {
+        for (port, cause) in std::mem::take(&mut self.lanes.fallen) {
+            if let Some(address) = self.ports.get(&port).map(|socket| socket.address.clone()) {
+                self.tell(Event::Weighed { address, cause });
+            }
+        }
+    }
+
     /// The kernel cannot choose on this port after all: from now on it is weighed from outside.
     pub(in crate::primary) fn place_from_outside(&mut self, port: PortId) {
         if self.lanes.groups.get(&port).is_none_or(Group::is_weighted) {
             return;
         }
-        warn!("connections of a port are not counted: its workers have made their sockets in another cgroup");
-        self.lanes.strip(port);
-        let of_port = |(id, lane): (&LaneId, &Lane)| Some((*id, lane.worker.filter(|_| lane.port == port)?));
-        for (lane, worker) in self.lanes.table.iter().filter_map(of_port).collect::<Vec<_>>() {
-            self.watch_load(worker, lane);
-        }
+        self.lanes.strip(port, "its workers have made their sockets in another cgroup".to_owned());
     }
 }
 
@@ -122,8 +141,8 @@ impl Lanes {
         match loaded.selector() {
             Ok(selector) => group.selector = Some(selector),
             Err(Refused { what, error, .. }) => {
-                warn!(%error, "cannot {what}: this port's connections are placed from outside");
                 group.do_without();
+                self.fallen.push((port, format!("cannot {what}: {error}")));
             }
         }
     }
@@ -149,11 +168,7 @@ impl Lanes {
         });
         match seat {
             Ok(seat) => lane.seat = Some(seat),
-            Err(error) => {
-                // Multipath TCP, whose listeners no array takes (Linux 6.18); more sockets than lanes.
-                warn!(%error, lane = id.0, "cannot choose by open connections in the kernel: placed from outside");
-                self.strip(port);
-            }
+            Err(error) => self.strip(port, unseated(&error)),
         }
     }
 
@@ -162,8 +177,7 @@ impl Lanes {
         let (Some(lane), Some(group)) = (self.table.get(&keeper), self.groups.get_mut(&port)) else { return };
         let Some(selector) = group.selector.as_mut() else { return };
         if let Err(error) = selector.add_keeper(lane.socket.as_fd()) {
-            warn!(%error, "cannot keep the door of a port in the kernel: placed from outside");
-            self.strip(port);
+            self.strip(port, unseated(&error));
         }
     }
 
@@ -175,8 +189,10 @@ impl Lanes {
         }
     }
 
-    fn strip(&mut self, port: PortId) {
+    /// The selector of a port goes, and who listens there is weighed from now on.
+    fn strip(&mut self, port: PortId, cause: String) {
         let Some(group) = self.groups.get_mut(&port) else { return };
+        self.fallen.push((port, cause));
         if let (Some(selector), Kernel::Loaded(loaded)) = (&group.selector, &mut self.kernel) {
             loaded.give_back(selector);
         }
@@ -184,6 +200,10 @@ impl Lanes {
         for lane in self.table.values_mut().filter(|lane| lane.port == port) {
             lane.seat = None;
         }
+        if let Some(gauge) = &self.gauge {
+            gauge.weigh(port);
+        }
+        self.tell_gauge(port);
         self.apply(port);
     }
 

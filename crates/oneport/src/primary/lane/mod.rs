@@ -4,16 +4,21 @@
 //! (`retire`), and who looks whether anybody accepts (`sentry`). Invariant: what is in the table is held by the primary, so no
 //! worker's end closes it.
 
+mod apply;
+mod door;
 mod gauge;
 mod give;
 mod group;
+mod handicap;
 mod kernel;
+mod leave;
 mod line;
 mod load;
 mod retire;
 mod sentry;
 mod share;
 mod strangers;
+mod watched;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,12 +29,13 @@ use oneport_sys::listen::{bind_here, bound_to, set_reuse_port, start_listening};
 use rustix::io::Errno;
 use tracing::warn;
 
+use self::gauge::Gauge;
 pub(super) use self::gauge::Weights;
-use self::gauge::{Gauge, Use};
 use self::group::{Group, Manner};
 use self::kernel::{Kernel, Seat};
 pub(super) use self::sentry::{Closing, Post, Sentry};
 pub(super) use self::strangers::Somebody;
+use self::watched::Use;
 use super::ids::IdMap;
 use crate::primary::Primary;
 use crate::program::Ports;
@@ -101,6 +107,8 @@ pub(in crate::primary) struct Lanes {
     pub(in crate::primary) sentry: Option<Sentry>,
     gauge: Option<Gauge>,
     kernel: Kernel,
+    /// Ports on which the kernel cannot choose, and why, until that is told.
+    fallen: Vec<(PortId, String)>,
     choice: TierChoice,
     manner: Manner,
     /// How many slots the app has.

@@ -12,10 +12,11 @@ use oneport_core::{Event as Core, LaneId, WorkerId};
 use oneport_sys::accept::{Accepted, accept};
 use oneport_sys::diag;
 use oneport_sys::foreign::Blocking;
-use oneport_sys::lane::set_blocking;
+use oneport_sys::lane::{queue_length, set_blocking};
 use oneport_sys::listen::waiting;
 use tracing::warn;
 
+use super::give::Taken;
 use super::{Lane, LaneKind};
 use crate::event::Event;
 use crate::primary::{Command, Primary};
@@ -68,9 +69,13 @@ impl Primary {
     pub(in crate::primary) fn retire_lane(&mut self, lane: LaneId) {
         let port = self.lanes.port_of(lane);
         if port.is_some_and(|port| self.hands_off(port)) {
-            self.take_over(lane);
-            self.close_lane(lane);
-            self.pending.push_back(Core::LaneRetired { lane });
+            match self.take_over(lane) {
+                Taken::All => {
+                    self.close_lane(lane);
+                    self.pending.push_back(Core::LaneRetired { lane });
+                }
+                Taken::Part => self.pending.push_back(Core::LaneExhausted { lane }),
+            }
         } else if self.lanes.socket_of(lane).is_some_and(waiting) {
             self.pending.push_back(Core::LaneStuck { lane });
         } else {
@@ -101,7 +106,11 @@ fn turn_away(lane: &Lane) -> u32 {
         match accept(lane.socket.as_fd()) {
             Accepted::Connection(_) => lost += 1,
             Accepted::Skipped => {}
-            Accepted::Empty | Accepted::Exhausted(_) | Accepted::Failed(_) => return lost,
+            Accepted::Empty => return lost,
+            // The rest hears of it by the end of the socket.
+            Accepted::Exhausted(_) | Accepted::Failed(_) => {
+                return lost.saturating_add(queue_length(lane.socket.as_fd()).unwrap_or(0));
+            }
         }
     }
     lost

@@ -7,6 +7,7 @@
 use oneport_core::LaneId;
 
 use super::gauge::Weights;
+use super::handicap::faded;
 
 /// Fewest and most connections that are shared out at a time.
 const FEWEST: u32 = 8;
@@ -36,13 +37,10 @@ impl Share {
         self.chosen = lanes;
     }
 
-    pub(super) fn has_bias(&self) -> bool {
-        self.bias.iter().any(|(_, bias)| bias.is_some())
-    }
-
-    pub(super) fn fade(&mut self) {
+    /// So many seconds later.
+    pub(super) fn fade(&mut self, seconds: u64) {
         for (_, bias) in &mut self.bias {
-            *bias = bias.map(faded);
+            *bias = bias.map(|bias| faded(bias, seconds));
         }
         self.bias.retain(|(_, bias)| *bias != Some(0));
     }
@@ -102,16 +100,11 @@ impl Share {
     }
 }
 
-/// A second later: half as much after eleven seconds, nothing after a minute or so.
-pub(super) fn faded(bias: u32) -> u32 {
-    bias.saturating_sub(bias / 16 + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use oneport_core::LaneId;
 
-    use super::{FEWEST, Share, faded};
+    use super::{FEWEST, Share};
 
     fn share(loads: &[u32]) -> Vec<u32> {
         let lanes: Vec<LaneId> = (0..loads.len() as u32).map(LaneId).collect();
@@ -143,11 +136,11 @@ mod tests {
         share.choose(vec![LaneId(1), LaneId(2), LaneId(3)]);
         let weights = share.next(&[(LaneId(1), 100), (LaneId(2), 100), (LaneId(3), 0)]).unwrap();
         assert!(weights.iter().all(|(_, weight)| *weight > 1), "{weights:?}");
-        assert!(share.has_bias());
-        for _ in 0..100 {
-            share.fade();
-        }
-        assert!(!share.has_bias());
+        assert_eq!(share.bias, [(LaneId(3), Some(100))]);
+        share.fade(11);
+        assert!((40..=50).contains(&share.bias[0].1.unwrap()), "{:?}", share.bias);
+        share.fade(60);
+        assert_eq!(share.bias, []);
     }
 
     #[test]
@@ -155,19 +148,10 @@ mod tests {
         let mut share = Share::default();
         for count in 1..=4 {
             share.choose((0..count).map(LaneId).collect());
-            share.fade();
+            share.fade(1);
         }
         let weights = share.next(&[0, 1, 2, 3].map(|lane| (LaneId(lane), 0))).unwrap();
         assert!(weights.iter().all(|(_, weight)| *weight == 2), "{weights:?}");
-        assert!(!share.has_bias());
-    }
-
-    #[test]
-    fn what_fades_comes_to_an_end() {
-        let mut bias = 1_000_000;
-        for _ in 0..250 {
-            bias = faded(bias);
-        }
-        assert_eq!(bias, 0);
+        assert_eq!(share.bias, []);
     }
 }

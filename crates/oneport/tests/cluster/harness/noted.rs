@@ -59,6 +59,7 @@ pub(super) fn noted(event: &Event) -> Noted {
         Event::Temporary { worker } => of("temporary", worker),
         Event::ConnectionsLost { .. } => plain("connections-lost"),
         Event::Stranger { .. } => plain("stranger"),
+        Event::Weighed { .. } => plain("weighed"),
         Event::AcceptExhausted { .. } => plain("accept-exhausted"),
         Event::Disconnected => plain("disconnected"),
         Event::Stopped => plain("stopped"),
