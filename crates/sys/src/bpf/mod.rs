@@ -25,7 +25,7 @@ use crate::cgroup;
 pub use group::{Key, Selector};
 pub use layout::{BLOCKS, MOST_LANES};
 pub use probe::{Probe, probe};
-pub use table::{LaneCells, Table, Unit};
+pub use table::{LaneCells, Placed, Table, Unit};
 
 /// How the lane with the fewest open connections is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

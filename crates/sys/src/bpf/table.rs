@@ -84,6 +84,15 @@ impl Drop for Table {
     }
 }
 
+/// What the selector has sent to a lane until one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// As [`LaneCells::selected`].
+    pub selected: u32,
+    /// Chosen and not established, or not fed, yet.
+    pub pending: i32,
+}
+
 /// What is known of one lane, and what may be told about it.
 #[derive(Clone, Copy, Debug)]
 pub struct LaneCells<'a> {
@@ -124,6 +133,19 @@ impl LaneCells<'_> {
     pub fn feed(&self, open: u32) {
         self.set(OPEN, open);
         self.set(PENDING, 0);
+    }
+
+    /// How often it was chosen so far, and what of that counts as being on its way.
+    pub fn placed(&self) -> Placed {
+        Placed { selected: self.selected(), pending: self.get(PENDING).cast_signed() }
+    }
+
+    /// [`feed`](LaneCells::feed) while connections arrive: what was chosen since `before` goes on counting as being on its way, and
+    /// so many of those before, whose handshakes may not have ended.
+    pub fn feed_since(&self, before: Placed, open: u32, on_their_way: u32) {
+        self.set(OPEN, open);
+        let change = on_their_way.cast_signed().wrapping_sub(before.pending);
+        self.table.cell(self.at, PENDING).fetch_add(change.cast_unsigned(), Ordering::Relaxed);
     }
 
     /// Lets it count as having so many more open connections: a newcomer would get everything otherwise, until it has as many

@@ -15,6 +15,9 @@ use super::load::Load;
 /// A lane that was chosen so often, and where no connection was ever counted, is one that the counter does not see.
 const UNCOUNTED: u32 = 64;
 
+/// Most looks at one lane in a row.
+const MOST_LOOKS: usize = 3;
+
 /// What is done with what is measured.
 #[derive(Clone, Debug)]
 pub(in crate::primary) enum Use {
@@ -32,13 +35,35 @@ pub(super) struct Watched {
     pub(super) used: Use,
     pub(super) load: Load,
     handicap: handicap::Seen,
+    fed: Fed,
+}
+
+/// What was fed last.
+#[derive(Debug, Default)]
+struct Fed {
+    open: u32,
+    on_their_way: u32,
+    /// How often the lane had been chosen then.
+    selected: u32,
+}
+
+impl Fed {
+    /// How many of those that the selector sent since the last time may not be among `open` yet: their handshakes are under way.
+    /// They may as well have come and gone, which does no harm: what is too much is gone the next time.
+    fn on_their_way(&mut self, open: u32, selected: u32) -> u32 {
+        let recent = selected.wrapping_sub(self.selected);
+        let expected = self.open.saturating_add(self.on_their_way).saturating_add(recent);
+        let on_their_way = expected.saturating_sub(open).min(recent);
+        *self = Fed { open, on_their_way, selected };
+        on_their_way
+    }
 }
 
 impl Watched {
     /// It has begun to listen and has no connection yet.
     pub(super) fn new(post: Post, used: Use) -> Watched {
         let load = Load::of(OpenFiles::of(post.root).ok().into_iter().collect(), post.root);
-        Watched { post, used, load, handicap: handicap::Seen::default() }
+        Watched { post, used, load, handicap: handicap::Seen::default(), fed: Fed::default() }
     }
 
     /// Its lane in the table that the kernel chooses by, if it does.
@@ -71,15 +96,35 @@ impl Watched {
 
     /// Whether anything is going on.
     pub(super) fn look(&mut self, now: Instant) -> bool {
-        let established =
-            if self.is_counted() { self.cells().map(|cells| cells.established()) } else { None };
-        let socket = self.post.socket.clone();
-        let queue = || queue_length(socket.as_fd()).unwrap_or(0);
-        let busy = self.load.look(queue, established, now);
-        if let Some(cells) = self.cells().filter(|_| !self.is_counted()) {
-            cells.feed(self.load.open());
+        match (&self.used, self.post.unit) {
+            (Use::Fed(table), Some(unit)) => {
+                let table = table.clone();
+                self.feed(&table.lane(unit), now)
+            }
+            (Use::Counted(table), Some(unit)) => {
+                let established = table.lane(unit).established();
+                self.load.look(queue_of(&self.post), Some(established), now)
+            }
+            (Use::Fed(_) | Use::Counted(_), None) | (Use::Weighed, _) => {
+                self.load.look(queue_of(&self.post), None, now)
+            }
         }
-        busy
+    }
+
+    /// Looks again if somebody was sent there meanwhile: whether he is among those that were seen is not known.
+    fn feed(&mut self, cells: &LaneCells<'_>, now: Instant) -> bool {
+        let (mut busy, mut placed) = (false, cells.placed());
+        for _ in 0..MOST_LOOKS {
+            busy |= self.load.look(queue_of(&self.post), None, now);
+            let since = cells.placed();
+            if since.selected == placed.selected {
+                break;
+            }
+            placed = since;
+        }
+        let on_their_way = self.fed.on_their_way(self.load.open(), placed.selected);
+        cells.feed_since(placed, self.load.open(), on_their_way);
+        busy || on_their_way > 0
     }
 
     /// Whether its listener was made in another cgroup than ours. With nothing open it would be sent everybody.
@@ -97,5 +142,27 @@ impl Watched {
         if let Some(cells) = self.cells().filter(|_| left != bias) {
             cells.set_bias(left);
         }
+    }
+}
+
+fn queue_of(post: &Post) -> impl Fn() -> u32 + '_ {
+    || queue_length(post.socket.as_fd()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fed;
+
+    #[test]
+    fn who_was_sent_and_is_not_seen_yet_counts_until_the_next_look() {
+        let mut fed = Fed::default();
+        assert_eq!(fed.on_their_way(3, 5), 2);
+        // Both were seen, and another one sent.
+        assert_eq!(fed.on_their_way(5, 6), 1);
+        // It was gone before it was seen.
+        assert_eq!(fed.on_their_way(5, 6), 0);
+        // Others ended: that is nobody who is under way.
+        assert_eq!(fed.on_their_way(0, 7), 1);
+        assert_eq!(fed.on_their_way(0, 7), 0);
     }
 }
