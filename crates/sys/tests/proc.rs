@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 
 use oneport_sys::proc::{
-    ListeningKind, cpu_ns, holder_of, holder_of_unix, listening_sockets, open_sockets, rss, start_ticks,
+    ListeningKind, cpu_ns, holder_of, holder_of_unix, listening_sockets, open_sockets, rests, rss,
+    start_ticks,
 };
 use oneport_sys::process::{Pid, own_pid};
 
@@ -55,6 +56,15 @@ fn processor_time_counts_other_threads() {
     common::eventually("50 ms of work", || cpu_ns(own_pid()).unwrap() >= before + 50_000_000);
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     thread.join().unwrap();
+}
+
+#[test]
+fn one_rests_when_none_of_its_threads_wants_a_processor() {
+    let sleeps = Running::start(command("sleep", &["1000"]));
+    common::eventually("sleep to sleep", || rests(sleeps.0.pid));
+    let works = Running::start(command("sh", &["-c", "while :; do :; done"]));
+    common::eventually("a loop to run", || !rests(works.0.pid));
+    assert!(!rests(Pid::new(i32::MAX).unwrap()), "nobody does not rest");
 }
 
 #[test]

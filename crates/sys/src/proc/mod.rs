@@ -66,6 +66,17 @@ pub fn waits_of(pid: Pid) -> io::Result<u64> {
     value.and_then(|value| value.trim().parse().ok()).ok_or_else(unreadable)
 }
 
+/// Whether none of the process's threads runs or waits for a processor; false as well if that cannot be seen.
+pub fn rests(pid: Pid) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let mut states = threads.flatten().map(|thread| {
+        let stat = fs::read(thread.path().join("stat")).unwrap_or_default();
+        // Behind the name, which may have any bytes in it.
+        stat.rsplit(|byte| *byte == b')').next().and_then(|rest| rest.get(1).copied())
+    });
+    states.all(|state| state.is_some_and(|state| state != b'R'))
+}
+
 /// All pids there are now, in rising order.
 pub(crate) fn all_pids() -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };

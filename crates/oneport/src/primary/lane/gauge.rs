@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use oneport_core::{LaneId, PortId};
 use oneport_sys::bpf::Unit;
 use oneport_sys::poll::{Interest, Poller, Readiness};
+use oneport_sys::proc::rests;
 use oneport_sys::process::Pid;
 use tracing::warn;
 
@@ -292,15 +293,25 @@ impl Measuring {
             if !post.rescues || !load.is_stuck(now) {
                 continue;
             }
-            let idle =
-                |other: &Watched| other.post.port == port && other.post.lane != lane && other.load.is_idle();
-            if self.watched.iter().any(idle) {
+            let has_room = |other: &Watched| {
+                let beside = other.post.port == port && other.post.lane != lane;
+                beside && other.load.is_idle() && self.is_chosen(other) && rests(other.post.root)
+            };
+            if self.watched.iter().any(has_room) {
                 self.commands.send(Command::Rescue { lane });
                 if let Some(stuck) = self.watched.get_mut(at) {
                     stuck.load.was_rescued(now);
                 }
             }
         }
+    }
+
+    /// Whether new connections go there. Nothing waits for one that is new, or leaves, because of that alone.
+    fn is_chosen(&self, watched: &Watched) -> bool {
+        watched.is_open().unwrap_or_else(|| {
+            let share = self.shares.iter().find(|(port, _)| *port == watched.post.port);
+            share.is_some_and(|(_, share)| share.has(watched.post.lane))
+        })
     }
 
     /// Lowers the handicaps of newcomers. Nobody wakes for that alone: it is made up for at the next occasion.

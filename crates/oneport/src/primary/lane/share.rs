@@ -37,6 +37,10 @@ impl Share {
         self.chosen = lanes;
     }
 
+    pub(super) fn has(&self, lane: LaneId) -> bool {
+        self.chosen.contains(&lane)
+    }
+
     /// So many seconds later.
     pub(super) fn fade(&mut self, seconds: u64) {
         for (_, bias) in &mut self.bias {

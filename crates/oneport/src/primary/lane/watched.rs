@@ -74,6 +74,11 @@ impl Watched {
         }
     }
 
+    /// Whether the kernel may choose it by that table; `None`: it does not choose by a table.
+    pub(super) fn is_open(&self) -> Option<bool> {
+        self.cells().map(|cells| cells.is_open())
+    }
+
     pub(super) fn is_counted(&self) -> bool {
         match self.used {
             Use::Counted(_) => true,
