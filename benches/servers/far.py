@@ -3,7 +3,7 @@
 Runs in a network namespace of its own. Brings up the loopback interface and a TUN interface behind which this program is the
 network: it answers each handshake by itself, a round trip late, and speaks as much TCP as one request and one short answer
 need. Says `ready`; then for each line `PORT COUNT MILLISECONDS` opens that many connections at once, asks on each of them, and
-says who answered, a pid each. They stay open until the next line."""
+says who answered, a pid each. They stay open until its end."""
 
 import fcntl
 import heapq

@@ -70,6 +70,10 @@ impl Peer {
     pub(crate) fn oneport(self, tools: &Tools, workers: usize) -> Command {
         let mut command = Command::new(&tools.oneport);
         command.args(["run", "-i", &workers.to_string()]).args(self.policy_words());
+        if let Self::By(_) = self {
+            // It tells then what was given to others (`Server::rescued`).
+            command.arg("-v");
+        }
         // Under the other policies nothing is handed off.
         if let (Self::Oneport | Self::Library, Some(credits)) = (self, tools.credits_given) {
             command.args(["--credits", &credits.to_string()]);

@@ -227,6 +227,16 @@ impl Server {
         Ok(workers)
     }
 
+    /// Connections that waited for one worker and were given to another, as told until now: once in a second.
+    pub(crate) fn rescued(&self) -> Result<u32> {
+        let told = fs::read_to_string(&self.log).cannot(|| "read a log".into())?;
+        let of = |line: &str| {
+            let (_, count) = line.strip_prefix("given to others on ")?.split_once(": ")?;
+            count.split(' ').next()?.parse::<u32>().ok()
+        };
+        Ok(told.lines().filter_map(of).sum())
+    }
+
     /// CPU time in nanoseconds: the primary alone, and all its workers together.
     pub(crate) fn cpu(&self) -> Result<(u64, u64)> {
         let primary = self.primary()?;

@@ -38,6 +38,7 @@ pub(super) fn of_program(bench: &Bench, peer: Peer, program: Program, copies: us
 /// The same of a server that is warm.
 pub(super) fn of(server: &Server, (peer, workers): (Peer, usize), connections: u32) -> Result<Sample> {
     let (primary, below) = server.cpu()?;
+    let rescued = server.rescued()?;
     let own = cpu_ns(getpid());
     let outcome = load::closed(server.port(), connections, Duration::from_secs(60))?;
     let generator = cpu_ns(getpid()) - own;
@@ -57,6 +58,7 @@ pub(super) fn of(server: &Server, (peer, workers): (Peer, usize), connections: u
         .with("p50_ms", milliseconds(0.5))
         .with("p99_ms", milliseconds(0.99))
         .with("failed", f64::from(outcome.failed))
+        .with("rescued", 100.0 * f64::from(server.rescued()? - rescued) / f64::from(answered))
         .with("generator_us", per_connection(generator));
     if !peer.has_workers() {
         return Ok(sample);

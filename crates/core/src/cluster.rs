@@ -186,7 +186,9 @@ impl Cluster {
             Event::LaneFailed { worker, lane } => self.lane_failed(now, worker, lane),
             Event::LaneClosed { worker, lane } => self.lane_closed(now, worker, lane, fx),
             Event::LanesEmpty { worker } => self.lanes_empty(now, worker, fx),
-            Event::Stalls { worker, port, lane } => self.stalls(now, worker, port, lane, fx),
+            Event::Stalls { worker, port, lane, at_rest } => {
+                self.stalls(now, (worker, port, lane), &at_rest, fx);
+            }
             Event::TakesNothing { worker, port } => {
                 if let Some(holder) = self.ports.get_mut(&port).and_then(|p| p.holder_mut(worker)) {
                     holder.takes_nothing = true;
@@ -194,7 +196,7 @@ impl Cluster {
             }
             Event::LaneStuck { lane } => self.lane_stuck(now, lane),
             Event::LaneExhausted { lane } => self.lane_exhausted(now, lane, fx),
-            Event::LaneRetired { lane } => self.lane_retired(lane),
+            Event::LaneRetired { lane } => self.lane_retired(now, lane, fx),
             Event::Condemned { worker, cause } => self.condemn(now, worker, cause, fx),
             Event::PortOpened { port, outcome } => self.port_opened(now, port, outcome, fx),
             Event::PortShut { port } => self.port_shut(now, port, fx),

@@ -229,6 +229,8 @@ pub enum Event {
         port: PortId,
         /// In which of its sockets.
         lane: LaneId,
+        /// Who sleeps with nothing waiting for it: these get what waits.
+        at_rest: Vec<WorkerId>,
     },
     /// It accepts there for itself alone: it takes nothing that the primary has accepted.
     TakesNothing {

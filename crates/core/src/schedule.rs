@@ -130,30 +130,36 @@ impl Cluster {
         self.credit_returned(now, worker, fx);
     }
 
-    /// A worker makes no progress while connections wait in its socket: others get them, if there is somebody who can.
+    /// A worker makes no progress while connections wait in its socket: those who rest get them, if one of them can.
     pub(crate) fn stalls(
         &mut self,
         now: Time,
-        worker: WorkerId,
-        port: PortId,
-        lane: LaneId,
+        (worker, port, lane): (WorkerId, PortId, LaneId),
+        at_rest: &[WorkerId],
         fx: &mut Effects,
     ) {
         let Some(p) = self.ports.get_mut(&port) else { return };
         let can_take = |holder: &Holder| {
             let serves = |w: &Worker| w.phase.serves() && w.is_ready();
-            holder.worker != worker
+            at_rest.contains(&holder.worker)
+                && holder.worker != worker
                 && holder.scheduled
                 && !holder.takes_nothing
                 && self.workers.get(&holder.worker).is_some_and(serves)
         };
-        if !p.hands_off() || !p.holders.iter().any(can_take) {
+        if !p.hands_off() || p.holder_mut(worker).is_none() || !p.holders.iter().any(can_take) {
             return;
         }
-        if let Some(holder) = p.holder_mut(worker) {
-            holder.rests_until = Some(now.after(LONGEST_REST));
-            fx.push(Effect::TakeOver { lane });
+        for holder in &mut p.holders {
+            // What one that hangs as well had been handed could not be given to another.
+            let rest = match holder.worker {
+                stuck if stuck == worker => LONGEST_REST,
+                other if at_rest.contains(&other) => continue,
+                _ => FIRST_REST,
+            };
+            holder.rests_until = holder.rests_until.max(Some(now.after(rest)));
         }
+        fx.push(Effect::TakeOver { lane });
     }
 
     /// Puts a connection to the front of its port's queue, unless nobody will serve that any more.

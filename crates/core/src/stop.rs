@@ -113,10 +113,11 @@ impl Cluster {
                     ) => true,
                     (Mode::RoundRobin, PortPhase::Shut) | (Mode::Shared | Mode::Lanes, _) => false,
                 });
+                let emptying = self.is_emptying_lanes();
                 let somebody_serves = self.workers.values().any(|w| w.phase.serves() && w.is_ready());
                 // A hand-off under way may come back, and then somebody has to be there for it.
                 let under_way = self.workers.values().any(|w| !w.in_flight.is_empty());
-                if !somebody_serves || (!shutting && !under_way && self.queued == 0) {
+                if !somebody_serves || (!shutting && !emptying && !under_way && self.queued == 0) {
                     self.ask_all(now, aim, fx);
                 }
             }

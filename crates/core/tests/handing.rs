@@ -4,7 +4,7 @@
 
 mod sim;
 
-use oneport_core::{Effect, Event, Mode, Origin, Policy, Settings, Sharing};
+use oneport_core::{Effect, Event, Mode, Origin, Policy, PortId, Settings, Sharing};
 use sim::programs::{lane, unix};
 use sim::{Obeys, Sim, ms, settings, tcp, worker};
 
@@ -134,7 +134,7 @@ fn what_waits_for_the_only_worker_waits_for_its_successor() {
 fn what_waits_for_a_worker_without_progress_goes_to_others_for_a_while() {
     let mut sim = serving(2);
     let port = sim.port(80);
-    sim.event(Event::Stalls { worker: worker(1), port, lane: lane(1) });
+    sim.event(stalls(port, &[2]));
     assert_eq!(taken_over(&sim), [1]);
     let first: Vec<_> = sim.connect_many(80, 2);
     assert!(first.iter().all(|conn| sim.holder(*conn) == Some(worker(2))));
@@ -145,11 +145,32 @@ fn what_waits_for_a_worker_without_progress_goes_to_others_for_a_while() {
     assert_eq!(sim.holder(waits), Some(worker(1)), "in the end it is asked as well");
 }
 
+fn stalls(port: PortId, at_rest: &[u32]) -> Event {
+    let at_rest = at_rest.iter().map(|id| worker(*id)).collect();
+    Event::Stalls { worker: worker(1), port, lane: lane(1), at_rest }
+}
+
+#[test]
+fn what_waits_for_a_worker_without_progress_goes_to_nobody_who_may_hang_as_well() {
+    let mut sim = serving(3);
+    let port = sim.port(80);
+    sim.event(stalls(port, &[]));
+    assert_eq!(taken_over(&sim), [0; 0], "nobody rests");
+    sim.event(stalls(port, &[3]));
+    assert_eq!(taken_over(&sim), [1]);
+    let first: Vec<_> = sim.connect_many(80, 2);
+    assert!(first.iter().all(|conn| sim.holder(*conn) == Some(worker(3))));
+    let waits = sim.connect(80);
+    assert_eq!(sim.holder(waits), None);
+    sim.pass(ms(10));
+    assert_eq!(sim.holder(waits), Some(worker(2)), "it is asked when the one who rests has no credit");
+}
+
 #[test]
 fn nothing_is_taken_from_a_worker_that_has_no_sibling() {
     let mut sim = serving(1);
     let port = sim.port(80);
-    sim.event(Event::Stalls { worker: worker(1), port, lane: lane(1) });
+    sim.event(stalls(port, &[2]));
     assert_eq!(taken_over(&sim), [0; 0]);
 }
 
@@ -158,7 +179,7 @@ fn who_accepts_for_itself_alone_is_handed_nothing() {
     let mut sim = serving(2);
     let port = sim.port(80);
     sim.event(Event::TakesNothing { worker: worker(2), port });
-    sim.event(Event::Stalls { worker: worker(1), port, lane: lane(1) });
+    sim.event(stalls(port, &[2]));
     assert_eq!(taken_over(&sim), [0; 0], "nobody could take it");
     let conn = sim.connect(80);
     assert_eq!(sim.holder(conn), Some(worker(1)));
@@ -182,4 +203,34 @@ fn a_reload_empties_the_old_socket_and_hands_on_what_came_last() {
     sim.exit(worker(1), 0);
     sim.gone(worker(1));
     assert_eq!((sim.retired(), sim.closed_lanes()), (vec![1], vec![]));
+}
+
+#[test]
+fn a_stop_asks_nobody_to_leave_before_the_last_socket_is_emptied() {
+    let mut sim = serving(2);
+    sim.obeys = Obeys { retire: false, ..Obeys::ALL };
+    sim.event(Event::Scale(1));
+    sim.exit(worker(2), 0);
+    assert_eq!(sim.retired(), [2]);
+    sim.event(Event::LaneExhausted { lane: lane(2) });
+    sim.take();
+    sim.event(Event::Stop);
+    let asked = |sim: &Sim| sim.log().iter().any(|effect| matches!(effect, Effect::TellDisconnect { .. }));
+    assert!(!asked(&sim), "{:?}", sim.log());
+    sim.pass(ms(100));
+    assert_eq!(sim.retired(), [2]);
+    sim.event(Event::LaneRetired { lane: lane(2) });
+    assert!(asked(&sim), "{:?}", sim.log());
+}
+
+#[test]
+fn a_socket_whose_connections_nobody_would_take_is_closed_and_that_is_told() {
+    let mut sim = serving(2);
+    let port = sim.port(80);
+    for id in 1..=2 {
+        sim.event(Event::TakesNothing { worker: worker(id), port });
+    }
+    sim.event(Event::Scale(1));
+    sim.exit(worker(2), 0);
+    assert_eq!((sim.retired(), sim.closed_lanes()), (vec![], vec![2]));
 }

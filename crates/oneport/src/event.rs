@@ -297,6 +297,14 @@ pub enum Event {
         /// Why.
         cause: String,
     },
+    /// Under `least` workers made no progress, and others were given connections that waited for them. Told once in a second at most,
+    /// and what is left at the end.
+    Rescued {
+        /// Where.
+        address: Address,
+        /// How many since it was told last.
+        connections: u32,
+    },
     /// Accepting pauses because descriptors or memory ran out. Said once until it works again.
     AcceptExhausted {
         /// Where.
@@ -348,6 +356,7 @@ impl Event {
             | Event::ConnectionsLost { .. }
             | Event::Stranger { .. }
             | Event::Weighed { .. }
+            | Event::Rescued { .. }
             | Event::AcceptExhausted { .. }
             | Event::Disconnected
             | Event::Stopped => 0,

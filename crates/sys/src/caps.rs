@@ -106,8 +106,15 @@ impl Drop for Raised {
 }
 
 /// Takes these out of effect on the calling thread, and on those that it starts from now on; they stay permitted.
+///
+/// Not where that would hide root's own processes: who looks into another one's `/proc` has to have in effect whatever that is
+/// permitted, or CAP_SYS_PTRACE (`ptrace_may_access`, every Linux), and whatever root starts is permitted the same as he. Containers
+/// have such a root.
 pub fn lower(unused: &[Capability]) -> io::Result<()> {
     let mut sets = capabilities(None)?;
+    if rustix::process::geteuid().is_root() && !sets.effective.contains(CapabilitySet::SYS_PTRACE) {
+        return Ok(());
+    }
     sets.effective &= !all(unused);
     Ok(set_capabilities(None, sets)?)
 }

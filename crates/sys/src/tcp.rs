@@ -27,8 +27,9 @@ pub(crate) struct Info {
 }
 
 impl Info {
-    /// Asks. Whoever changes the state of the connection meanwhile has done so when this returns: the question takes the
-    /// socket's lock (`tcp_get_info`, Linux 4.5 to 6.18). `EOPNOTSUPP`, `EINVAL`: it is no TCP socket.
+    /// Asks. Whoever was changing the state of the connection has done so when this returns, because the question takes the
+    /// socket's lock; but the state in the answer is read before that (`tcp_get_info`, Linux 4.5 to 6.18). `EOPNOTSUPP`,
+    /// `EINVAL`: it is no TCP socket.
     pub(crate) fn of(fd: BorrowedFd<'_>) -> io::Result<Info> {
         let mut bytes = [0u8; 256];
         let mut length = size_of_val(&bytes) as libc::socklen_t;

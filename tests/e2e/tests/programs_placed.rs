@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use oneport_e2e::load::{Load, Style};
-use oneport_e2e::programs::{all_answer_http, c, odd, run};
+use oneport_e2e::programs::{all_answer_http, c, odd, python_words, run};
 use oneport_e2e::wait::{eventually, throughout};
 use oneport_e2e::{App, Signal, http, place, procfs, tcp};
 use rustix::process::{Pid, kill_process_group};
@@ -47,8 +47,8 @@ fn a_copy_that_listens_with_multipath_tcp_and_one_that_does_not_both_serve() {
 struct Cgroup(PathBuf);
 
 impl Cgroup {
-    fn make() -> Option<Cgroup> {
-        let path = procfs::own_cgroup()?.join(format!("oneport-test-{}", std::process::id()));
+    fn make(name: &str) -> Option<Cgroup> {
+        let path = procfs::own_cgroup()?.join(format!("oneport-test-{name}-{}", std::process::id()));
         std::fs::create_dir(&path).ok().map(|()| Cgroup(path))
     }
 }
@@ -60,18 +60,19 @@ impl Drop for Cgroup {
     }
 }
 
+/// Words that move whoever is started by them to a cgroup first.
+fn moved(to: &Path) -> [OsString; 3] {
+    let first = format!("echo $$ > {}/cgroup.procs; exec \"$0\" \"$@\"", to.display());
+    ["sh".into(), "-c".into(), first.into()]
+}
+
 /// The kernel's counter does not see their connections, and all new ones would go where none is counted.
 #[test]
 fn copies_that_make_their_sockets_in_another_cgroup_all_serve() {
-    let Some(cgroup) = Cgroup::make() else {
+    let Some(cgroup) = Cgroup::make("beside") else {
         return place::skipped("cgroup", "this user may not make one");
     };
-    let moved = |to: &Path| {
-        let first = format!("echo $$ > {}/cgroup.procs; exec \"$0\" \"$@\"", to.display());
-        [OsString::from("sh"), "-c".into(), first.into()]
-    };
     let program = [c("epoll_early").into_os_string(), place::free_port().to_string().into()];
-    // What is below the cgroup of the primary would be counted as well.
     let words = moved(cgroup.0.parent().unwrap()).into_iter().chain(program);
     let run = run(words).args(["--attach", "own", "--tier", "a"]).instances(2);
     let app = run.wrapped(moved(&cgroup.0)).start();
@@ -82,6 +83,25 @@ fn copies_that_make_their_sockets_in_another_cgroup_all_serve() {
         load.wait_more(100);
         assert_eq!(load.stop().lost, Vec::<String>::new());
         all_answer_http(&app, address);
+    }
+    app.stop();
+    drop(cgroup);
+}
+
+#[test]
+fn copies_that_make_their_sockets_in_a_cgroup_below_are_counted() {
+    let Some(cgroup) = Cgroup::make("below") else {
+        return place::skipped("cgroup", "this user may not make one");
+    };
+    let program = python_words("odd/holds.py", [place::free_port().to_string()]);
+    let run = run(moved(&cgroup.0).into_iter().chain(program)).args(["--attach", "own", "--tier", "a"]);
+    let app = run.instances(2).args(["--drain-timeout", "200ms"]).start();
+    let address = app.serving(2);
+    if app.all("primary")[0].value["tier"] == "A" {
+        let held: Vec<(TcpStream, u32)> = (0..100).map(|_| tcp::greet(address).unwrap()).collect();
+        let first = app.worker(0);
+        assert_eq!(held.iter().filter(|(_, pid)| *pid == first).count(), 50);
+        assert!(!app.events().iter().any(|event| event.is("weighed")));
     }
     app.stop();
     drop(cgroup);

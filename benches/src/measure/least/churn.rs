@@ -36,7 +36,7 @@ pub(in crate::measure) const NEWER: Measurement = Measurement {
 };
 
 /// The table, with the goal of the rate.
-const fn metrics(rate: &'static [GoalOf]) -> [Metric; 10] {
+const fn metrics(rate: &'static [GoalOf]) -> [Metric; 11] {
     [
         Metric::compared("total_us", "CPU per connection, all processes", "µs", 1)
             .against(&[Peer::NodeRr, A, HASH])
@@ -53,6 +53,7 @@ const fn metrics(rate: &'static [GoalOf]) -> [Metric; 10] {
         Metric::plain("p50_ms", "latency, median", "ms", 2),
         Metric::plain("p99_ms", "latency, 99 %", "ms", 2),
         Metric::plain("failed", "failed connections", "", 0),
+        Metric::plain("rescued", "share that was given from one worker to another while it waited", "%", 3),
         Metric::plain("generator_us", "CPU per connection, load generator", "µs", 1),
     ]
 }

@@ -214,6 +214,7 @@ impl Demo {
             | Event::ConnectionsLost { .. }
             | Event::Stranger { .. }
             | Event::Weighed { .. }
+            | Event::Rescued { .. }
             | Event::AcceptExhausted { .. }
             | Event::Stopped => {}
         }

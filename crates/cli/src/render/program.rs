@@ -80,6 +80,14 @@ impl Teller {
         self.tell(Loudness::Quiet, "weighed", json!({ "address": address.text, "why": cause }), &text);
     }
 
+    pub(crate) fn rescued(&self, address: &Address, connections: u32) {
+        let text = format!(
+            "given to others on {address}: {connections} connections that waited for workers without progress"
+        );
+        let fields = json!({ "address": address.text, "connections": connections });
+        self.tell(Loudness::Verbose, "rescued", fields, &text);
+    }
+
     pub(crate) fn connections_lost(&self, address: &Address, connections: u32) {
         let many = match connections {
             1 => "1 connection that waited was".to_owned(),

@@ -168,8 +168,22 @@ impl Cluster {
         if self.ending != Ending::No {
             return self.close_lane(lane, fx);
         }
+        if !self.is_taken_over(lane) {
+            return self.close_lane(lane, fx);
+        }
         self.change(lane, State::Retiring);
         fx.push(Effect::RetireLane { lane });
+    }
+
+    /// Whether what waits there would find anybody, if it is one that can be emptied by the primary.
+    fn is_taken_over(&self, lane: LaneId) -> bool {
+        let port = self.lanes.get(&lane).and_then(|lane| self.ports.get(&lane.port));
+        port.is_none_or(|p| !p.hands_off() || p.holders.is_empty() || p.has_takers())
+    }
+
+    /// Whether what waits in a lane is still to be accepted.
+    pub(crate) fn is_emptying_lanes(&self) -> bool {
+        self.lanes.values().any(|lane| lane.state == State::Retiring)
     }
 
     /// What waits there goes on waiting until descriptors are free.
@@ -183,9 +197,10 @@ impl Cluster {
         self.timers.arm(Timer::Lane(lane), now.after(RETRY));
     }
 
-    pub(crate) fn lane_retired(&mut self, lane: LaneId) {
+    pub(crate) fn lane_retired(&mut self, now: Time, lane: LaneId, fx: &mut Effects) {
         if self.state(lane) == Some(State::Retiring) {
             self.remove_lane(lane);
+            self.advance_stop(now, fx);
         }
     }
 

@@ -63,7 +63,7 @@ impl Primary {
             Effect::Choose { port, lanes } => self.choose_lanes(port, lanes),
             Effect::EmptyLanes { worker } => self.empty_lanes(worker),
             Effect::RetireLane { lane } => self.retire_lane(lane),
-            Effect::TakeOver { lane } => _ = self.take_over(lane),
+            Effect::TakeOver { lane } => self.rescue_waiting(lane),
             Effect::CloseLane { lane } => self.close_lane(lane),
             Effect::Tell(notice) => self.pass_on(notice),
         }
@@ -278,6 +278,7 @@ impl Primary {
                 Event::Disconnected
             }
             Notice::Stopped => {
+                self.tell_rescued();
                 self.over = true;
                 self.end_spared();
                 self.all_gone();

@@ -105,8 +105,8 @@ pub(crate) enum Command {
     LookAround { port: PortId },
     /// Somebody else does.
     Stranger(Somebody),
-    /// A worker takes nothing from its lane.
-    Rescue { lane: LaneId },
+    /// A worker takes nothing from its lane, and these sleep.
+    Rescue { lane: LaneId, at_rest: Vec<LaneId> },
     /// Nobody but the loop has a socket of this port any more that is over.
     Unwatched { port: PortId },
     /// A program holds its listener and takes nothing from it.
@@ -295,8 +295,8 @@ impl Primary {
                     self.closed_while_alive(worker, lane, how, effects);
                 }
                 Command::Weigh { port, weights } => self.lanes.weigh(port, weights),
-                Command::Rescue { lane } => {
-                    self.rescue(lane);
+                Command::Rescue { lane, at_rest } => {
+                    self.rescue(lane, &at_rest);
                     self.settle(effects);
                 }
                 Command::Uncounted { port } => self.place_from_outside(port),

@@ -170,6 +170,8 @@ impl Selector {
         if mark & counted == 0 || from == to || store(to.0 | counted).is_err() {
             return;
         }
+        // The first question waits for who changes the state now, and the second one sees what to.
+        let _ = Info::of(connection);
         let is_over = Info::of(connection).is_ok_and(|info| counter::is_given_up(info.state()));
         if is_over && stored() & counted != 0 {
             // Reset by the client between the two calls: it was counted down where it was.

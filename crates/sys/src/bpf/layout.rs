@@ -36,6 +36,9 @@ pub(super) const KEY: i16 = 28;
 
 /// The weight of a connection where all lanes are alike.
 pub(super) const EVEN: u32 = 1024;
+/// And of one that is to get a connection only where the others have many: 32 times as much. Whoever has more than 65,000 then counts
+/// as [`OFF`].
+pub(super) const LAST: u32 = 32 * EVEN;
 /// No sum of weights that can occur is as large: two million connections of a lane.
 pub(super) const OFF: u32 = 0x7fff_ffff;
 

@@ -98,15 +98,8 @@ pub(super) fn selector(table: i32, sockets: i32, base: i32, lanes: usize) -> Opt
 fn rank(it: &mut Listing, unit: i16, number: i32) {
     use Register::{R0, R1, R2, R6, R7, R8, R9};
     it.load(R6, R7, unit + OPEN);
-    // A connection that ends while it is handed over may be counted down twice: less than none is none.
     it.by(Op::ShiftLeft, R6, 32);
     it.by(Op::ShiftRightSigned, R6, 32);
-    it.with(Op::Set, R1, R6);
-    it.by(Op::ShiftRightSigned, R1, 63);
-    it.by(Op::Xor, R1, -1);
-    it.with(Op::And, R6, R1);
-    it.load(R1, R7, unit + BIAS);
-    it.with(Op::Add, R6, R1);
     // Pending ones, if they are of this period: the mask is all ones where the difference is zero.
     it.load(R1, R7, unit + STAMP);
     it.with(Op::Xor, R1, R8);
@@ -117,6 +110,13 @@ fn rank(it: &mut Listing, unit: i16, number: i32) {
     it.by(Op::ShiftRightSigned, R0, 32);
     it.with(Op::And, R0, R1);
     it.with(Op::Add, R6, R0);
+    // Either may be counted down, or fed, once too often for a moment: less than none is none.
+    it.with(Op::Set, R1, R6);
+    it.by(Op::ShiftRightSigned, R1, 63);
+    it.by(Op::Xor, R1, -1);
+    it.with(Op::And, R6, R1);
+    it.load(R1, R7, unit + BIAS);
+    it.with(Op::Add, R6, R1);
     it.by(Op::Add, R6, 1);
     it.load(R2, R7, unit + WEIGHT);
     it.with(Op::Mul, R6, R2);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::call::{MapKind, make_map};
 use super::layout::{
-    BIAS, BLOCK, BYTES, ESTABLISHED, EVEN, KEY, OFF, OPEN, PENDING, SELECTED, STAMP, UNIT, WEIGHT,
+    BIAS, BLOCK, BYTES, ESTABLISHED, EVEN, KEY, LAST, OFF, OPEN, PENDING, SELECTED, STAMP, UNIT, WEIGHT,
 };
 
 /// The number of a lane in the table.
@@ -162,6 +162,22 @@ impl LaneCells<'_> {
     /// Lets the selector pass it over.
     pub fn shut(&self) {
         self.set(WEIGHT, OFF);
+    }
+
+    /// Lets the selector choose it after all others, if it may choose it at all.
+    pub fn put_last(&self) {
+        self.weigh_instead_of(EVEN, LAST);
+    }
+
+    /// Ends that.
+    pub fn put_even(&self) {
+        self.weigh_instead_of(LAST, EVEN);
+    }
+
+    /// Not if somebody has shut it meanwhile.
+    fn weigh_instead_of(&self, before: u32, weight: u32) {
+        let cell = self.table.cell(self.at, WEIGHT);
+        let _ = cell.compare_exchange(before, weight, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether the selector may choose it.

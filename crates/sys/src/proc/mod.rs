@@ -66,15 +66,22 @@ pub fn waits_of(pid: Pid) -> io::Result<u64> {
     value.and_then(|value| value.trim().parse().ok()).ok_or_else(unreadable)
 }
 
-/// Whether none of the process's threads runs or waits for a processor; false as well if that cannot be seen.
-pub fn rests(pid: Pid) -> bool {
+/// Whether a process has time: its first thread sleeps until something comes (it is not stopped, and waits for no disk), and
+/// of `processors` that it may use one is not wanted by the others. False as well if that cannot be seen.
+pub fn rests(pid: Pid, processors: usize) -> bool {
+    let first = state_in(&format!("/proc/{pid}/stat"));
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
-    let mut states = threads.flatten().map(|thread| {
-        let stat = fs::read(thread.path().join("stat")).unwrap_or_default();
-        // Behind the name, which may have any bytes in it.
-        stat.rsplit(|byte| *byte == b')').next().and_then(|rest| rest.get(1).copied())
+    let wants = threads.flatten().filter(|thread| {
+        let stat = thread.path().join("stat");
+        stat.to_str().and_then(state_in) == Some(b'R')
     });
-    states.all(|state| state.is_some_and(|state| state != b'R'))
+    first == Some(b'S') && wants.count() < processors
+}
+
+/// The letter behind the name, which may have any bytes in it.
+fn state_in(path: &str) -> Option<u8> {
+    let stat = read_bounded(path).ok()?;
+    stat.rsplit(|byte| *byte == b')').next().and_then(|rest| rest.get(1).copied())
 }
 
 /// All pids there are now, in rising order.

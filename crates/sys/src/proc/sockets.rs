@@ -61,13 +61,17 @@ pub fn may_hold(pid: Pid, inode: u64) -> bool {
 
 fn read_sockets(pid: Pid) -> std::io::Result<Vec<u64>> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd"))?;
-    let mut inodes: Vec<u64> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let target = fs::read_link(entry.path()).ok()?;
-            target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-        })
-        .collect();
+    let mut inodes = Vec::new();
+    for entry in entries.flatten() {
+        let target = match fs::read_link(entry.path()) {
+            Ok(target) => target,
+            // The directory may be readable where its links are not (Linux 6.18).
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Err(error),
+            Err(_) => continue,
+        };
+        let socket = target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']'));
+        inodes.extend(socket.and_then(|inode| inode.parse::<u64>().ok()));
+    }
     inodes.sort_unstable();
     inodes.dedup();
     Ok(inodes)

@@ -103,6 +103,7 @@ impl Seen {
             | Event::ConnectionsLost { .. }
             | Event::Stranger { .. }
             | Event::Weighed { .. }
+            | Event::Rescued { .. }
             | Event::AcceptExhausted { .. }
             | Event::Disconnected => {}
         }

@@ -97,6 +97,7 @@ impl Run {
             }
             Event::Stranger { address, at, process } => self.teller.stranger(&address, at, process.as_ref()),
             Event::Weighed { address, cause } => self.teller.weighed(&address, &cause),
+            Event::Rescued { address, connections } => self.teller.rescued(&address, connections),
             Event::AcceptExhausted { address } => {
                 let message =
                     format!("cannot accept on `{address}`: out of descriptors or memory; trying again");

@@ -4,7 +4,6 @@
 //! Invariant: nothing runs while nothing arrives. Lanes are watched by epoll until something waits in one; from then on all are
 //! looked at once in a period, until nothing has happened for a while.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
@@ -14,7 +13,6 @@ use std::time::{Duration, Instant};
 use oneport_core::{LaneId, PortId};
 use oneport_sys::bpf::Unit;
 use oneport_sys::poll::{Interest, Poller, Readiness};
-use oneport_sys::proc::rests;
 use oneport_sys::process::Pid;
 use tracing::warn;
 
@@ -56,6 +54,8 @@ pub(in crate::primary) struct Post {
     pub(in crate::primary) mark: Option<String>,
     /// Whether others can be given what waits there.
     pub(in crate::primary) rescues: bool,
+    /// Whether its listener may be one whose connections are not counted: its program makes it in whatever cgroup it is in.
+    pub(in crate::primary) elsewhere: bool,
 }
 
 /// The loop's end of the thread.
@@ -115,13 +115,13 @@ impl Gauge {
     }
 }
 
-struct Measuring {
+pub(super) struct Measuring {
     orders: Received<Order>,
     poller: Poller,
-    watched: Vec<Watched>,
+    pub(super) watched: Vec<Watched>,
     /// How the next connections of ports are shared, where that is weighed.
-    shares: Vec<(PortId, Share)>,
-    commands: Commands,
+    pub(super) shares: Vec<(PortId, Share)>,
+    pub(super) commands: Commands,
     readings: Readings,
     /// When handicaps of weighed lanes were lowered last.
     faded: Instant,
@@ -223,7 +223,9 @@ impl Measuring {
         if let Err(cause) = self.poller.add(post.socket.as_fd(), token(&post), interest) {
             return warn!(%cause, "cannot measure the load of a worker");
         }
-        self.watched.push(Watched::new(post, used));
+        let mut watched = Watched::new(post, used);
+        watched.fade(Instant::now());
+        self.watched.push(watched);
     }
 
     fn leave(&mut self, lane: LaneId) {
@@ -256,9 +258,11 @@ impl Measuring {
         busy
     }
 
-    fn find_uncounted(&self) {
-        if let Some(unseen) = self.watched.iter().find(|watched| watched.is_unseen()) {
-            self.commands.send(Command::Uncounted { port: unseen.post.port });
+    fn find_uncounted(&mut self) {
+        for watched in &mut self.watched {
+            if watched.is_unseen() {
+                self.commands.send(Command::Uncounted { port: watched.post.port });
+            }
         }
     }
 
@@ -267,8 +271,7 @@ impl Measuring {
             return;
         }
         self.looked = now;
-        let ports: BTreeSet<PortId> = self.watched.iter().map(|watched| watched.post.port).collect();
-        for port in ports {
+        for port in self.ports() {
             self.commands.send(Command::LookAround { port });
         }
     }
@@ -283,35 +286,6 @@ impl Measuring {
                 self.commands.send(Command::Weigh { port: *port, weights });
             }
         }
-    }
-
-    /// Only where a sibling has nothing to do: at saturation everybody waits alike.
-    fn rescue(&mut self, now: Instant) {
-        for at in 0..self.watched.len() {
-            let Some(Watched { post, load, .. }) = self.watched.get(at) else { return };
-            let (port, lane) = (post.port, post.lane);
-            if !post.rescues || !load.is_stuck(now) {
-                continue;
-            }
-            let has_room = |other: &Watched| {
-                let beside = other.post.port == port && other.post.lane != lane;
-                beside && other.load.is_idle() && self.is_chosen(other) && rests(other.post.root)
-            };
-            if self.watched.iter().any(has_room) {
-                self.commands.send(Command::Rescue { lane });
-                if let Some(stuck) = self.watched.get_mut(at) {
-                    stuck.load.was_rescued(now);
-                }
-            }
-        }
-    }
-
-    /// Whether new connections go there. Nothing waits for one that is new, or leaves, because of that alone.
-    fn is_chosen(&self, watched: &Watched) -> bool {
-        watched.is_open().unwrap_or_else(|| {
-            let share = self.shares.iter().find(|(port, _)| *port == watched.post.port);
-            share.is_some_and(|(_, share)| share.has(watched.post.lane))
-        })
     }
 
     /// Lowers the handicaps of newcomers. Nobody wakes for that alone: it is made up for at the next occasion.

@@ -105,10 +105,12 @@ impl Primary {
     }
 
     /// A worker makes no progress while connections wait in its lane: others may get them.
-    pub(in crate::primary) fn rescue(&mut self, lane: LaneId) {
+    pub(in crate::primary) fn rescue(&mut self, lane: LaneId, at_rest: &[LaneId]) {
         if let Some((worker, port)) = self.lanes.tenant_of(lane) {
             debug!(worker = worker.0, "makes no progress while connections wait");
-            self.pending.push_back(Core::Stalls { worker, port, lane });
+            let tenants = at_rest.iter().filter_map(|lane| self.lanes.tenant_of(*lane));
+            let at_rest = tenants.map(|(worker, _)| worker).collect();
+            self.pending.push_back(Core::Stalls { worker, port, lane, at_rest });
         }
     }
 

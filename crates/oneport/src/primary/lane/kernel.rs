@@ -8,13 +8,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use oneport_core::{LaneId, PortId, WorkerId};
-use oneport_sys::bpf::{Key, Loaded, MOST_LANES, Refused, Selector, Table, Tier, Unit, grant};
+use oneport_sys::bpf::{Counter, Key, Loaded, MOST_LANES, Refused, Selector, Table, Tier, Unit, grant};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::group::{Group, Manner};
 use super::{LaneKind, Lanes};
-use crate::event::Event;
 use crate::primary::Primary;
 use crate::settings::TierChoice;
 
@@ -54,6 +53,14 @@ impl Kernel {
         match self {
             Kernel::Loaded(loaded) => (loaded.tier() == Tier::B).then(|| loaded.table()),
             Kernel::Untried | Kernel::Without => None,
+        }
+    }
+
+    /// Whether only connections of listeners of one cgroup are counted.
+    pub(super) fn counts_in_cgroup(&self) -> bool {
+        match self {
+            Kernel::Loaded(loaded) => loaded.counter() == Some(Counter::Cgroup),
+            Kernel::Untried | Kernel::Without => false,
         }
     }
 
@@ -107,15 +114,6 @@ fn load(choice: TierChoice) -> Option<Loaded> {
 }
 
 impl Primary {
-    /// Tells of the ports on which the kernel has turned out not to be able to choose.
-    pub(in crate::primary) fn tell_fallen(&mut self) {
-        for (port, cause) in std::mem::take(&mut self.lanes.fallen) {
-            if let Some(address) = self.ports.get(&port).map(|socket| socket.address.clone()) {
-                self.tell(Event::Weighed { address, cause });
-            }
-        }
-    }
-
     /// The kernel cannot choose on this port after all: from now on it is weighed from outside.
     pub(in crate::primary) fn place_from_outside(&mut self, port: PortId) {
         if self.lanes.groups.get(&port).is_none_or(Group::is_weighted) {
@@ -193,9 +191,7 @@ impl Lanes {
     fn strip(&mut self, port: PortId, cause: String) {
         let Some(group) = self.groups.get_mut(&port) else { return };
         self.fallen.push((port, cause));
-        if let (Some(selector), Kernel::Loaded(loaded)) = (&group.selector, &mut self.kernel) {
-            loaded.give_back(selector);
-        }
+        // Its lanes are nobody else's from now on: sockets that listen still count there.
         group.do_without();
         for lane in self.table.values_mut().filter(|lane| lane.port == port) {
             lane.seat = None;

@@ -16,16 +16,29 @@ const MOST_LOOKS: usize = 3;
 #[derive(Debug)]
 pub(super) struct Load {
     root: Pid,
-    /// One for each process.
-    files: Vec<(Pid, OpenFiles)>,
-    /// Descriptors that it had when it had no connection yet: the fewest that were seen.
-    base: u32,
+    processes: Vec<Process>,
     queue: u32,
     open: u32,
     /// Whatever shows progress.
     signs: Signs,
     /// Since when connections wait and nothing shows any.
     stuck_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: Pid,
+    files: OpenFiles,
+    /// Descriptors that are no connections: the fewest that were seen.
+    base: u32,
+}
+
+impl Process {
+    fn of(pid: Pid) -> Option<Process> {
+        let files = OpenFiles::of(pid).ok()?;
+        let base = files.count().unwrap_or(0);
+        Some(Process { pid, files, base })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,41 +49,39 @@ struct Signs {
     waits: u64,
 }
 
+/// Descriptors of all processes, and how many of them are more than each had at the least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Files {
+    all: u32,
+    taken: u32,
+}
+
 impl Load {
     /// Of a worker that has begun to listen and has no connection yet.
-    pub(super) fn of(files: Vec<OpenFiles>, root: Pid) -> Load {
-        let base = files.iter().filter_map(OpenFiles::count).sum();
-        let files = files.into_iter().map(|open| (root, open)).collect();
-        Load { root, files, base, queue: 0, open: 0, signs: Signs::default(), stuck_since: None }
+    pub(super) fn of(root: Pid) -> Load {
+        let processes = Process::of(root).into_iter().collect();
+        Load { root, processes, queue: 0, open: 0, signs: Signs::default(), stuck_since: None }
     }
 
-    /// The processes that it consists of now.
+    /// The processes that it consists of now. What a new one has belongs to it and is no connection.
     pub(super) fn consists_of(&mut self, members: Vec<Pid>) {
-        self.files.retain(|(pid, _)| members.contains(pid));
+        self.processes.retain(|process| members.contains(&process.pid));
         for pid in members {
-            if !self.files.iter().any(|(known, _)| *known == pid)
-                && let Ok(open) = OpenFiles::of(pid)
-            {
-                // What a process has that is new belongs to it and is no connection.
-                self.base += open.count().unwrap_or(0);
-                self.files.push((pid, open));
+            if !self.processes.iter().any(|process| process.pid == pid) {
+                self.processes.extend(Process::of(pid));
             }
         }
     }
 
     /// Looks. Whether anything is going on. `queue`: what waits now; `established`: what the kernel has counted so far.
     pub(super) fn look(&mut self, queue: impl Fn() -> u32, established: Option<u32>, now: Instant) -> bool {
-        let (files, taken, queue) = match established {
+        let (Files { all: files, taken }, queue) = match established {
             // The kernel knows better.
-            Some(_) => (0, 0, queue()),
-            None => {
-                let (files, queue) = self.count(queue);
-                self.base = self.base.min(files);
-                (files, files - self.base, queue)
-            }
+            Some(_) => (Files::default(), queue()),
+            None => self.count(queue),
         };
         let accepted = established.map(|established| established.wrapping_sub(queue));
-        let open = taken + queue;
+        let open = taken.saturating_add(queue);
         let changed = open != self.open || queue > 0;
         let stands =
             queue > 0 && queue >= self.queue && accepted == self.signs.accepted && files == self.signs.files;
@@ -87,11 +98,15 @@ impl Load {
     }
 
     /// What is accepted between the two looks would count twice, or not at all.
-    fn count(&self, queue: impl Fn() -> u32) -> (u32, u32) {
-        let mut before = self.count_files();
+    fn count(&mut self, queue: impl Fn() -> u32) -> (Files, u32) {
+        if self.processes.is_empty() {
+            // There were no descriptors for it, or it is gone.
+            self.processes.extend(Process::of(self.root));
+        }
+        let mut before = self.files();
         for _ in 0..MOST_LOOKS {
             let waiting = queue();
-            let after = self.count_files();
+            let after = self.files();
             if after == before {
                 return (after, waiting);
             }
@@ -100,13 +115,25 @@ impl Load {
         (before, queue())
     }
 
-    fn count_files(&self) -> u32 {
-        self.files.iter().filter_map(|(_, open)| open.count()).sum()
+    fn files(&mut self) -> Files {
+        let mut files = Files::default();
+        for process in &mut self.processes {
+            let count = process.files.count().unwrap_or(0);
+            process.base = process.base.min(count);
+            files.all = files.all.saturating_add(count);
+            files.taken = files.taken.saturating_add(count - process.base);
+        }
+        files
     }
 
     /// Whether something waits for it, or it has more open than when it began to listen; asked now.
-    pub(super) fn has_some(&self) -> bool {
-        self.queue > 0 || self.count_files() > self.base
+    pub(super) fn has_some(&mut self) -> bool {
+        self.queue > 0 || self.files().taken > 0
+    }
+
+    /// How often it has gone to wait for something until now.
+    pub(super) fn waits(&self) -> Option<u64> {
+        waits_of(self.root).ok()
     }
 
     /// Connections that it has, those that wait included.
@@ -124,8 +151,8 @@ impl Load {
         self.stuck_since.is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE)
     }
 
-    /// What waited is gone.
-    pub(super) fn was_rescued(&mut self, now: Instant) {
+    /// It was seen to, whatever came of it: patience begins anew.
+    pub(super) fn was_seen_to(&mut self, now: Instant) {
         self.stuck_since = Some(now);
     }
 }

@@ -14,10 +14,12 @@ mod kernel;
 mod leave;
 mod line;
 mod load;
+mod rescue;
 mod retire;
 mod sentry;
 mod share;
 mod strangers;
+mod told;
 mod watched;
 
 use std::io;
@@ -35,6 +37,7 @@ use self::group::{Group, Manner};
 use self::kernel::{Kernel, Seat};
 pub(super) use self::sentry::{Closing, Post, Sentry};
 pub(super) use self::strangers::Somebody;
+use self::told::Rescued;
 use self::watched::Use;
 use super::ids::IdMap;
 use crate::primary::Primary;
@@ -109,6 +112,7 @@ pub(in crate::primary) struct Lanes {
     kernel: Kernel,
     /// Ports on which the kernel cannot choose, and why, until that is told.
     fallen: Vec<(PortId, String)>,
+    rescued: Rescued,
     choice: TierChoice,
     manner: Manner,
     /// How many slots the app has.
@@ -247,8 +251,9 @@ impl Primary {
         }
         let rescues = self.hands_off(port);
         let mark = (!rescues).then_some(mark);
+        let elsewhere = mark.is_some() && self.lanes.kernel.counts_in_cgroup();
         let Some(gauge) = &self.lanes.gauge else { return };
-        gauge.watch(gauge::Post { lane, port, socket, unit, root, mark, rescues }, used);
+        gauge.watch(gauge::Post { lane, port, socket, unit, root, mark, rescues, elsewhere }, used);
         self.lanes.tell_gauge(port);
     }
 

@@ -2,11 +2,10 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use oneport_sys::bpf::{LaneCells, Table};
 use oneport_sys::lane::queue_length;
-use oneport_sys::proc::OpenFiles;
 
 use super::gauge::Post;
 use super::handicap;
@@ -15,6 +14,8 @@ use super::load::Load;
 /// A lane that was chosen so often, and where no connection was ever counted, is one that the counter does not see.
 const UNCOUNTED: u32 = 64;
 
+/// One that hung is tried again after so long, should nothing show that it goes on.
+const LONGEST_HANG: Duration = Duration::from_secs(1);
 /// Most looks at one lane in a row.
 const MOST_LOOKS: usize = 3;
 
@@ -36,6 +37,18 @@ pub(super) struct Watched {
     pub(super) load: Load,
     handicap: handicap::Seen,
     fed: Fed,
+    /// It hung when others were given what waited for it.
+    hung: Option<Hung>,
+    /// Looks in a row at which it seemed not to be counted.
+    unseen: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hung {
+    /// How often it had gone to wait then: with the next time it has gone on.
+    waits: Option<u64>,
+    /// When it is tried again at the latest.
+    until: Instant,
 }
 
 /// What was fed last.
@@ -62,8 +75,16 @@ impl Fed {
 impl Watched {
     /// It has begun to listen and has no connection yet.
     pub(super) fn new(post: Post, used: Use) -> Watched {
-        let load = Load::of(OpenFiles::of(post.root).ok().into_iter().collect(), post.root);
-        Watched { post, used, load, handicap: handicap::Seen::default(), fed: Fed::default() }
+        let load = Load::of(post.root);
+        Watched {
+            post,
+            used,
+            load,
+            handicap: handicap::Seen::default(),
+            fed: Fed::default(),
+            hung: None,
+            unseen: 0,
+        }
     }
 
     /// Its lane in the table that the kernel chooses by, if it does.
@@ -101,6 +122,7 @@ impl Watched {
 
     /// Whether anything is going on.
     pub(super) fn look(&mut self, now: Instant) -> bool {
+        self.look_whether_it_goes_on(now);
         match (&self.used, self.post.unit) {
             (Use::Fed(table), Some(unit)) => {
                 let table = table.clone();
@@ -133,11 +155,37 @@ impl Watched {
     }
 
     /// Whether its listener was made in another cgroup than ours. With nothing open it would be sent everybody.
-    pub(super) fn is_unseen(&self) -> bool {
-        let Some(cells) = self.cells().filter(|_| self.is_counted()) else { return false };
+    pub(super) fn is_unseen(&mut self) -> bool {
+        let Some(cells) = self.cells().filter(|_| self.is_counted() && self.post.elsewhere) else {
+            return false;
+        };
         // Chosen it is for every SYN: many clients far away, or a flood of SYNs, have established nothing yet.
         let suspect = cells.selected() >= UNCOUNTED && cells.established() == 0;
-        suspect && self.load.has_some() && cells.established() == 0
+        // One that is in the queue is counted a moment later.
+        self.unseen = if suspect && self.load.has_some() { self.unseen + 1 } else { 0 };
+        self.unseen > 1
+    }
+
+    /// Others were given what waited for it: until it goes on it is chosen after all others.
+    pub(super) fn hangs(&mut self, now: Instant) {
+        self.load.was_seen_to(now);
+        self.hung = Some(Hung { waits: self.load.waits(), until: now + LONGEST_HANG });
+        if let Some(cells) = self.cells() {
+            cells.put_last();
+        }
+    }
+
+    pub(super) fn is_hung(&self) -> bool {
+        self.hung.is_some()
+    }
+
+    fn look_whether_it_goes_on(&mut self, now: Instant) {
+        if self.hung.is_some_and(|hung| now >= hung.until || self.load.waits() != hung.waits) {
+            self.hung = None;
+            if let Some(cells) = self.cells() {
+                cells.put_even();
+            }
+        }
     }
 
     /// Lowers its handicap by as much as is due.

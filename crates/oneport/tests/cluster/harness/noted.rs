@@ -60,6 +60,7 @@ pub(super) fn noted(event: &Event) -> Noted {
         Event::ConnectionsLost { .. } => plain("connections-lost"),
         Event::Stranger { .. } => plain("stranger"),
         Event::Weighed { .. } => plain("weighed"),
+        Event::Rescued { .. } => plain("rescued"),
         Event::AcceptExhausted { .. } => plain("accept-exhausted"),
         Event::Disconnected => plain("disconnected"),
         Event::Stopped => plain("stopped"),
