@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use oneport::{Cluster, Event, Events};
+use oneport::{Cluster, Event, Events, Message, Worker};
 use oneport_sys::process::{self, Pid, Signal};
 use regex_lite::Regex;
 
@@ -26,6 +26,7 @@ mod finish;
 mod hear;
 mod listen;
 pub(crate) mod policy;
+mod relay;
 mod roll;
 mod setup;
 mod unheard;
@@ -133,7 +134,7 @@ fn begin(
     let settings = settings(args, &program, placing, &attachment);
     let carrier = Carrier::start(Sink::Pass)?;
     let (cluster, events) = Cluster::start(settings).map_err(Failure::new)?;
-    forward(events, happenings.clone())?;
+    forward(events, cluster.clone(), happenings.clone())?;
     let pid = process::own_pid().get();
     let beginning = Beginning { pid, title: &program.title, instances, placing, attachment: &attachment };
     teller.primary(&beginning);
@@ -174,16 +175,22 @@ fn stem(title: &str) -> String {
         .map_or_else(|| title.to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-fn forward(mut events: Events, happenings: SyncSender<Happening>) -> Result<(), Failure> {
-    let work = move || pass_on(|| events.blocking_recv(), &happenings);
+fn forward(mut events: Events, cluster: Cluster, happenings: SyncSender<Happening>) -> Result<(), Failure> {
+    let relay = move |worker: &Worker, message: &Message| relay::pass_on(&cluster, worker.id(), message);
+    let work = move || pass_on(|| events.blocking_recv(), relay, &happenings);
     let spawned = thread::Builder::new().name("events".into()).spawn(work);
     spawned.map(|_| ()).map_err(|cause| Failure::new(format!("cannot follow the cluster: {cause}")))
 }
 
 /// Passes events on to the last. The queue is short, so that chatty workers are slowed and fill no memory.
-fn pass_on(mut next: impl FnMut() -> Option<Event>, happenings: &SyncSender<Happening>) {
+fn pass_on(
+    mut next: impl FnMut() -> Option<Event>,
+    relay: impl Fn(&Worker, &Message),
+    happenings: &SyncSender<Happening>,
+) {
     while let Some(event) = next() {
-        if matches!(event, Event::Message { .. }) {
+        if let Event::Message { worker, message } = &event {
+            relay(worker, message);
             continue;
         }
         let last = matches!(event, Event::Stopped);
@@ -279,7 +286,7 @@ mod tests {
     fn passed(events: Vec<Event>) -> Vec<Happening> {
         let (happenings, queue) = sync_channel(WAITING);
         let mut events = events.into_iter();
-        pass_on(|| events.next(), &happenings);
+        pass_on(|| events.next(), |_, _| {}, &happenings);
         queue.try_iter().collect()
     }
 
