@@ -52,7 +52,9 @@ impl Cluster {
             if self.timers.is_armed(Timer::Lane(lane)) {
                 // Perhaps it says next that it leaves.
                 self.timers.arm(Timer::Lane(lane), now.after(CLOSE_GRACE));
-                fx.push(Effect::TakeOver { lane });
+                if self.is_taken_over(lane) {
+                    fx.push(Effect::TakeOver { lane });
+                }
             }
         }
     }

@@ -234,3 +234,15 @@ fn a_socket_whose_connections_nobody_would_take_is_closed_and_that_is_told() {
     sim.exit(worker(2), 0);
     assert_eq!((sim.retired(), sim.closed_lanes()), (vec![], vec![2]));
 }
+
+#[test]
+fn nothing_is_taken_from_a_closed_server_where_nobody_would_get_it() {
+    let mut sim = serving(2);
+    let port = sim.port(80);
+    for id in 1..=2 {
+        sim.event(Event::TakesNothing { worker: worker(id), port });
+    }
+    sim.event(Event::Closed { worker: worker(1), port });
+    sim.pass(ms(1000));
+    assert_eq!((taken_over(&sim), sim.closed_lanes()), (vec![], vec![1]));
+}

@@ -105,18 +105,28 @@ impl Drop for Raised {
     }
 }
 
+/// What became of asking for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lowered {
+    /// They are out of effect.
+    Done,
+    /// They are not, for the sake of other processes' `/proc`.
+    Kept,
+}
+
 /// Takes these out of effect on the calling thread, and on those that it starts from now on; they stay permitted.
 ///
 /// Not where that would hide root's own processes: who looks into another one's `/proc` has to have in effect whatever that is
 /// permitted, or CAP_SYS_PTRACE (`ptrace_may_access`, every Linux), and whatever root starts is permitted the same as he. Containers
 /// have such a root.
-pub fn lower(unused: &[Capability]) -> io::Result<()> {
+pub fn lower(unused: &[Capability]) -> io::Result<Lowered> {
     let mut sets = capabilities(None)?;
     if rustix::process::geteuid().is_root() && !sets.effective.contains(CapabilitySet::SYS_PTRACE) {
-        return Ok(());
+        return Ok(Lowered::Kept);
     }
     sets.effective &= !all(unused);
-    Ok(set_capabilities(None, sets)?)
+    set_capabilities(None, sets)?;
+    Ok(Lowered::Done)
 }
 
 fn all(wanted: &[Capability]) -> CapabilitySet {
@@ -125,7 +135,9 @@ fn all(wanted: &[Capability]) -> CapabilitySet {
 
 #[cfg(test)]
 mod tests {
-    use super::{Capability, Held, Raised, held, lower};
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+    use super::{Capability, Held, Lowered, Raised, held, lower};
 
     #[test]
     fn what_is_permitted_is_in_effect_only_as_long_as_it_is_raised() {
@@ -134,7 +146,9 @@ mod tests {
         if !Held::has(before.permitted, Capability::Bpf) {
             return;
         }
-        lower(&[Capability::Bpf]).unwrap();
+        if lower(&[Capability::Bpf]).unwrap() == Lowered::Kept {
+            return;
+        }
         assert!(!Held::has(held().unwrap().effective, Capability::Bpf));
         let raised = Raised::new(&[Capability::Bpf]);
         assert!(Held::has(held().unwrap().effective, Capability::Bpf));
@@ -142,5 +156,17 @@ mod tests {
         let after = held().unwrap();
         assert!(!Held::has(after.effective, Capability::Bpf));
         assert!(Held::has(after.permitted, Capability::Bpf));
+    }
+    #[test]
+    fn a_root_that_may_not_look_into_others_otherwise_keeps_what_they_have() {
+        let before = held().unwrap();
+        if !rustix::process::geteuid().is_root() || !Held::has(before.effective, Capability::Bpf) {
+            return;
+        }
+        let mut sets = capabilities(None).unwrap();
+        sets.effective -= CapabilitySet::SYS_PTRACE;
+        set_capabilities(None, sets).unwrap();
+        assert_eq!(lower(&[Capability::Bpf]).unwrap(), Lowered::Kept);
+        assert!(Held::has(held().unwrap().effective, Capability::Bpf));
     }
 }

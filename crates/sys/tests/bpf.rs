@@ -107,6 +107,27 @@ fn nobody_is_sent_to_a_lane_that_is_not_open() {
 }
 
 #[test]
+fn one_that_is_put_last_gets_nothing_while_others_have_few() {
+    let Some(address) = Address::with(Tier::A, 3) else { return };
+    address.open(0..3);
+    let cells = |lane: usize| address.loaded.table().lane(address.lanes[lane].2);
+    cells(0).put_last();
+    let _clients = address.connect(20);
+    assert_eq!(address.queues(), [0, 10, 10]);
+    (1..3).for_each(|lane| cells(lane).put_last());
+    let _more = address.connect(25);
+    assert_eq!(address.queues(), [15; 3], "where all are last they are equals");
+    // Whoever is shut stays so.
+    cells(0).shut();
+    cells(0).put_last();
+    cells(0).put_even();
+    assert!(!cells(0).is_open());
+    (1..3).for_each(|lane| cells(lane).put_even());
+    let _rest = address.connect(4);
+    assert_eq!(address.queues(), [15, 17, 17]);
+}
+
+#[test]
 fn whoever_has_the_fewest_gets_the_next() {
     let Some(address) = Address::with(Tier::A, 3) else { return };
     address.open([0]);

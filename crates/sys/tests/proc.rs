@@ -61,16 +61,16 @@ fn processor_time_counts_other_threads() {
 #[test]
 fn one_rests_when_its_first_thread_sleeps_and_no_processor_is_wanted() {
     let sleeps = Running::start(command("sleep", &["1000"]));
-    common::eventually("sleep to sleep", || rests(sleeps.0.pid, 1));
+    common::eventually("sleep to sleep", || rests(sleeps.0.pid));
     rustix::process::kill_process(
         rustix::process::Pid::from_raw(sleeps.0.pid.get()).unwrap(),
         rustix::process::Signal::STOP,
     )
     .unwrap();
-    common::eventually("it to be stopped", || !rests(sleeps.0.pid, 1));
+    common::eventually("it to be stopped", || !rests(sleeps.0.pid));
     let works = Running::start(command("sh", &["-c", "while :; do :; done"]));
-    common::eventually("a loop to run", || !rests(works.0.pid, 1));
-    assert!(!rests(Pid::new(i32::MAX).unwrap(), 1), "nobody does not rest");
+    common::eventually("a loop to run", || !rests(works.0.pid));
+    assert!(!rests(Pid::new(i32::MAX).unwrap()), "nobody does not rest");
 }
 
 #[test]

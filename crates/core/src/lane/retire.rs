@@ -176,7 +176,7 @@ impl Cluster {
     }
 
     /// Whether what waits there would find anybody, if it is one that can be emptied by the primary.
-    fn is_taken_over(&self, lane: LaneId) -> bool {
+    pub(crate) fn is_taken_over(&self, lane: LaneId) -> bool {
         let port = self.lanes.get(&lane).and_then(|lane| self.ports.get(&lane.port));
         port.is_none_or(|p| !p.hands_off() || p.holders.is_empty() || p.has_takers())
     }

@@ -63,7 +63,7 @@ impl Primary {
             Effect::Choose { port, lanes } => self.choose_lanes(port, lanes),
             Effect::EmptyLanes { worker } => self.empty_lanes(worker),
             Effect::RetireLane { lane } => self.retire_lane(lane),
-            Effect::TakeOver { lane } => self.rescue_waiting(lane),
+            Effect::TakeOver { lane } => self.take_over_counted(lane),
             Effect::CloseLane { lane } => self.close_lane(lane),
             Effect::Tell(notice) => self.pass_on(notice),
         }
@@ -218,6 +218,7 @@ impl Primary {
     }
 
     fn close(&mut self, port: PortId) {
+        self.tell_rescued();
         let Some(socket) = self.ports.remove(&port) else { return };
         self.end_streams_of(port);
         self.lanes.forget_port(port);
@@ -278,7 +279,6 @@ impl Primary {
                 Event::Disconnected
             }
             Notice::Stopped => {
-                self.tell_rescued();
                 self.over = true;
                 self.end_spared();
                 self.all_gone();

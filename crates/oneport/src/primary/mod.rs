@@ -296,8 +296,10 @@ impl Primary {
                 }
                 Command::Weigh { port, weights } => self.lanes.weigh(port, weights),
                 Command::Rescue { lane, at_rest } => {
+                    self.lanes.rescued.from = Some(lane);
                     self.rescue(lane, &at_rest);
                     self.settle(effects);
+                    self.lanes.rescued.from = None;
                 }
                 Command::Uncounted { port } => self.place_from_outside(port),
                 Command::LookAround { port } => self.look_for_strangers(port),
@@ -333,7 +335,8 @@ impl Primary {
                 }
             }
             if !self.tend_births() {
-                return self.tell_fallen();
+                self.tell_fallen();
+                return self.tell_rescued_in_time();
             }
         }
     }

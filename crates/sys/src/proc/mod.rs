@@ -11,6 +11,8 @@ mod stat;
 use std::fs::{self, File};
 use std::io::{self, Read};
 
+use rustix::thread::sched_getaffinity;
+
 use crate::process::Pid;
 
 pub use open_files::OpenFiles;
@@ -67,15 +69,20 @@ pub fn waits_of(pid: Pid) -> io::Result<u64> {
 }
 
 /// Whether a process has time: its first thread sleeps until something comes (it is not stopped, and waits for no disk), and
-/// of `processors` that it may use one is not wanted by the others. False as well if that cannot be seen.
-pub fn rests(pid: Pid, processors: usize) -> bool {
-    let first = state_in(&format!("/proc/{pid}/stat"));
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+/// the others leave one of the processors that it may use. False as well if that cannot be seen.
+pub fn rests(pid: Pid) -> bool {
+    if state_in(&format!("/proc/{pid}/stat")) != Some(b'S') {
+        return false;
+    }
+    let allowed = rustix::process::Pid::from_raw(pid.get()).map(|pid| sched_getaffinity(Some(pid)));
+    let (Some(Ok(allowed)), Ok(threads)) = (allowed, fs::read_dir(format!("/proc/{pid}/task"))) else {
+        return false;
+    };
     let wants = threads.flatten().filter(|thread| {
         let stat = thread.path().join("stat");
         stat.to_str().and_then(state_in) == Some(b'R')
     });
-    first == Some(b'S') && wants.count() < processors
+    wants.count() < allowed.count() as usize
 }
 
 /// The letter behind the name, which may have any bytes in it.

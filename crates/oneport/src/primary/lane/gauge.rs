@@ -225,13 +225,16 @@ impl Measuring {
         }
         let mut watched = Watched::new(post, used);
         watched.fade(Instant::now());
+        // Whoever was watched there before may have hung.
+        watched.goes_on();
         self.watched.push(watched);
     }
 
     fn leave(&mut self, lane: LaneId) {
         if let Some(at) = self.watched.iter().position(|watched| watched.post.lane == lane) {
-            let Watched { post, .. } = self.watched.swap_remove(at);
-            let _ = self.poller.remove(post.socket.as_fd());
+            let mut watched = self.watched.swap_remove(at);
+            watched.goes_on();
+            let _ = self.poller.remove(watched.post.socket.as_fd());
         }
     }
 
@@ -249,7 +252,8 @@ impl Measuring {
         self.look_at_trees(now);
         let mut busy = false;
         for watched in &mut self.watched {
-            busy |= watched.look(now);
+            // Whether one that hung goes on is seen by looking.
+            busy |= watched.look(now) || watched.is_hung();
         }
         self.find_uncounted();
         self.weigh();
@@ -278,10 +282,16 @@ impl Measuring {
 
     fn weigh(&mut self) {
         for (port, share) in &mut self.shares {
-            let here =
-                self.watched.iter().filter(|watched| watched.post.port == *port && watched.is_weighed());
+            let here: Vec<&Watched> = self
+                .watched
+                .iter()
+                .filter(|watched| watched.post.port == *port && watched.is_weighed())
+                .collect();
+            let goes_on = |watched: &&&Watched| !watched.is_hung() && share.has(watched.post.lane);
+            let all_hang = here.iter().find(goes_on).is_none();
+            let of = |watched: &&Watched| (watched.post.lane, watched.load.open());
             let loads: Vec<(LaneId, u32)> =
-                here.map(|watched| (watched.post.lane, watched.load.open())).collect();
+                here.iter().filter(|watched| all_hang || !watched.is_hung()).map(of).collect();
             if let Some(weights) = share.next(&loads) {
                 self.commands.send(Command::Weigh { port: *port, weights });
             }

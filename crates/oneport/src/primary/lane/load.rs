@@ -36,7 +36,7 @@ struct Process {
 impl Process {
     fn of(pid: Pid) -> Option<Process> {
         let files = OpenFiles::of(pid).ok()?;
-        let base = files.count().unwrap_or(0);
+        let base = files.count()?;
         Some(Process { pid, files, base })
     }
 }
@@ -118,7 +118,8 @@ impl Load {
     fn files(&mut self) -> Files {
         let mut files = Files::default();
         for process in &mut self.processes {
-            let count = process.files.count().unwrap_or(0);
+            // It is gone, or we are out of descriptors ourselves.
+            let Some(count) = process.files.count() else { continue };
             process.base = process.base.min(count);
             files.all = files.all.saturating_add(count);
             files.taken = files.taken.saturating_add(count - process.base);

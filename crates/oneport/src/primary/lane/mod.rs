@@ -112,7 +112,7 @@ pub(in crate::primary) struct Lanes {
     kernel: Kernel,
     /// Ports on which the kernel cannot choose, and why, until that is told.
     fallen: Vec<(PortId, String)>,
-    rescued: Rescued,
+    pub(in crate::primary) rescued: Rescued,
     choice: TierChoice,
     manner: Manner,
     /// How many slots the app has.

@@ -3,8 +3,6 @@
 //! Invariant: nothing is moved at saturation. There the queue of one that has just run is empty for a moment, too, but it does
 //! not rest: whoever has work runs, or waits for a processor.
 
-use std::num::NonZero;
-use std::thread::available_parallelism;
 use std::time::Instant;
 
 use oneport_core::{LaneId, PortId};
@@ -13,6 +11,9 @@ use oneport_sys::proc::rests;
 use super::gauge::Measuring;
 use super::watched::Watched;
 use crate::primary::Command;
+
+/// So many who rest are enough: whether somebody does takes reading about all of his threads.
+const ENOUGH: usize = 8;
 
 impl Measuring {
     /// Asks that what waits for those that are stuck is given to those who rest.
@@ -31,6 +32,7 @@ impl Measuring {
                 .filter(here)
                 .filter(|watched| self.is_at_rest(watched))
                 .map(|watched| watched.post.lane)
+                .take(ENOUGH)
                 .collect();
             for watched in self.watched.iter_mut().filter(|watched| stuck.contains(&watched.post.lane)) {
                 if at_rest.is_empty() {
@@ -46,13 +48,12 @@ impl Measuring {
 
     /// Whether it gets connections, has none to take, and sleeps.
     fn is_at_rest(&self, watched: &Watched) -> bool {
-        let processors = available_parallelism().map_or(1, NonZero::get);
         // Nothing waits for one that is new, or leaves, because of that alone.
         let is_chosen = watched.is_open().unwrap_or_else(|| {
             let share = self.shares.iter().find(|(port, _)| *port == watched.post.port);
             share.is_some_and(|(_, share)| share.has(watched.post.lane))
         });
-        is_chosen && watched.load.is_idle() && !watched.is_hung() && rests(watched.post.root, processors)
+        is_chosen && watched.load.is_idle() && !watched.is_hung() && rests(watched.post.root)
     }
 
     /// Those on which anybody is watched.

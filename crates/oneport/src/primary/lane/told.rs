@@ -16,6 +16,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(in crate::primary) struct Rescued {
     connections: BTreeMap<PortId, u32>,
     told: Option<Instant>,
+    /// Of whose worker it was just said that it makes no progress.
+    pub(in crate::primary) from: Option<LaneId>,
 }
 
 impl Primary {
@@ -28,17 +30,22 @@ impl Primary {
         }
     }
 
-    /// Takes over what waits in a lane; what is taken from a worker that lives is counted.
-    pub(in crate::primary) fn rescue_waiting(&mut self, lane: LaneId) {
+    /// Takes over what waits in a lane; it is counted where its worker makes no progress.
+    pub(in crate::primary) fn take_over_counted(&mut self, lane: LaneId) {
         let before = self.next_conn;
-        let tenant = self.lanes.tenant_of(lane);
         self.take_over(lane);
         let taken = u32::try_from(self.next_conn - before).unwrap_or(u32::MAX);
-        if let Some((_, port)) = tenant.filter(|_| taken > 0) {
+        let stuck = self.lanes.rescued.from == Some(lane);
+        if let Some(port) = self.lanes.port_of(lane).filter(|_| stuck && taken > 0) {
             *self.lanes.rescued.connections.entry(port).or_default() += taken;
-            if self.lanes.rescued.told.is_none_or(|told| told.elapsed() >= PAUSE) {
-                self.tell_rescued();
-            }
+        }
+    }
+
+    /// Tells of what others were given, unless that was told a moment ago.
+    pub(in crate::primary) fn tell_rescued_in_time(&mut self) {
+        let Rescued { connections, told, .. } = &self.lanes.rescued;
+        if !connections.is_empty() && told.is_none_or(|told| told.elapsed() >= PAUSE) {
+            self.tell_rescued();
         }
     }
 

@@ -60,6 +60,12 @@ struct Fed {
     selected: u32,
 }
 
+impl Hung {
+    fn is_over(self, waits: Option<u64>, now: Instant) -> bool {
+        now >= self.until || waits != self.waits
+    }
+}
+
 impl Fed {
     /// How many of those that the selector sent since the last time may not be among `open` yet: their handshakes are under way.
     /// They may as well have come and gone, which does no harm: what is too much is gone the next time.
@@ -180,11 +186,16 @@ impl Watched {
     }
 
     fn look_whether_it_goes_on(&mut self, now: Instant) {
-        if self.hung.is_some_and(|hung| now >= hung.until || self.load.waits() != hung.waits) {
-            self.hung = None;
-            if let Some(cells) = self.cells() {
-                cells.put_even();
-            }
+        if self.hung.is_some_and(|hung| hung.is_over(self.load.waits(), now)) {
+            self.goes_on();
+        }
+    }
+
+    /// It is chosen like all others.
+    pub(super) fn goes_on(&mut self) {
+        self.hung = None;
+        if let Some(cells) = self.cells() {
+            cells.put_even();
         }
     }
 
@@ -204,7 +215,18 @@ fn queue_of(post: &Post) -> impl Fn() -> u32 + '_ {
 
 #[cfg(test)]
 mod tests {
-    use super::Fed;
+    use std::time::{Duration, Instant};
+
+    use super::{Fed, Hung};
+
+    #[test]
+    fn one_that_hung_is_over_it_when_it_goes_to_wait_again_or_after_a_while() {
+        let now = Instant::now();
+        let hung = Hung { waits: Some(7), until: now + Duration::from_secs(1) };
+        assert!(!hung.is_over(Some(7), now));
+        assert!(hung.is_over(Some(8), now));
+        assert!(hung.is_over(Some(7), now + Duration::from_secs(1)));
+    }
 
     #[test]
     fn who_was_sent_and_is_not_seen_yet_counts_until_the_next_look() {
