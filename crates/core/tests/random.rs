@@ -162,7 +162,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => lane().prop_map(|lane| Event::LaneStuck { lane }),
         2 => lane().prop_map(|lane| Event::LaneRetired { lane }),
         1 => lane().prop_map(|lane| Event::LaneExhausted { lane }),
-        1 => (worker(), port(), lane()).prop_map(|(worker, port, lane)| Event::Stalls { worker, port, lane, at_rest: (1..9).map(WorkerId).collect() }),
+        1 => (worker(), port(), lane(), prop::collection::vec(worker(), 0..4))
+            .prop_map(|(worker, port, lane, at_rest)| Event::Stalls { worker, port, lane, at_rest }),
         1 => (worker(), port()).prop_map(|(worker, port)| Event::TakesNothing { worker, port }),
         1 => worker().prop_map(|worker| Event::Stopping { worker }),
         1 => worker().prop_map(|worker| Event::Alive { worker }),

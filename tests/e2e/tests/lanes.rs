@@ -120,6 +120,9 @@ fn a_worker_that_closes_its_server_costs_nobody_an_answer(placing: Placing) {
     load.wait_more(50);
     let tally = load.stop();
     assert_eq!(tally.lost, Vec::<String>::new(), "of {} requests under {placing:?}", tally.total());
+    if placing == Placing::Hash || placing == Placing::Sticky {
+        assert!(app.all("rescued").is_empty(), "nobody was without progress");
+    }
     app.stop();
 }
 
@@ -201,7 +204,8 @@ fn a_newcomer_is_not_given_everything() {
         let next = app.wait_count("the replacement", 3, |event| event.is("proven")).remove(2);
         let (_more, by_worker) = held(address, 20);
         let newcomer = by_worker.get(&next.pid()).copied().unwrap_or(0);
-        assert!((5..=15).contains(&newcomer), "{newcomer} of 20");
+        // One that is slow to begin may even lose some to its sibling.
+        assert!(newcomer <= 15, "{newcomer} of 20");
     }
     app.stop();
 }
@@ -230,6 +234,9 @@ fn those_who_wait_for_a_blocked_worker_are_given_to_others(placing: Placing) {
             (0..40).map(|_| std::thread::spawn(move || http::get(address, "/").pid())).collect();
         let served: BTreeSet<u32> = clients.into_iter().map(|client| client.join().unwrap()).collect();
         assert_eq!(served.len(), 1, "the other one served all");
+        app.wait_for("it to be told", |event| {
+            event.is("rescued") && event.value["connections"].as_u64().is_some_and(|count| count > 0)
+        });
         assert!(began.elapsed() < Duration::from_secs(6), "not one waited for the blocked one");
     }
     app.stop();

@@ -6,6 +6,7 @@
 
 use oneport::{Cluster, Message, WorkerId};
 use serde::Deserialize;
+use tracing::debug;
 
 /// What its messages have as `source`.
 const ADAPTER: &str = "_sio_adapter";
@@ -22,8 +23,10 @@ pub(super) fn pass_on(cluster: &Cluster, from: WorkerId, message: &Message) {
         return;
     }
     for worker in cluster.workers().into_iter().filter(|worker| worker.id() != from) {
-        // One that is leaving, or does not read what it is sent: Node's primary ignores that as well.
-        let _ = worker.send_json(message.json());
+        if let Err(cause) = worker.send_json(message.json()) {
+            // It is leaving, or has not read 16 MiB of such.
+            debug!(%cause, worker = worker.id().0, "cannot pass a message on");
+        }
     }
 }
 

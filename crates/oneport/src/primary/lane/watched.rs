@@ -14,6 +14,8 @@ use super::load::Load;
 /// A lane that was chosen so often, and where no connection was ever counted, is one that the counter does not see.
 const UNCOUNTED: u32 = 64;
 
+/// Handshakes of one lane that may be under way at one time where clients are near.
+const FEW: u32 = 2;
 /// One that hung is tried again after so long, should nothing show that it goes on.
 const LONGEST_HANG: Duration = Duration::from_secs(1);
 /// Most looks at one lane in a row.
@@ -67,12 +69,14 @@ impl Hung {
 }
 
 impl Fed {
-    /// How many of those that the selector sent since the last time may not be among `open` yet: their handshakes are under way.
-    /// They may as well have come and gone, which does no harm: what is too much is gone the next time.
+    /// How many of those that the selector sent since the last time are not among `open` yet, because their handshakes are under
+    /// way. They may as well have come and gone: then it would count as busier than it is. So only a few are believed to be
+    /// under way, and only where most of the others were seen.
     fn on_their_way(&mut self, open: u32, selected: u32) -> u32 {
         let recent = selected.wrapping_sub(self.selected);
         let expected = self.open.saturating_add(self.on_their_way).saturating_add(recent);
-        let on_their_way = expected.saturating_sub(open).min(recent);
+        let missing = expected.saturating_sub(open);
+        let on_their_way = if missing <= FEW && missing <= recent / 2 { missing } else { 0 };
         *self = Fed { open, on_their_way, selected };
         on_their_way
     }
@@ -229,15 +233,19 @@ mod tests {
     }
 
     #[test]
-    fn who_was_sent_and_is_not_seen_yet_counts_until_the_next_look() {
+    fn the_last_of_many_who_come_counts_until_the_next_look() {
         let mut fed = Fed::default();
-        assert_eq!(fed.on_their_way(3, 5), 2);
-        // Both were seen, and another one sent.
-        assert_eq!(fed.on_their_way(5, 6), 1);
-        // It was gone before it was seen.
-        assert_eq!(fed.on_their_way(5, 6), 0);
-        // Others ended: that is nobody who is under way.
-        assert_eq!(fed.on_their_way(0, 7), 1);
-        assert_eq!(fed.on_their_way(0, 7), 0);
+        assert_eq!(fed.on_their_way(7, 8), 1);
+        assert_eq!(fed.on_their_way(8, 8), 0);
+        assert_eq!(fed.on_their_way(14, 16), 2);
+    }
+
+    #[test]
+    fn those_who_come_and_go_are_not_taken_for_some_who_come() {
+        let mut fed = Fed::default();
+        for selected in 1..10 {
+            assert_eq!(fed.on_their_way(0, selected), 0);
+        }
+        assert_eq!(fed.on_their_way(3, 20), 0);
     }
 }
