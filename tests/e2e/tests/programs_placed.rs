@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::ffi::OsString;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -41,6 +41,26 @@ fn a_copy_that_listens_with_multipath_tcp_and_one_that_does_not_both_serve() {
     let app = odd("multipath", [place::free_port().to_string()]).instances(2).start();
     all_are_sent_somebody(&app, 2);
     app.stop();
+}
+
+/// So many connections, and whose each is; they are held.
+fn greeted(address: SocketAddr, count: usize) -> Vec<(TcpStream, u32)> {
+    (0..count).map(|_| tcp::greet(address).unwrap()).collect()
+}
+
+fn of(copy: u32, held: &[(TcpStream, u32)]) -> usize {
+    held.iter().filter(|(_, pid)| *pid == copy).count()
+}
+
+fn end_those_of(copy: u32, held: &mut Vec<(TcpStream, u32)>) {
+    held.retain(|(stream, pid)| {
+        if *pid == copy {
+            stream.shutdown(Shutdown::Write).unwrap();
+            // Until its end of it is closed, too.
+            let _ = tcp::line(stream);
+        }
+        *pid != copy
+    });
 }
 
 /// A cgroup below this process's own, as long as this is there.
@@ -98,9 +118,11 @@ fn copies_that_make_their_sockets_in_a_cgroup_below_are_counted() {
     let app = run.instances(2).args(["--drain-timeout", "200ms"]).start();
     let address = app.serving(2);
     if app.all("primary")[0].value["tier"] == "A" {
-        let held: Vec<(TcpStream, u32)> = (0..100).map(|_| tcp::greet(address).unwrap()).collect();
+        app.wait_count("both to be proven", 2, |event| event.is("proven"));
         let first = app.worker(0);
-        assert_eq!(held.iter().filter(|(_, pid)| *pid == first).count(), 50);
+        let mut held = greeted(address, 40);
+        end_those_of(first, &mut held);
+        assert_eq!(of(first, &greeted(address, 10)), 10, "it has the fewest");
         assert!(!app.events().iter().any(|event| event.is("weighed")));
     }
     app.stop();
@@ -132,24 +154,16 @@ fn connections_are_counted_and_placed_after_the_primary_was_killed() {
     let address = app.serving(2);
     let is_counted = app.all("primary")[0].value["tier"] == "A";
     let copies: Vec<u32> = app.workers().into_values().collect();
+    app.wait_count("both to be proven", 2, |event| event.is("proven"));
+    // Both are chosen before the primary goes.
+    let mut held = greeted(address, 4);
     app.signal(Signal::KILL);
     eventually("the primary to be gone", || (!procfs::runs(app.pid())).then_some(()));
-    let greeted = |count: usize| -> Vec<(TcpStream, u32)> {
-        (0..count).map(|_| tcp::greet(address).unwrap()).collect()
-    };
-    let of = |copy: u32, held: &[(TcpStream, u32)]| held.iter().filter(|(_, pid)| *pid == copy).count();
-    let mut held = greeted(20);
+    held.extend(greeted(address, 16));
     if is_counted {
         assert_eq!((of(copies[0], &held), of(copies[1], &held)), (10, 10));
-        held.retain(|(stream, pid)| {
-            if *pid == copies[0] {
-                stream.shutdown(Shutdown::Write).unwrap();
-                // Until its end of it is closed, too.
-                let _ = tcp::line(stream);
-            }
-            *pid != copies[0]
-        });
-        assert_eq!(of(copies[0], &greeted(10)), 10, "it has the fewest");
+        end_those_of(copies[0], &mut held);
+        assert_eq!(of(copies[0], &greeted(address, 10)), 10, "it has the fewest");
     }
     drop((held, app));
     for copy in copies {
