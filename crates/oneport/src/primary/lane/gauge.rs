@@ -4,6 +4,7 @@
 //! Invariant: nothing runs while nothing arrives. Lanes are watched by epoll until something waits in one; from then on all are
 //! looked at once in a period, until nothing has happened for a while.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
@@ -275,7 +276,8 @@ impl Measuring {
             return;
         }
         self.looked = now;
-        for port in self.ports() {
+        let ports: BTreeSet<PortId> = self.watched.iter().map(|watched| watched.post.port).collect();
+        for port in ports {
             self.commands.send(Command::LookAround { port });
         }
     }
@@ -287,8 +289,8 @@ impl Measuring {
                 .iter()
                 .filter(|watched| watched.post.port == *port && watched.is_weighed())
                 .collect();
-            let goes_on = |watched: &&&Watched| !watched.is_hung() && share.has(watched.post.lane);
-            let all_hang = here.iter().find(goes_on).is_none();
+            let goes_on = |watched: &&Watched| !watched.is_hung() && share.has(watched.post.lane);
+            let all_hang = !here.iter().any(goes_on);
             let of = |watched: &&Watched| (watched.post.lane, watched.load.open());
             let loads: Vec<(LaneId, u32)> =
                 here.iter().filter(|watched| all_hang || !watched.is_hung()).map(of).collect();

@@ -3,6 +3,7 @@
 //! Invariant: nothing is moved at saturation. There the queue of one that has just run is empty for a moment, too, but it does
 //! not rest: whoever has work runs, or waits for a processor.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use oneport_core::{LaneId, PortId};
@@ -18,23 +19,19 @@ const ENOUGH: usize = 8;
 impl Measuring {
     /// Asks that what waits for those that are stuck is given to those who rest.
     pub(super) fn rescue(&mut self, now: Instant) {
-        for port in self.ports() {
-            let here = |watched: &&Watched| watched.post.port == port;
-            let is_stuck = |watched: &&Watched| watched.post.rescues && watched.load.is_stuck(now);
-            let stuck: Vec<LaneId> =
-                self.watched.iter().filter(here).filter(is_stuck).map(|watched| watched.post.lane).collect();
-            if stuck.is_empty() {
-                continue;
-            }
+        let is_stuck = |watched: &&Watched| watched.post.rescues && watched.load.is_stuck(now);
+        let ports: BTreeSet<PortId> =
+            self.watched.iter().filter(is_stuck).map(|watched| watched.post.port).collect();
+        for port in ports {
             let at_rest: Vec<LaneId> = self
                 .watched
                 .iter()
-                .filter(here)
-                .filter(|watched| self.is_at_rest(watched))
+                .filter(|watched| watched.post.port == port && self.is_at_rest(watched))
                 .map(|watched| watched.post.lane)
                 .take(ENOUGH)
                 .collect();
-            for watched in self.watched.iter_mut().filter(|watched| stuck.contains(&watched.post.lane)) {
+            let here = self.watched.iter_mut().filter(|watched| watched.post.port == port);
+            for watched in here.filter(|watched| is_stuck(&&**watched)) {
                 if at_rest.is_empty() {
                     watched.load.was_seen_to(now);
                 } else {
@@ -54,13 +51,5 @@ impl Measuring {
             share.is_some_and(|(_, share)| share.has(watched.post.lane))
         });
         is_chosen && watched.load.is_idle() && !watched.is_hung() && rests(watched.post.root)
-    }
-
-    /// Those on which anybody is watched.
-    pub(super) fn ports(&self) -> Vec<PortId> {
-        let mut ports: Vec<PortId> = self.watched.iter().map(|watched| watched.post.port).collect();
-        ports.sort_unstable();
-        ports.dedup();
-        ports
     }
 }
