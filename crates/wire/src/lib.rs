@@ -2,6 +2,7 @@
 //! and writes, this crate spells. Everything decoded here was written by a stranger: it may be malformed,
 //! endless or hostile, and the answer is always a message or a [`Violation`], never a panic.
 
+pub mod control;
 pub mod handoff;
 pub mod health;
 pub mod node;
