@@ -8,7 +8,7 @@ use crate::cluster::Cluster;
 use crate::effect::{Effect, Effects};
 use crate::ids::{PortId, Slot, Time, WorkerId};
 use crate::port::{Mode, Port, PortPhase};
-use crate::slot::{Occupancy, SlotState};
+use crate::slot::SlotState;
 use crate::stop::Ending;
 use crate::timer::Timer;
 use crate::worker::Worker;
@@ -144,7 +144,7 @@ impl Cluster {
     }
 
     pub(crate) fn has_successor(&self, slot: Slot) -> bool {
-        self.ending == Ending::No && self.slot(slot).is_some_and(|s| s.occupancy != Occupancy::Errored)
+        self.ending == Ending::No && self.slot(slot).is_some_and(SlotState::is_wanted)
     }
 
     /// Ports this worker closed a moment ago, which nobody else holds.
@@ -206,7 +206,7 @@ impl Cluster {
     /// Whether some slot is to be filled: it is empty, or everybody in it is on the way out.
     pub(crate) fn someone_comes(&self) -> bool {
         let stays = |worker| self.phase(worker).is_some_and(|phase| !phase.is_leaving());
-        let vacant = |s: &SlotState| s.occupancy != Occupancy::Errored && !s.workers().any(stays);
+        let vacant = |s: &SlotState| s.is_wanted() && !s.workers().any(stays);
         self.ending == Ending::No && self.slots.iter().any(vacant)
     }
 

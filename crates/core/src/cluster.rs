@@ -9,7 +9,7 @@ use crate::ids::{LaneId, PortId, Slot, Time, WorkerId};
 use crate::lane::Lane;
 use crate::life::{Input, Phase};
 use crate::port::Port;
-use crate::reload::Roll;
+use crate::reload::{ReloadTerms, Roll};
 use crate::settings::{Attach, Readiness, Settings};
 use crate::slot::{Occupancy, SlotState};
 use crate::stop::Ending;
@@ -139,7 +139,11 @@ impl Cluster {
             Event::Fork { attach } => self.fork(now, attach, fx),
             Event::Leave { worker } => self.ask(now, worker, fx),
             Event::Kill { worker } => self.condemn(now, worker, EndCause::Killed, fx),
-            Event::Reload => self.reload(now, fx),
+            Event::Reload => self.reload(now, ReloadTerms::default(), fx),
+            Event::ReloadSome(terms) => self.reload(now, terms, fx),
+            Event::StopSlots(slots) => self.stop_slots(now, &slots, fx),
+            Event::StartSlots(slots) => self.start_slots(now, &slots, fx),
+            Event::Treat(settings) => self.treat(*settings),
             Event::Disconnect => self.disconnect(now, fx),
             Event::Stop => self.stop(now, fx),
             Event::StopNow => self.stop_now(now, fx),
@@ -248,6 +252,40 @@ impl Cluster {
             self.fill(now, slot_at(index), fx);
         }
         self.advance_roll(now, fx);
+    }
+
+    fn stop_slots(&mut self, now: Time, slots: &[Slot], fx: &mut Effects) {
+        for &slot in slots {
+            let Some(workers) = self.slot(slot).map(SlotState::workers) else { continue };
+            self.timers.disarm(Timer::Restart(slot));
+            self.forget_in_roll(slot);
+            self.occupy(slot, Occupancy::Stopped);
+            for worker in workers {
+                self.ask(now, worker, fx);
+            }
+        }
+        self.end_orphans(now, fx);
+        self.advance_roll(now, fx);
+    }
+
+    fn start_slots(&mut self, now: Time, slots: &[Slot], fx: &mut Effects) {
+        for &slot in slots {
+            match self.slot(slot).map(|s| s.occupancy) {
+                Some(Occupancy::Stopped | Occupancy::Errored | Occupancy::Waiting) => {
+                    self.timers.disarm(Timer::Restart(slot));
+                    if let Some(state) = self.slots.get_mut(slot.0 as usize) {
+                        *state = SlotState::new();
+                    }
+                    self.fill(now, slot, fx);
+                }
+                Some(Occupancy::Held(_) | Occupancy::Handing { .. }) | None => {}
+            }
+        }
+    }
+
+    fn treat(&mut self, wanted: Settings) {
+        let Settings { policy, attach, credits, queue, ports, .. } = self.settings;
+        self.settings = Settings { policy, attach, credits, queue, ports, ..wanted };
     }
 
     fn fork(&mut self, now: Time, attach: Attach, fx: &mut Effects) {

@@ -285,6 +285,11 @@ pub enum Notice {
         /// The pause.
         delay: Duration,
     },
+    /// A slot's worker ended in a way after which it gets no successor.
+    Finished {
+        /// Which.
+        slot: Slot,
+    },
     /// A slot is given up.
     Errored {
         /// Which.
@@ -298,6 +303,11 @@ pub enum Notice {
     ReloadStarted {
         /// Workers to replace.
         workers: usize,
+    },
+    /// A new worker is a canary: it serves, as soon as it is ready, beside the one that it is to replace, and is watched.
+    OnTrial {
+        /// Who.
+        worker: WorkerId,
     },
     /// A reload asked for while one runs will follow it.
     ReloadQueued,

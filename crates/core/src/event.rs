@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::ids::{ConnId, Errno, LaneId, PortId, QuerySeq, WorkerId};
+use crate::ids::{ConnId, Errno, LaneId, PortId, QuerySeq, Slot, WorkerId};
 use crate::port::{Endpoint, Terms};
-use crate::settings::Attach;
+use crate::reload::ReloadTerms;
+use crate::settings::{Attach, Settings};
 use crate::worker::EndCause;
 
 /// How a process ended.
@@ -67,6 +68,14 @@ pub enum Event {
     },
     /// The owner wants every supervised worker replaced, new one first.
     Reload,
+    /// The owner wants some of them replaced, or in a certain manner.
+    ReloadSome(ReloadTerms),
+    /// The owner wants nobody in these slots.
+    StopSlots(Vec<Slot>),
+    /// The owner wants these slots filled, if nobody is there; given up ones, too. A pause is not waited for.
+    StartSlots(Vec<Slot>),
+    /// The owner wants workers treated so from now on. Policy, attaching, credits, queue and ports stay as they are.
+    Treat(Box<Settings>),
     /// The owner wants every worker to leave, in the order of a stop, and goes on without any (Node's
     /// `cluster.disconnect()`). Slots are given up; wishes for workers are ignored until
     /// [`crate::Notice::Disconnected`].

@@ -35,5 +35,6 @@ pub use event::{Event, Exit, Opened, QueryTerms, Sharing};
 pub use ids::{ConnId, Errno, LaneId, PortId, QuerySeq, Slot, Time, WorkerId};
 pub use life::{Act, Input, Phase, transition};
 pub use port::{Endpoint, EndpointKind, Mode, Place, Terms};
-pub use settings::{Attach, Policy, Readiness, Settings, StopWith};
+pub use reload::{Canary, ReloadTerms};
+pub use settings::{Attach, Policy, Readiness, Restarts, Settings, StopWith};
 pub use worker::{EndCause, Standing};

@@ -36,7 +36,11 @@ impl Cluster {
     fn predecessor(&self, worker: WorkerId) -> Option<&Worker> {
         let old = self.slots.iter().find_map(|slot| match slot.occupancy {
             Occupancy::Handing { old, new } if new == worker => Some(old),
-            Occupancy::Handing { .. } | Occupancy::Held(_) | Occupancy::Waiting | Occupancy::Errored => None,
+            Occupancy::Handing { .. }
+            | Occupancy::Held(_)
+            | Occupancy::Waiting
+            | Occupancy::Errored
+            | Occupancy::Stopped => None,
         });
         old.and_then(|old| self.workers.get(&old))
     }
@@ -106,7 +110,8 @@ impl Cluster {
             self.begin_watch(now, worker);
         }
         self.timers.disarm(Timer::Readiness(worker));
-        self.timers.arm(Timer::Proof(worker), now.after(self.settings.min_uptime));
+        let proof = self.proof_takes(worker);
+        self.timers.arm(Timer::Proof(worker), now.after(proof));
         self.serve_worker(now, worker, fx);
     }
 

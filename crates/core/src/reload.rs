@@ -4,6 +4,7 @@
 //! next slot. A successor that cannot prove itself is ended, its predecessor stays, and the reload stops there.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::cluster::{Cluster, slot_at};
 use crate::effect::{Effect, Effects, Notice, ReloadFailure};
@@ -30,17 +31,40 @@ struct Replacement {
     stage: Stage,
 }
 
+/// Workers that come first, and are watched beside those that they are to replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Canary {
+    /// How many, at least 1.
+    pub workers: usize,
+    /// How long they have to serve, beside the others, before anything else is done.
+    pub watch: Duration,
+}
+
+/// Which workers are replaced, and in what manner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReloadTerms {
+    /// Of these slots; of all where none is named.
+    pub slots: Vec<Slot>,
+    /// So many at a time; `None`: as the settings say.
+    pub parallel: Option<usize>,
+    /// Who comes first.
+    pub canary: Option<Canary>,
+}
+
 /// A reload under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Roll {
     todo: VecDeque<Slot>,
+    parallel: Option<usize>,
+    /// Until the last of these slots is done, nothing else is.
+    canary: Option<(Canary, usize)>,
     active: Vec<Replacement>,
     replaced: usize,
     started: Time,
 }
 
 impl Cluster {
-    pub(crate) fn reload(&mut self, now: Time, fx: &mut Effects) {
+    pub(crate) fn reload(&mut self, now: Time, terms: ReloadTerms, fx: &mut Effects) {
         if self.ending != Ending::No || self.slots.is_empty() {
             return;
         }
@@ -48,9 +72,12 @@ impl Cluster {
             self.roll_again = true;
             return fx.push(Effect::Tell(Notice::ReloadQueued));
         }
-        let todo: VecDeque<Slot> = (0..self.slots.len()).map(slot_at).collect();
+        let wanted = |slot: &Slot| terms.slots.is_empty() || terms.slots.contains(slot);
+        let todo: VecDeque<Slot> = (0..self.slots.len()).map(slot_at).filter(wanted).collect();
         fx.push(Effect::Tell(Notice::ReloadStarted { workers: todo.len() }));
-        self.roll = Some(Roll { todo, active: Vec::new(), replaced: 0, started: now });
+        let canary = terms.canary.map(|canary| (canary, canary.workers.clamp(1, todo.len().max(1))));
+        let parallel = terms.parallel;
+        self.roll = Some(Roll { todo, parallel, canary, active: Vec::new(), replaced: 0, started: now });
         self.advance_roll(now, fx);
     }
 
@@ -58,11 +85,26 @@ impl Cluster {
     pub(crate) fn advance_roll(&mut self, now: Time, fx: &mut Effects) {
         loop {
             let Some(roll) = self.roll.as_mut() else { return };
-            if roll.active.len() >= self.settings.parallel.max(1) {
+            let begun = roll.replaced + roll.active.iter().filter(|r| r.stage == Stage::Proving).count();
+            let is_canary = match roll.canary {
+                // Those that are watched come all at once, and nobody follows them before they are through.
+                Some((_, first)) if begun < first => true,
+                Some((_, first)) if roll.replaced < first || !roll.active.is_empty() => return,
+                Some(_) | None => {
+                    roll.canary = None;
+                    false
+                }
+            };
+            let at_a_time = roll.parallel.unwrap_or(self.settings.parallel).max(1);
+            if !is_canary && roll.active.len() >= at_a_time {
                 return;
             }
             let Some(slot) = roll.todo.pop_front() else { break };
             let new = self.spawn(now, Some(slot), self.settings.attach, fx);
+            if is_canary && let Some(w) = self.workers.get_mut(&new) {
+                w.on_trial();
+                fx.push(Effect::Tell(Notice::OnTrial { worker: new }));
+            }
             match self.slot(slot).map(|s| s.occupancy) {
                 Some(Occupancy::Held(old)) => self.occupy(slot, Occupancy::Handing { old, new }),
                 // Left over from a reload that was given up: one of the two is leaving already.
@@ -70,7 +112,7 @@ impl Cluster {
                     let leaves = self.phase(former).is_none_or(Phase::is_leaving);
                     self.occupy(slot, Occupancy::Handing { old: if leaves { old } else { former }, new });
                 }
-                Some(Occupancy::Waiting | Occupancy::Errored) => {
+                Some(Occupancy::Waiting | Occupancy::Errored | Occupancy::Stopped) => {
                     self.timers.disarm(Timer::Restart(slot));
                     self.occupy(slot, Occupancy::Held(new));
                 }
@@ -87,6 +129,13 @@ impl Cluster {
             fx.push(Effect::Tell(Notice::ReloadDone { replaced: done.replaced, took }));
             self.reload_again(now, fx);
         }
+    }
+
+    /// How long this worker has to be up, once it is ready, until it is proven.
+    pub(crate) fn proof_takes(&self, worker: WorkerId) -> Duration {
+        let watched = self.roll.as_ref().and_then(|roll| roll.canary).filter(|_| self.is_proving(worker));
+        let watch = watched.map_or(Duration::ZERO, |(canary, _)| canary.watch);
+        self.settings.min_uptime.max(watch)
     }
 
     /// Whether this worker is a successor that has still to prove itself.
@@ -107,7 +156,8 @@ impl Cluster {
         fx.push(Effect::Tell(Notice::Replaced { slot, new: worker }));
         match self.slot(slot).map(|s| s.occupancy) {
             Some(Occupancy::Handing { old, .. }) => self.ask(now, old, fx),
-            Some(Occupancy::Held(_) | Occupancy::Waiting | Occupancy::Errored) | None => {
+            Some(Occupancy::Held(_) | Occupancy::Waiting | Occupancy::Errored | Occupancy::Stopped)
+            | None => {
                 self.finish_replacement(now, slot, fx);
             }
         }
@@ -170,7 +220,7 @@ impl Cluster {
     /// Whoever asked meanwhile may have mended what made this one fail.
     fn reload_again(&mut self, now: Time, fx: &mut Effects) {
         if std::mem::take(&mut self.roll_again) {
-            self.reload(now, fx);
+            self.reload(now, ReloadTerms::default(), fx);
         }
     }
 

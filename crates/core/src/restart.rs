@@ -7,7 +7,6 @@ use crate::settings::Settings;
 
 /// Even without any wish for a pause: a program that ends at once must not be started in a tight loop.
 const LEAST: Duration = Duration::from_millis(10);
-const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(15);
 /// A worker that was up this long has proved that the earlier ends are history (PM2: 30 s too).
 const FORGIVEN_AFTER: Duration = Duration::from_secs(30);
@@ -38,14 +37,16 @@ impl History {
         if self.unstable > 0 && self.unstable >= settings.max_restarts {
             return Verdict::GiveUp { unstable: self.unstable };
         }
-        let pause = settings.restart_delay.map_or_else(|| back_off(self.ends), |fixed| fixed.max(LEAST));
+        let pause = settings
+            .restart_delay
+            .map_or_else(|| back_off(settings.first_pause, self.ends), |fixed| fixed.max(LEAST));
         self.ends = self.ends.saturating_add(1);
         Verdict::RestartAfter(pause)
     }
 }
 
-fn back_off(ends: u32) -> Duration {
-    SHORTEST.saturating_mul(1 << ends.min(10)).min(LONGEST)
+fn back_off(first: Duration, ends: u32) -> Duration {
+    first.max(LEAST).saturating_mul(1 << ends.min(10)).min(LONGEST)
 }
 
 #[cfg(test)]
@@ -56,7 +57,8 @@ mod tests {
 
     #[test]
     fn pauses_double_from_100_ms_to_15_s() {
-        let pauses: Vec<u128> = (0..10).map(|n| back_off(n).as_millis()).collect();
+        let pauses: Vec<u128> =
+            (0..10).map(|n| back_off(Settings::default().first_pause, n).as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 15000, 15000]);
     }
 

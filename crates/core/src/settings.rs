@@ -59,6 +59,15 @@ pub enum StopWith {
     Signal,
 }
 
+/// What becomes of a slot whose worker ended unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restarts {
+    /// It gets another one, after a pause.
+    Always,
+    /// It stays empty (PM2's `autorestart: false`).
+    Never,
+}
+
 /// How an app's workers are treated: who gets connections and how many may wait, and when a worker is trusted, given up
 /// or ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,10 +104,16 @@ pub struct Settings {
     pub watchdog: Option<Duration>,
     /// How a worker is asked to leave.
     pub stop_with: StopWith,
+    /// What becomes of a slot whose worker ended unasked.
+    pub restarts: Restarts,
+    /// Exit codes after which a worker gets no successor (PM2's `stop_exit_codes`).
+    pub stop_exit_codes: Vec<i32>,
     /// Unstable ends in a row after which a slot is given up.
     pub max_restarts: u32,
-    /// Fixed pause before a restart. `None`: exponential, 100 ms to 15 s.
+    /// Fixed pause before a restart. `None`: exponential, `first_pause` to 15 s.
     pub restart_delay: Option<Duration>,
+    /// The first of the pauses that grow.
+    pub first_pause: Duration,
     /// Workers a reload replaces at a time.
     pub parallel: usize,
 }
@@ -119,8 +134,11 @@ impl Default for Settings {
             hang_timeout: None,
             watchdog: None,
             stop_with: StopWith::Disconnect,
+            restarts: Restarts::Always,
+            stop_exit_codes: Vec::new(),
             max_restarts: 16,
             restart_delay: None,
+            first_pause: Duration::from_millis(100),
             parallel: 1,
         }
     }

@@ -14,6 +14,8 @@ pub(crate) enum Occupancy {
     Handing { old: WorkerId, new: WorkerId },
     /// Given up.
     Errored,
+    /// Nobody is to be there: the owner wished so, or its worker ended for good.
+    Stopped,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +29,17 @@ impl SlotState {
         SlotState { occupancy: Occupancy::Waiting, history: History::default() }
     }
 
+    /// Whether somebody is there, or is to come.
+    pub(crate) fn is_wanted(&self) -> bool {
+        match self.occupancy {
+            Occupancy::Waiting | Occupancy::Held(_) | Occupancy::Handing { .. } => true,
+            Occupancy::Errored | Occupancy::Stopped => false,
+        }
+    }
+
     pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerId> + use<> {
         let (a, b) = match self.occupancy {
-            Occupancy::Waiting | Occupancy::Errored => (None, None),
+            Occupancy::Waiting | Occupancy::Errored | Occupancy::Stopped => (None, None),
             Occupancy::Held(worker) => (Some(worker), None),
             Occupancy::Handing { old, new } => (Some(old), Some(new)),
         };

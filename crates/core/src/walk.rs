@@ -9,7 +9,7 @@ use crate::event::Exit;
 use crate::ids::{QuerySeq, Slot, Time, WorkerId};
 use crate::life::{Act, Input, Phase, transition};
 use crate::restart::Verdict;
-use crate::settings::StopWith;
+use crate::settings::{Restarts, StopWith};
 use crate::slot::Occupancy;
 use crate::stop::Ending;
 use crate::timer::Timer;
@@ -179,11 +179,20 @@ impl Cluster {
                     self.refill(now, slot, dead, died, fx);
                 }
             }
-            Occupancy::Handing { .. } | Occupancy::Held(_) | Occupancy::Waiting | Occupancy::Errored => {}
+            Occupancy::Handing { .. }
+            | Occupancy::Held(_)
+            | Occupancy::Waiting
+            | Occupancy::Errored
+            | Occupancy::Stopped => {}
         }
     }
 
     fn refill(&mut self, now: Time, slot: Slot, dead: &Worker, died: Time, fx: &mut Effects) {
+        if self.ended_for_good(dead) {
+            self.occupy(slot, Occupancy::Stopped);
+            fx.push(Effect::Tell(Notice::Finished { slot }));
+            return self.end_orphans(now, fx);
+        }
         let verdict = match dead.cause {
             EndCause::Asked | EndCause::Killed => Verdict::RestartAfter(Duration::ZERO),
             // One that announces to leave as soon as it is up would be started again without end.
@@ -214,6 +223,29 @@ impl Cluster {
                 self.end_orphans(now, fx);
             }
         }
+    }
+
+    /// Whether it ended by itself in a way after which it gets no successor.
+    fn ended_for_good(&self, dead: &Worker) -> bool {
+        let by_itself = match dead.cause {
+            EndCause::ByItself | EndCause::Voluntary => true,
+            EndCause::Asked
+            | EndCause::Killed
+            | EndCause::Violation
+            | EndCause::Hung
+            | EndCause::NotReady
+            | EndCause::Shortage => false,
+        };
+        let code = match dead.exit {
+            Some((Exit::Code(code), _)) => Some(code),
+            Some((Exit::Signal(_) | Exit::NotSpawned, _)) | None => None,
+        };
+        let is_final = code.is_some_and(|code| self.settings.stop_exit_codes.contains(&code));
+        by_itself
+            && match self.settings.restarts {
+                Restarts::Always => is_final,
+                Restarts::Never => true,
+            }
     }
 
     pub(crate) fn tell_if_all_errored(&self, fx: &mut Effects) {

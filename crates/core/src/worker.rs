@@ -92,7 +92,7 @@ pub(crate) struct Worker {
     pub(crate) standing: Standing,
     pub(crate) spawned: Time,
     /// Born when nobody was proven: it serves beside those of its siblings that are proven a moment earlier, or
-    /// these would get everything meanwhile.
+    /// these would get everything meanwhile. So does one on trial.
     pub(crate) founding: bool,
     /// Hand-offs it may hold, if the app allows more.
     pub(crate) most_credits: u32,
@@ -132,6 +132,11 @@ impl Worker {
             cause: EndCause::ByItself,
             exit: None,
         }
+    }
+
+    /// It serves beside those that are proven, as soon as it is ready.
+    pub(crate) fn on_trial(&mut self) {
+        self.founding = true;
     }
 
     pub(crate) fn is_temporary(&self) -> bool {

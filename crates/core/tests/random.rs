@@ -8,8 +8,8 @@ mod sim;
 mod world;
 
 use oneport_core::{
-    Attach, Cluster, ConnId, Effect, EndCause, Endpoint, Errno, Event, Exit, LaneId, Policy, PortId,
-    QuerySeq, QueryTerms, Readiness, Settings, Sharing, StopWith, Terms, WorkerId,
+    Attach, Canary, Cluster, ConnId, Effect, EndCause, Endpoint, Errno, Event, Exit, LaneId, Policy, PortId,
+    QuerySeq, QueryTerms, Readiness, ReloadTerms, Settings, Sharing, Slot, StopWith, Terms, WorkerId,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -75,6 +75,9 @@ fn any_action() -> impl Strategy<Value = Action> {
         3 => (0u32..5).prop_map(Action::Scale),
         1 => any_attach().prop_map(Action::Fork),
         4 => Just(Action::Reload),
+        2 => (0u32..6, 0usize..3).prop_map(|(slot, canaries)| Action::ReloadSome(slot, canaries)),
+        2 => (0u32..5).prop_map(Action::StopSlot),
+        3 => (0u32..5).prop_map(Action::StartSlot),
         2 => i().prop_map(Action::Leave),
         1 => i().prop_map(Action::Kill),
         20 => (i(), any_port()).prop_map(|(i, port)| Action::Boot(i, port)),
@@ -137,6 +140,14 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => worker().prop_map(|worker| Event::Leave { worker }),
         1 => worker().prop_map(|worker| Event::Kill { worker }),
         2 => Just(Event::Reload),
+        1 => (0u32..5, 0usize..3).prop_map(|(slot, workers)| Event::ReloadSome(ReloadTerms {
+            slots: vec![Slot(slot)],
+            parallel: None,
+            canary: Some(Canary { workers, watch: ms(2000) }),
+        })),
+        1 => (0u32..5).prop_map(|slot| Event::StopSlots(vec![Slot(slot)])),
+        1 => (0u32..5).prop_map(|slot| Event::StartSlots(vec![Slot(slot)])),
+        1 => any_settings().prop_map(|settings| Event::Treat(Box::new(settings))),
         1 => Just(Event::Disconnect),
         1 => Just(Event::Stop),
         3 => worker().prop_map(|worker| Event::Spawned { worker }),

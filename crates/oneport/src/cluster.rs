@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use futures_core::Stream;
-use oneport_core::{Attach, Policy, WorkerId};
+use oneport_core::{Attach, Policy, ReloadTerms, Settings as Conduct, Slot, WorkerId};
 use oneport_sys::waker::Waker;
 use tokio::sync::mpsc as events;
 use tokio::sync::oneshot;
@@ -237,6 +237,46 @@ impl Cluster {
             settings.program.check_copies(workers).map_err(Kind::UseProgram)?;
         }
         self.command(Command::Core(oneport_core::Event::Scale(workers)))
+    }
+
+    /// Changes how workers are treated from now on: time limits, restarts, how many a reload replaces at a time. Policy,
+    /// attaching, credits and the bounds of queue and ports are fixed when the cluster starts: what is said about them here
+    /// is not used.
+    ///
+    /// # Errors
+    /// When the primary has ended.
+    pub fn treat(&self, conduct: Conduct) -> Result<()> {
+        let mut current = lock(&self.shared.settings);
+        let Conduct { policy, attach, credits, queue, ports, .. } = current.conduct;
+        current.conduct = Conduct { policy, attach, credits, queue, ports, ..conduct };
+        let event = oneport_core::Event::Treat(Box::new(current.conduct.clone()));
+        self.command(Command::Core(event))
+    }
+
+    /// Asks the workers of these slots to leave; nobody follows them until [`start_slots`](Self::start_slots).
+    ///
+    /// # Errors
+    /// When the primary has ended.
+    pub fn stop_slots(&self, slots: &[Slot]) -> Result<()> {
+        self.command(Command::Core(oneport_core::Event::StopSlots(slots.to_vec())))
+    }
+
+    /// Fills those of these slots that are empty: stopped ones, those that were given up, and those that wait for the
+    /// pause before a restart.
+    ///
+    /// # Errors
+    /// When the primary has ended.
+    pub fn start_slots(&self, slots: &[Slot]) -> Result<()> {
+        self.command(Command::Core(oneport_core::Event::StartSlots(slots.to_vec())))
+    }
+
+    /// As [`reload`](Self::reload), of some slots or in a certain manner. One asked for while another runs becomes a
+    /// whole reload that follows it.
+    ///
+    /// # Errors
+    /// When the primary has ended.
+    pub fn reload_with(&self, terms: ReloadTerms) -> Result<()> {
+        self.command(Command::Core(oneport_core::Event::ReloadSome(terms)))
     }
 
     /// Replaces every supervised worker, the new one first; see [`Event::ReloadDone`] and

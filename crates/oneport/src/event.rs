@@ -211,6 +211,17 @@ pub enum Event {
         /// The pause.
         delay: Duration,
     },
+    /// A slot's worker ended, and gets no successor ([`Conduct::restarts`](crate::Conduct::restarts),
+    /// [`stop_exit_codes`](crate::Conduct::stop_exit_codes)).
+    Finished {
+        /// Which.
+        slot: Slot,
+    },
+    /// A new worker is a canary: it serves as soon as it is ready, beside the one that it is to replace.
+    OnTrial {
+        /// Who.
+        worker: Worker,
+    },
     /// A slot is given up.
     Errored {
         /// Which.
@@ -346,6 +357,8 @@ impl Event {
             | Event::Exit { .. }
             | Event::Restarting { .. }
             | Event::Errored { .. }
+            | Event::Finished { .. }
+            | Event::OnTrial { .. }
             | Event::AllErrored
             | Event::ReloadStarted { .. }
             | Event::ReloadQueued

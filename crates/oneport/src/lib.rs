@@ -301,8 +301,8 @@ pub use handle::Handle;
 pub use inspect::InspectPort;
 pub use message::Message;
 pub use oneport_core::{
-    Attach, Claims, EndCause, Exit, LowPorts, Phase, Policy, PortRange, Published, Readiness, ReloadFailure,
-    Settings as Conduct, Slot, StopWith, Transport, WorkerId,
+    Attach, Canary, Claims, EndCause, Exit, LowPorts, Phase, Policy, PortRange, Published, Readiness,
+    ReloadFailure, ReloadTerms, Restarts, Settings as Conduct, Slot, StopWith, Transport, WorkerId,
 };
 pub use oneport_sys::process::Signal;
 pub use program::{ListenFd, MOST_TRAPPED, Ports, ProgramSettings, ProgramWay, ReadyOn};

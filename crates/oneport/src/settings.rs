@@ -1,5 +1,6 @@
 //! What one app is: the program, its surroundings, and how its workers are treated.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,10 @@ pub struct Settings {
     /// is not passed on, nor what a service manager says to this process alone (`NOTIFY_SOCKET`, `WATCHDOG_*`, `LISTEN_*`).
     /// Default: this process's own.
     pub env: Vec<(OsString, OsString)>,
+    /// Variables of single slots, over `env`. A worker outside the slots gets none of them.
+    pub slot_env: BTreeMap<u32, Vec<(OsString, OsString)>>,
+    /// The variable that holds the number of a worker's slot. Default: `NODE_APP_INSTANCE` (PM2's `instance_var`).
+    pub instance_var: OsString,
     /// Its working directory. Default: this process's own.
     pub cwd: Option<PathBuf>,
     /// Its standard input. Default: `/dev/null`; Node's workers inherit it, and take each other's input.
@@ -76,6 +81,9 @@ pub struct Settings {
     /// The signal that asks a worker to stop. Default: SIGINT for scripts, which JavaScript programs clean up on,
     /// SIGTERM for programs.
     pub stop_signal: Signal,
+    /// A message, as JSON text, that a worker with a channel is sent in place of that signal (PM2's
+    /// `shutdown_with_message` sends `"shutdown"`). What is no JSON is not sent, and the signal is. Default: none.
+    pub stop_message: Option<String>,
     /// The soft limit of open files that workers get back when the primary raised its own.
     pub worker_nofile: Option<u64>,
     /// How workers are attached that have no channel ([`crate::Attach::Program`]).
@@ -107,6 +115,8 @@ impl Settings {
             exec_args: Vec::new(),
             args: Vec::new(),
             env: std::env::vars_os().collect(),
+            slot_env: BTreeMap::new(),
+            instance_var: env::APP_INSTANCE.into(),
             cwd: None,
             stdin: Stdio::Null,
             stdout: Stdio::Inherit,
@@ -116,6 +126,7 @@ impl Settings {
             gid: None,
             inspect_port: InspectPort::default(),
             stop_signal: if script { Signal::INT } else { Signal::TERM },
+            stop_message: None,
             worker_nofile: None,
             program: ProgramSettings::default(),
             tier: TierChoice::default(),

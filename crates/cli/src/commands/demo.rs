@@ -205,6 +205,8 @@ impl Demo {
             | Event::Condemned { .. }
             | Event::Restarting { .. }
             | Event::Errored { .. }
+            | Event::Finished { .. }
+            | Event::OnTrial { .. }
             | Event::ReloadStarted { .. }
             | Event::ReloadQueued
             | Event::Replaced { .. }

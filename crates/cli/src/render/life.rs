@@ -122,6 +122,12 @@ impl Teller {
         self.tell(if is_expected(cause) { Loudness::Normal } else { Loudness::Quiet }, "died", fields, &text);
     }
 
+    /// A slot stays empty.
+    pub(crate) fn finished(&self, slot: Slot) {
+        let text = format!("slot {slot} is not started again");
+        self.tell(Loudness::Normal, "finished", json!({"slot": slot.0}), &text);
+    }
+
     pub(crate) fn restarting(&self, slot: Slot, delay: std::time::Duration) {
         self.tell(
             Loudness::Normal,

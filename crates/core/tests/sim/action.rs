@@ -8,6 +8,10 @@ pub(crate) enum Action {
     Scale(u32),
     Fork(Attach),
     Reload,
+    /// A reload of one slot, with the first so many on trial.
+    ReloadSome(u32, usize),
+    StopSlot(u32),
+    StartSlot(u32),
     Leave(usize),
     Kill(usize),
     /// The whole way from the process to a listening server.

@@ -440,6 +440,7 @@ impl Check {
             }
             Notice::Ready { worker } => self.workers.get_mut(&worker).expect("known").ready = true,
             Notice::Proven { worker } => self.workers.get_mut(&worker).expect("known").proven = true,
+            Notice::OnTrial { worker } => self.workers.get_mut(&worker).expect("known").founding = true,
             Notice::Disconnected => {
                 assert!(self.disconnecting && !self.stopping, "nobody waits for that, after {event:?}");
                 (self.disconnecting, self.exhausted) = (false, false);

@@ -5,8 +5,8 @@ mod action;
 use std::time::Duration;
 
 use oneport_core::{
-    Attach, Cluster, ConnId, Effect, EndCause, Endpoint, Errno, Event, Exit, LaneId, PortId, QuerySeq,
-    Settings, Sharing, Terms, WorkerId,
+    Attach, Canary, Cluster, ConnId, Effect, EndCause, Endpoint, Errno, Event, Exit, LaneId, PortId,
+    QuerySeq, ReloadTerms, Settings, Sharing, Slot, Terms, WorkerId,
 };
 
 pub(crate) use action::Action;
@@ -212,6 +212,14 @@ impl World {
             Action::Scale(n) => self.event(Event::Scale(n)),
             Action::Fork(attach) => self.event(Event::Fork { attach }),
             Action::Reload => self.event(Event::Reload),
+            Action::ReloadSome(slot, canaries) => {
+                let canary = Canary { workers: canaries, watch: ms(3000) };
+                let canary = (canaries > 0).then_some(canary);
+                let slots = if slot < 4 { vec![Slot(slot)] } else { Vec::new() };
+                self.event(Event::ReloadSome(ReloadTerms { slots, parallel: Some(2), canary }));
+            }
+            Action::StopSlot(slot) => self.event(Event::StopSlots(vec![Slot(slot)])),
+            Action::StartSlot(slot) => self.event(Event::StartSlots(vec![Slot(slot)])),
             Action::Leave(i) => self.to(pick(&all, i), |worker| Event::Leave { worker }),
             Action::Kill(i) => self.to(pick(&all, i), |worker| Event::Kill { worker }),
             Action::Boot(i, port) => self.boot(pick(&all, i), port),

@@ -31,11 +31,7 @@ impl Primary {
                 self.release(conn);
             }
             Effect::Spawn { worker, slot, attach } => self.spawn(worker, slot, attach),
-            Effect::SignalStop { worker } => {
-                if let Some(w) = self.workers.get(&worker) {
-                    w.signal_group(self.settings.stop_signal);
-                }
-            }
+            Effect::SignalStop { worker } => self.ask_to_stop(worker),
             Effect::EndTree { worker, grace } => self.end_tree(worker, grace),
             Effect::Forget { worker } => self.forget(worker),
             Effect::TellDisconnect { worker } => self.disconnect_once_begun(worker),
@@ -261,6 +257,8 @@ impl Primary {
             Notice::Died { worker, slot: _, exit, cause } => return self.died(worker, exit, cause),
             Notice::Restarting { slot, delay } => Event::Restarting { slot, delay },
             Notice::Errored { slot, restarts } => Event::Errored { slot, restarts },
+            Notice::Finished { slot } => Event::Finished { slot },
+            Notice::OnTrial { worker } => Event::OnTrial { worker: self.handle(worker) },
             Notice::AllErrored => Event::AllErrored,
             Notice::ReloadStarted { workers } => Event::ReloadStarted { workers },
             Notice::ReloadQueued => Event::ReloadQueued,

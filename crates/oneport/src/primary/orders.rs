@@ -64,6 +64,17 @@ impl Primary {
         }
     }
 
+    /// The stop signal, or the message in its place.
+    pub(super) fn ask_to_stop(&mut self, worker: WorkerId) {
+        let Some(w) = self.workers.get(&worker) else { return };
+        let hears = w.channel.is_some() && w.owner.is_connected();
+        let message = self.settings.stop_message.clone().filter(|_| hears);
+        match message.and_then(|text| Json::parse(text).ok()) {
+            Some(message) => self.send_user(worker, message, None),
+            None => w.signal_group(self.settings.stop_signal),
+        }
+    }
+
     pub(super) fn send_user(&mut self, worker: WorkerId, message: Json<'static>, handle: Option<Handle>) {
         let owned = message.get().len();
         let Some(channel) = self.workers.get_mut(&worker).and_then(|w| w.channel.as_mut()) else { return };

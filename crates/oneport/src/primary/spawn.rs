@@ -227,7 +227,6 @@ impl Primary {
         let marks = outer.map_or_else(|| mark.clone(), |outer| format!("{mark},{outer}"));
         let mut set = vec![(MARK_VARIABLE, marks)];
         if let Some(slot) = slot {
-            set.push((env::APP_INSTANCE, slot.to_string()));
             set.push(("ONEPORT_SLOT", slot.to_string()));
         }
         let mut ours = None;
@@ -241,6 +240,10 @@ impl Primary {
             Attach::Nothing | Attach::Program => {}
         }
         command.env = self.settings.env.clone();
+        if let Some(slot) = slot {
+            command.env.push((self.settings.instance_var.clone(), slot.to_string().into()));
+            command.env.extend(self.settings.slot_env.get(&slot.0).into_iter().flatten().cloned());
+        }
         command.env.extend(env);
         command.env.retain(|(name, _)| !OURS.iter().any(|ours| name == ours));
         command

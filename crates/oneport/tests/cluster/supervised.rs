@@ -99,6 +99,44 @@ fn scaling_up_and_down_keeps_the_lowest_slots() {
 }
 
 #[test]
+fn one_slot_is_stopped_and_started_while_its_sibling_serves() {
+    let mut test = Test::supervised(2, "serve", |_| {});
+    let address = test.listening(2);
+    test.cluster.stop_slots(&[Slot(0)]).unwrap();
+    assert_eq!(test.exit(1).1, EndCause::Asked);
+    assert_eq!((who(address).0, who(address).0), (2, 2));
+    test.cluster.start_slots(&[Slot(0)]).unwrap();
+    test.event(3, "listening");
+    assert_eq!(test.worker(3).slot(), Some(Slot(0)));
+    test.stop();
+}
+
+#[test]
+fn slots_have_variables_of_their_own_and_their_number_where_it_is_wanted() {
+    let mut test = Test::supervised(2, "serve", |settings| {
+        settings.exec = "/bin/sh".into();
+        settings.args = ["-c", "echo $MINE $NUMBER ${NODE_APP_INSTANCE-none}"].map(Into::into).to_vec();
+        settings.instance_var = "NUMBER".into();
+        settings.slot_env.insert(1, vec![("MINE".into(), "own".into())]);
+        settings.env.push(("MINE".into(), "common".into()));
+        settings.stdout = oneport::Stdio::Pipe;
+        settings.conduct.restarts = oneport::Restarts::Never;
+    });
+    test.until("both are left empty", |test| (test.count("finished") == 2).then_some(()));
+    let said: Vec<String> = std::mem::take(&mut test.outputs)
+        .into_values()
+        .map(|output| {
+            let pipe = output.stdout.unwrap();
+            let flags = rustix::fs::fcntl_getfl(&pipe).unwrap();
+            rustix::fs::fcntl_setfl(&pipe, flags - rustix::fs::OFlags::NONBLOCK).unwrap();
+            std::io::read_to_string(std::fs::File::from(pipe)).unwrap()
+        })
+        .collect();
+    assert_eq!(said, ["common 0 none\n", "own 1 none\n"]);
+    test.stop();
+}
+
+#[test]
 fn a_program_that_cannot_be_started_is_given_up_and_says_why() {
     let mut test = Test::supervised(1, "serve", |settings| {
         settings.exec = "/nonexistent/program".into();

@@ -92,6 +92,8 @@ impl Seen {
             | Event::Condemned { .. }
             | Event::Restarting { .. }
             | Event::Errored { .. }
+            | Event::Finished { .. }
+            | Event::OnTrial { .. }
             | Event::AllErrored
             | Event::ReloadStarted { .. }
             | Event::ReloadQueued

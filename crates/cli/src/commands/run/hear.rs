@@ -75,6 +75,8 @@ impl Run {
                 let last = self.last_of(|worker| worker.slot == Some(slot));
                 self.teller.errored(slot, restarts, &last);
             }
+            Event::Finished { slot } => self.teller.finished(slot),
+            Event::OnTrial { worker } => self.teller.step("on trial", worker.name()),
             Event::AllErrored => {
                 let message = format!("cannot run `{}`: every slot is given up", self.title);
                 self.teller.error(&message, None);

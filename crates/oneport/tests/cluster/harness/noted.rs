@@ -46,6 +46,8 @@ pub(super) fn noted(event: &Event) -> Noted {
         Event::Exit { worker, exit, cause } => Noted { exit: Some((*exit, *cause)), ..of("exit", worker) },
         Event::Restarting { .. } => plain("restarting"),
         Event::Errored { .. } => plain("errored"),
+        Event::Finished { .. } => plain("finished"),
+        Event::OnTrial { worker } => of("on-trial", worker),
         Event::AllErrored => plain("all-errored"),
         Event::ReloadStarted { .. } => plain("reload-started"),
         Event::ReloadQueued => plain("reload-queued"),
