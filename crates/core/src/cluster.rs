@@ -141,6 +141,7 @@ impl Cluster {
             Event::Kill { worker } => self.condemn(now, worker, EndCause::Killed, fx),
             Event::Reload => self.reload(now, ReloadTerms::default(), fx),
             Event::ReloadSome(terms) => self.reload(now, terms, fx),
+            Event::Reserve(slots) => self.reserve(slots),
             Event::StopSlots(slots) => self.stop_slots(now, &slots, fx),
             Event::StartSlots(slots) => self.start_slots(now, &slots, fx),
             Event::Treat(settings) => self.treat(*settings),
@@ -252,6 +253,13 @@ impl Cluster {
             self.fill(now, slot_at(index), fx);
         }
         self.advance_roll(now, fx);
+    }
+
+    fn reserve(&mut self, slots: u32) {
+        let more = (slots as usize).saturating_sub(self.slots.len());
+        if self.ending == Ending::No {
+            self.slots.extend(std::iter::repeat_with(SlotState::stopped).take(more));
+        }
     }
 
     fn stop_slots(&mut self, now: Time, slots: &[Slot], fx: &mut Effects) {

@@ -70,6 +70,8 @@ pub enum Event {
     Reload,
     /// The owner wants some of them replaced, or in a certain manner.
     ReloadSome(ReloadTerms),
+    /// The owner wants at least this many slots; those that come are stopped.
+    Reserve(u32),
     /// The owner wants nobody in these slots.
     StopSlots(Vec<Slot>),
     /// The owner wants these slots filled, if nobody is there; given up ones, too. A pause is not waited for.

@@ -29,6 +29,10 @@ impl SlotState {
         SlotState { occupancy: Occupancy::Waiting, history: History::default() }
     }
 
+    pub(crate) fn stopped() -> SlotState {
+        SlotState { occupancy: Occupancy::Stopped, history: History::default() }
+    }
+
     /// Whether somebody is there, or is to come.
     pub(crate) fn is_wanted(&self) -> bool {
         match self.occupancy {

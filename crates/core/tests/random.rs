@@ -76,6 +76,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         1 => any_attach().prop_map(Action::Fork),
         4 => Just(Action::Reload),
         2 => (0u32..6, 0usize..3).prop_map(|(slot, canaries)| Action::ReloadSome(slot, canaries)),
+        1 => (0u32..5).prop_map(Action::Reserve),
         2 => (0u32..5).prop_map(Action::StopSlot),
         3 => (0u32..5).prop_map(Action::StartSlot),
         2 => i().prop_map(Action::Leave),

@@ -53,6 +53,19 @@ fn a_stopped_slot_is_filled_when_it_is_started() {
 }
 
 #[test]
+fn slots_may_be_there_before_anybody_is_in_them() {
+    let mut sim = Sim::new(settings());
+    sim.event(Event::Reserve(3));
+    sim.event(Event::StartSlots(vec![Slot(2)]));
+    let spawn =
+        Effect::Spawn { worker: worker(1), slot: Some(Slot(2)), attach: oneport_core::Attach::Channel };
+    assert!(sim.has(&spawn));
+    assert_eq!(sim.spawned(), [worker(1)]);
+    sim.event(Event::Reserve(1));
+    assert_eq!(sim.check.live(), [worker(1)], "fewer are no matter");
+}
+
+#[test]
 fn a_slot_that_was_given_up_begins_anew_when_it_is_started() {
     let mut sim = Sim::serving(Settings { max_restarts: 1, ..settings() }, 1);
     sim.exit(worker(1), 1);

@@ -232,10 +232,7 @@ impl Cluster {
     /// When the primary has ended, as for every call here; and for more than [`crate::MOST_TRAPPED`] copies of a program
     /// whose calls are trapped.
     pub fn scale(&self, workers: u32) -> Result<()> {
-        let settings = self.settings();
-        if settings.conduct.attach == Attach::Program {
-            settings.program.check_copies(workers).map_err(Kind::UseProgram)?;
-        }
+        self.check_copies(workers)?;
         self.command(Command::Core(oneport_core::Event::Scale(workers)))
     }
 
@@ -251,6 +248,23 @@ impl Cluster {
         current.conduct = Conduct { policy, attach, credits, queue, ports, ..conduct };
         let event = oneport_core::Event::Treat(Box::new(current.conduct.clone()));
         self.command(Command::Core(event))
+    }
+
+    /// Makes at least this many slots; those that come stay empty until [`start_slots`](Self::start_slots).
+    ///
+    /// # Errors
+    /// As [`scale`](Self::scale).
+    pub fn reserve_slots(&self, slots: u32) -> Result<()> {
+        self.check_copies(slots)?;
+        self.command(Command::Core(oneport_core::Event::Reserve(slots)))
+    }
+
+    fn check_copies(&self, workers: u32) -> Result<()> {
+        let settings = self.settings();
+        if settings.conduct.attach == Attach::Program {
+            settings.program.check_copies(workers).map_err(Kind::UseProgram)?;
+        }
+        Ok(())
     }
 
     /// Asks the workers of these slots to leave; nobody follows them until [`start_slots`](Self::start_slots).

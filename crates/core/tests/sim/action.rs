@@ -10,6 +10,7 @@ pub(crate) enum Action {
     Reload,
     /// A reload of one slot, with the first so many on trial.
     ReloadSome(u32, usize),
+    Reserve(u32),
     StopSlot(u32),
     StartSlot(u32),
     Leave(usize),

@@ -218,6 +218,7 @@ impl World {
                 let slots = if slot < 4 { vec![Slot(slot)] } else { Vec::new() };
                 self.event(Event::ReloadSome(ReloadTerms { slots, parallel: Some(2), canary }));
             }
+            Action::Reserve(slots) => self.event(Event::Reserve(slots)),
             Action::StopSlot(slot) => self.event(Event::StopSlots(vec![Slot(slot)])),
             Action::StartSlot(slot) => self.event(Event::StartSlots(vec![Slot(slot)])),
             Action::Leave(i) => self.to(pick(&all, i), |worker| Event::Leave { worker }),

@@ -275,6 +275,8 @@ impl Primary {
                 Command::Core(event) => {
                     if let oneport_core::Event::Scale(slots) = event {
                         self.lanes.set_slots(slots);
+                    } else if let oneport_core::Event::Reserve(slots) = event {
+                        self.lanes.reserve_slots(slots);
                     }
                     self.happen(event, effects);
                 }

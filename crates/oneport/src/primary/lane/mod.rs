@@ -144,6 +144,11 @@ impl Lanes {
         self.slots = slots as usize;
     }
 
+    /// And at least so many.
+    pub(in crate::primary) fn reserve_slots(&mut self, slots: u32) {
+        self.slots = self.slots.max(slots as usize);
+    }
+
     pub(in crate::primary) fn lane_of(&self, inode: u64) -> Option<LaneId> {
         let found = self.table.iter().find(|(_, lane)| lane.inode == inode && lane.life != Life::Over);
         found.map(|(id, _)| *id)
