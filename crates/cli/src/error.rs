@@ -32,6 +32,16 @@ impl Failure {
         Failure { message: message.to_string(), hint: None, code: USAGE }
     }
 
+    /// Without its hint and colours.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What might help.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     pub(crate) fn hint(mut self, hint: impl Display) -> Failure {
         self.hint = Some(hint.to_string());
         self
@@ -64,7 +74,7 @@ pub(crate) fn plain(error: &std::io::Error) -> String {
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
-/// Words what clap found, in our form.
+/// Prints what clap found, and gives the exit code.
 pub(crate) fn explain_usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A closed terminal is not worth a word.
@@ -75,6 +85,11 @@ pub(crate) fn explain_usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(USAGE);
     }
+    of_clap(error).report()
+}
+
+/// What clap found, in our words.
+pub(crate) fn of_clap(error: &clap::Error) -> Failure {
     let context = |kind| error.get(kind).map(text);
     let option = context(ContextKind::InvalidArg).unwrap_or_default();
     let option = option.split_whitespace().next().unwrap_or_default().trim_end_matches('.');
@@ -114,7 +129,7 @@ pub(crate) fn explain_usage(error: &clap::Error) -> ExitCode {
         Some(near) => format!("did you mean `{near}`?"),
         None => "`oneport run --help` lists what there is".to_owned(),
     };
-    Failure::usage(message).hint(hint).report()
+    Failure::usage(message).hint(hint)
 }
 
 fn text(value: &ContextValue) -> String {

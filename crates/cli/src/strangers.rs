@@ -13,6 +13,15 @@ pub(crate) fn adopt_orphans() {
     }
 }
 
+/// Waits for all that ended, where no worker is. To be called on SIGCHLD.
+pub(crate) fn reap_all() {
+    for pid in zombie_children() {
+        if let Err(cause) = reap_stranger(pid) {
+            debug!(%cause, pid = pid.get(), "cannot reap orphan");
+        }
+    }
+}
+
 /// Waits for those that ended. To be called on SIGCHLD.
 pub(crate) fn reap(cluster: &Cluster) {
     if peek_zombie().is_none() {

@@ -25,6 +25,7 @@ mod addresses;
 mod finish;
 mod hear;
 mod listen;
+pub(crate) mod managed;
 pub(crate) mod policy;
 mod relay;
 mod roll;
@@ -57,6 +58,17 @@ enum Happening {
     Carried,
     /// What was told is written.
     Told,
+    /// Somebody asks for something, where there is a daemon.
+    Control(Box<managed::Request>),
+}
+
+/// Who is there to look after the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// Nobody but this command: it ends when there is nothing left to do.
+    Foreground,
+    /// A daemon's primary: it lives on without workers.
+    Managed,
 }
 
 /// How the app is coming to its end.
@@ -82,6 +94,7 @@ struct Run {
     /// The line by which a worker says that it is ready.
     ready_line: Option<Regex>,
     had_terminal: bool,
+    manner: Manner,
     end: End,
 }
 
@@ -108,8 +121,11 @@ pub(crate) fn run(args: &RunArgs) -> Done {
             (false, _) => Loudness::Verbose,
         },
         app,
+        notes: None,
     };
-    let begun = begin(args, program, &placing, attachment, teller, happenings);
+    let beginner = Beginner { args, placing: &placing, attachment, happenings, manner: Manner::Foreground };
+    let begun = Carrier::start(Sink::Pass).and_then(|carrier| beginner.begin(program, teller, carrier, |_| {}));
+    let begun = begun.and_then(|run| run.cluster.scale(instances).map(|()| run).map_err(Failure::new));
     let done = begun.map(|run| ExitCode::from(run.until_the_end(&queue, instances)));
     // Standard error may be held by somebody, and signals are blocked by now.
     done.or_else(|failure| {
@@ -119,53 +135,66 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     })
 }
 
-fn begin(
-    args: &RunArgs,
-    program: Program,
-    placing: &Placing,
+/// Everything that an app is begun with.
+struct Beginner<'a> {
+    args: &'a RunArgs,
+    placing: &'a Placing,
     attachment: Attachment,
-    teller: Teller,
     happenings: SyncSender<Happening>,
-) -> Result<Run, Failure> {
-    let instances = args.instances.count(process::cpus());
-    strangers::adopt_orphans();
-    let had_terminal = signals::has_terminal();
+    manner: Manner,
+}
 
-    let settings = settings(args, &program, placing, &attachment);
-    let carrier = Carrier::start(Sink::Pass)?;
-    let (cluster, events) = Cluster::start(settings).map_err(Failure::new)?;
-    forward(events, cluster.clone(), happenings.clone())?;
-    let pid = process::own_pid().get();
-    let beginning = Beginning { pid, title: &program.title, instances, placing, attachment: &attachment };
-    teller.primary(&beginning);
-    for note in &attachment.notes {
-        teller.notice(&note.message, Some(note.hint));
+impl Beginner<'_> {
+    /// Starts a cluster without workers. `adjust` has the last word about its settings.
+    fn begin(
+        self,
+        program: Program,
+        teller: Teller,
+        carrier: Carrier,
+        adjust: impl FnOnce(&mut oneport::Settings),
+    ) -> Result<Run, Failure> {
+        let Beginner { args, placing, attachment, happenings, manner } = self;
+        let instances = args.instances.count(process::cpus());
+        strangers::adopt_orphans();
+        let had_terminal = signals::has_terminal();
+
+        let mut settings = settings(args, &program, placing, &attachment);
+        adjust(&mut settings);
+        let (cluster, events) = Cluster::start(settings).map_err(Failure::new)?;
+        forward(events, cluster.clone(), happenings.clone())?;
+        let pid = process::own_pid().get();
+        let beginning =
+            Beginning { pid, title: &program.title, instances, placing, attachment: &attachment };
+        teller.primary(&beginning);
+        for note in &attachment.notes {
+            teller.notice(&note.message, Some(note.hint));
+        }
+        let channel = attachment.class == Class::Channel;
+        if channel && program.forks_itself() {
+            let message = format!(
+                "`{}` calls cluster.fork(): here it is always a worker, that branch does not run",
+                program.title
+            );
+            teller.notice(&message, None);
+        }
+        Ok(Run {
+            cluster,
+            teller,
+            title: program.title,
+            carrier,
+            happenings,
+            roll: Roll::new(instances),
+            listened: Addresses::default(),
+            refused: Addresses::default(),
+            unheard: Unheard::default(),
+            unshared: Unshared::default(),
+            class: attachment.class,
+            ready_line: attach::ready_line(&args.program).cloned(),
+            had_terminal,
+            manner,
+            end: End::NotYet,
+        })
     }
-    let channel = attachment.class == Class::Channel;
-    if channel && program.forks_itself() {
-        let message = format!(
-            "`{}` calls cluster.fork(): here it is always a worker, that branch does not run",
-            program.title
-        );
-        teller.notice(&message, None);
-    }
-    cluster.scale(instances).map_err(Failure::new)?;
-    Ok(Run {
-        cluster,
-        teller,
-        title: program.title,
-        carrier,
-        happenings,
-        roll: Roll::new(instances),
-        listened: Addresses::default(),
-        refused: Addresses::default(),
-        unheard: Unheard::default(),
-        unshared: Unshared::default(),
-        class: attachment.class,
-        ready_line: attach::ready_line(&args.program).cloned(),
-        had_terminal,
-        end: End::NotYet,
-    })
 }
 
 /// The file's name without its extension: what an app is called by default (as PM2 does).
@@ -230,7 +259,7 @@ impl Run {
                 }
                 Ok(Happening::PrimaryLost) => return self.give_up(queue),
                 // These come when it is over.
-                Ok(Happening::Carried | Happening::Told) => {}
+                Ok(Happening::Carried | Happening::Told | Happening::Control(_)) => {}
                 Err(RecvTimeoutError::Timeout) => self.look_at_unheard(Instant::now()),
                 Err(RecvTimeoutError::Disconnected) => return FAILED,
             }

@@ -1,11 +1,12 @@
 //! What kind of program it is: by its name, else by its first line, else by what it was built with. Also finding a program
 //! as a shell does. Nothing here executes anything.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use oneport_sys::elf;
 
@@ -104,6 +105,19 @@ pub(super) fn shebang(path: &Path) -> Option<String> {
 
 /// A program by its path, or by its name in PATH. As an absolute path: it is looked for here and executed in the
 /// workers' directory.
+/// Where programs are looked up in place of this process's own `PATH`: the environment of an app may change while its primary
+/// runs, and that of a process cannot.
+static ELSEWHERE: Mutex<Option<OsString>> = Mutex::new(None);
+
+fn lock() -> MutexGuard<'static, Option<OsString>> {
+    ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on programs are looked up there.
+pub(crate) fn look_in(path: OsString) {
+    *lock() = Some(path);
+}
+
 pub(super) fn find(program: &OsStr) -> Option<PathBuf> {
     found(program).and_then(|path| std::path::absolute(path).ok())
 }
@@ -115,7 +129,8 @@ fn found(program: &OsStr) -> Option<PathBuf> {
     if program.as_encoded_bytes().contains(&b'/') {
         return Some(PathBuf::from(program)).filter(|path| runs(path));
     }
-    let path = std::env::var_os("PATH")?;
+    let elsewhere = lock().clone();
+    let path = elsewhere.or_else(|| std::env::var_os("PATH"))?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|candidate| runs(candidate))
 }
 

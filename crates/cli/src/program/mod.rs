@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::args::target::TargetArgs;
 use crate::error::Failure;
-pub(crate) use kind::Kind;
+pub(crate) use kind::{Kind, look_in};
 use kind::{find, interpreter_for, is_interpreter, kind_of_interpreter, kind_of_program, shebang};
 
 /// What will be executed.

@@ -4,6 +4,9 @@
 
 use oneport::{Address, AddressKind, EndCause, Exit, ReloadFailure, Slot, WorkerRef};
 use oneport_sys::process::Signal;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde_json::{Map, Value, json};
 
 use super::scribe::Scribe;
@@ -20,11 +23,39 @@ pub(crate) enum Loudness {
     Verbose,
 }
 
+/// What went wrong lately, for who asks later. The newest last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes(Arc<Mutex<VecDeque<String>>>);
+
+/// Notes kept, and characters of each.
+const NOTES: usize = 16;
+const OF_A_NOTE: usize = 400;
+
+impl Notes {
+    fn add(&self, text: &str) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text: String = text.chars().take(OF_A_NOTE).collect();
+        if notes.back() != Some(&text) {
+            notes.push_back(text);
+        }
+        if notes.len() > NOTES {
+            notes.pop_front();
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn list(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
 pub(crate) struct Teller {
     pub(crate) format: LogFormat,
     pub(crate) loudness: Loudness,
     pub(crate) app: String,
     pub(crate) scribe: Scribe,
+    /// Where notices and errors are kept.
+    pub(crate) notes: Option<Notes>,
 }
 
 /// The words for lines of this log that were lost because nobody read it.
@@ -237,12 +268,14 @@ impl Teller {
 
     /// Worth knowing, not wrong.
     pub(crate) fn notice(&self, message: &str, hint: Option<&str>) {
+        self.notes.iter().for_each(|notes| notes.add(message));
         let text = format!("note: {message}{}", hint_line(hint));
         self.tell(Loudness::Normal, "notice", json!({"message": message, "hint": hint}), &text);
     }
 
     /// Wrong, and the app goes on.
     pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
+        self.notes.iter().for_each(|notes| notes.add(message));
         let text = format!("error: {message}{}", hint_line(hint));
         self.tell(Loudness::Quiet, "error", json!({"message": message, "hint": hint}), &text);
     }
@@ -327,7 +360,7 @@ pub(super) mod tests {
 
     pub(in crate::render) fn told(format: LogFormat, tell: impl Fn(&Teller)) -> Vec<String> {
         let scribe = held();
-        tell(&Teller { format, loudness: Loudness::Verbose, app: "app".into(), scribe: scribe.clone() });
+        tell(&Teller { format, loudness: Loudness::Verbose, app: "app".into(), scribe: scribe.clone(), notes: None });
         take(&scribe, usize::MAX)
     }
 

@@ -34,7 +34,11 @@ struct Shared {
     work: Condvar,
     progress: Progress,
     gap: GapWords,
+    /// What stands before each line.
+    stamp: Option<Stamp>,
 }
+
+type Stamp = Box<dyn Fn() -> String + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -52,19 +56,32 @@ enum Entry {
 
 impl Scribe {
     pub(crate) fn start(gap: impl Fn(u64) -> String + Send + Sync + 'static) -> Result<Scribe, Failure> {
-        let scribe = Scribe::idle(gap);
+        Scribe::idle(None, gap).started()
+    }
+
+    /// With something before each line: several write to one file.
+    pub(crate) fn stamped(
+        stamp: impl Fn() -> String + Send + Sync + 'static,
+        gap: impl Fn(u64) -> String + Send + Sync + 'static,
+    ) -> Result<Scribe, Failure> {
+        Scribe::idle(Some(Box::new(stamp)), gap).started()
+    }
+
+    fn started(self) -> Result<Scribe, Failure> {
+        let scribe = self;
         let shared = scribe.0.clone();
         let spawned = thread::Builder::new().name("scribe".into()).spawn(move || shared.write());
         spawned.map_err(|cause| Failure::new(format!("cannot tell anything: {cause}")))?;
         Ok(scribe)
     }
 
-    fn idle(gap: impl Fn(u64) -> String + Send + Sync + 'static) -> Scribe {
+    fn idle(stamp: Option<Stamp>, gap: impl Fn(u64) -> String + Send + Sync + 'static) -> Scribe {
         Scribe(Arc::new(Shared {
             state: Mutex::default(),
             work: Condvar::new(),
             progress: Progress::default(),
             gap: Box::new(gap),
+            stamp,
         }))
     }
 
@@ -150,6 +167,8 @@ impl Shared {
         loop {
             match self.wait() {
                 Entry::Line(line) => {
+                    let stamp = self.stamp.as_ref().map(|stamp| stamp()).unwrap_or_default();
+                    let line = format!("{stamp}{line}");
                     let line = if plain { format!("{}\n", strip_str(&line)) } else { format!("{line}\n") };
                     write_all(rustix::stdio::stderr(), line.as_bytes(), &self.progress);
                 }
@@ -206,7 +225,7 @@ pub(crate) mod tests {
 
     /// Nobody writes: what is told stays in the queue.
     pub(crate) fn held() -> Scribe {
-        Scribe::idle(|dropped| format!("gap of {dropped}"))
+        Scribe::idle(None, |dropped| format!("gap of {dropped}"))
     }
 
     /// What waits.

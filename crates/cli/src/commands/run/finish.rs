@@ -67,8 +67,13 @@ impl Run {
                 // There is nothing left to reload.
                 Ok(Happening::Signal(Signal::HUP)) if !self.had_terminal || signals::has_terminal() => {}
                 Ok(Happening::Signal(signal)) => return Waited::Cut(signal),
-                Ok(Happening::Cluster(_) | Happening::PrimaryLost | Happening::Carried | Happening::Told) => {
-                }
+                Ok(
+                    Happening::Cluster(_)
+                    | Happening::PrimaryLost
+                    | Happening::Carried
+                    | Happening::Told
+                    | Happening::Control(_),
+                ) => {}
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Waited::GivenUp,
             }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use oneport::{Event, Oddity, Phase, Worker, WorkerRef};
 
-use super::{End, FAILED, Run};
+use super::{End, FAILED, Manner, Run};
 use crate::output::Awaited;
 
 impl Run {
@@ -80,7 +80,10 @@ impl Run {
             Event::AllErrored => {
                 let message = format!("cannot run `{}`: every slot is given up", self.title);
                 self.teller.error(&message, None);
-                self.ask_to_end(FAILED);
+                match self.manner {
+                    Manner::Foreground => self.ask_to_end(FAILED),
+                    Manner::Managed => {}
+                }
             }
             Event::ReloadStarted { workers } => self.teller.reload(workers),
             Event::ReloadQueued => self.teller.notice("another reload follows the one under way", None),

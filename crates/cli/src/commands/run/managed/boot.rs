@@ -1,0 +1,207 @@
+//! How a primary comes to be under a daemon: what it is told on standard input, what it says when it is ready, and the files
+//! it leaves for the next daemon.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
+
+use oneport_sys::proc::start_ticks;
+use oneport_sys::process;
+use oneport_wire::control::{AppSpec, Happening as Told};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use super::super::Happening;
+use super::request::Desk;
+use super::slots::Slot;
+use crate::error::{Failure, plain};
+use crate::state::{atomic, socket_address};
+
+/// The longest text that is read.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// What a primary is to be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Boot {
+    pub(crate) home: PathBuf,
+    /// Names its files in `run`.
+    pub(crate) serial: u32,
+    pub(crate) spec: AppSpec,
+    /// Of who started the app.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// The numbers of its slots.
+    pub(crate) ids: Vec<u32>,
+    /// Nobody is started yet.
+    pub(crate) stopped: bool,
+    /// Milliseconds since 1970.
+    pub(crate) created_at: u64,
+    /// By which everything that it starts is known.
+    pub(crate) mark: String,
+}
+
+/// What a daemon that has lost an app is told of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) spec: AppSpec,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) ids: Vec<u32>,
+    pub(crate) created_at: u64,
+}
+
+/// What is written to `run` for the next daemon. Nothing of the environment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Trace {
+    pub(crate) pid: i32,
+    /// With the number, this names a process for ever.
+    pub(crate) start_ticks: u64,
+    /// Of this boot of the machine.
+    pub(crate) boot_id: String,
+    pub(crate) mark: String,
+    pub(crate) name: String,
+    pub(crate) ids: Vec<u32>,
+    pub(crate) spec: AppSpec,
+    pub(crate) created_at: u64,
+}
+
+impl Boot {
+    pub(super) fn read() -> Result<Boot, Failure> {
+        let mut text = String::new();
+        io::stdin()
+            .take(LARGEST)
+            .read_to_string(&mut text)
+            .map_err(|cause| Failure::new(format!("cannot read what this primary is to be: {}", plain(&cause))))?;
+        serde_json::from_str(&text).map_err(|cause| {
+            Failure::usage(format!("cannot understand what this primary is to be: {cause}"))
+                .hint("`oneport start` starts apps; this command is for the daemon")
+        })
+    }
+
+    /// Where it answers.
+    pub(crate) fn socket(&self) -> PathBuf {
+        socket_of(&self.home, self.serial)
+    }
+
+    pub(super) fn answer_at(
+        &self,
+        happenings: SyncSender<Happening>,
+        events: broadcast::Sender<Told>,
+    ) -> Result<Desk, Failure> {
+        let path = self.socket();
+        let failed =
+            |cause: io::Error| Failure::new(format!("cannot answer at `{}`: {}", path.display(), plain(&cause)));
+        // The serial is ours: whatever is there was left by one that crashed.
+        let _ = std::fs::remove_file(&path);
+        let address = socket_address(&path).map_err(failed)?;
+        let listener = UnixListener::bind(address.path()).map_err(failed)?;
+        self.leave_trace(&self.spec, &self.ids)?;
+        Desk::open(listener, happenings, events)
+    }
+
+    /// Writes down who this is, as often as that changes.
+    pub(super) fn leave_trace(&self, spec: &AppSpec, ids: &[u32]) -> Result<(), Failure> {
+        let pid = process::own_pid();
+        let trace = Trace {
+            pid: pid.get(),
+            start_ticks: start_ticks(pid).unwrap_or(0),
+            boot_id: boot_id(),
+            mark: self.mark.clone(),
+            name: spec.name.clone(),
+            ids: ids.to_vec(),
+            spec: spec.clone(),
+            created_at: self.created_at,
+        };
+        let path = trace_of(&self.home, self.serial);
+        let text = serde_json::to_vec(&trace).unwrap_or_default();
+        atomic::write(&path, &text)
+            .map_err(|cause| Failure::new(format!("cannot write `{}`: {}", path.display(), plain(&cause))))
+    }
+
+    pub(super) fn pid_file(&self, spec: &AppSpec, id: u32, several: bool) -> PathBuf {
+        let Some(wished) = &spec.pid_file else {
+            return self.home.join("pids").join(format!("{}-{id}.pid", file_name(&spec.name)));
+        };
+        let path = PathBuf::from(wished);
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        match (several, stem) {
+            (true, Some(stem)) => {
+                let extension = path.extension().map_or(String::new(), |end| format!(".{}", end.to_string_lossy()));
+                path.with_file_name(format!("{stem}-{id}{extension}"))
+            }
+            (true, None) | (false, _) => path,
+        }
+    }
+
+    pub(super) fn write_pid(&self, id: u32, pid: i32) {
+        let path = self.pid_file(&self.spec, id, self.ids.len() > 1);
+        // Of use to scripts only: a full disk does not stop the app.
+        let _ = std::fs::write(path, format!("{pid}\n"));
+    }
+
+    pub(super) fn remove_pid(&self, id: u32) {
+        let _ = std::fs::remove_file(self.pid_file(&self.spec, id, self.ids.len() > 1));
+    }
+
+    pub(super) fn clean_up(&self, slots: &[Slot]) {
+        slots.iter().for_each(|slot| self.remove_pid(slot.id));
+        for path in [trace_of(&self.home, self.serial), self.socket()] {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+pub(crate) fn socket_of(home: &Path, serial: u32) -> PathBuf {
+    home.join("run").join(format!("{serial}.sock"))
+}
+
+pub(crate) fn trace_of(home: &Path, serial: u32) -> PathBuf {
+    home.join("run").join(format!("{serial}.json"))
+}
+
+/// Of this boot of the machine: numbers of processes mean nothing after the next.
+pub(crate) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// A name of an app as the name of a file.
+pub(crate) fn file_name(app: &str) -> String {
+    let kept = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | ' ') { c } else { '-' };
+    let name: String = app.chars().map(kept).take(100).collect();
+    name.trim_start_matches('.').to_owned()
+}
+
+/// No terminal and no directory holds this process.
+pub(super) fn stand_alone() {
+    // Fails where it leads a session already.
+    let _ = rustix::process::setsid();
+    // The root is always there.
+    let _ = std::env::set_current_dir("/");
+}
+
+/// Tells who started this that it answers, and lets go of the pipe.
+pub(super) fn say_ready() {
+    // Whoever waited may have gone.
+    let _ = io::stdout().write_all(b"{}\n").and_then(|()| io::stdout().flush());
+    if let Ok(nothing) = std::fs::File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&nothing);
+    }
+}
+
+/// What stands before each line of the daemon's log.
+pub(super) fn stamp(app: &str) -> impl Fn() -> String + Send + Sync + 'static {
+    let app = app.to_owned();
+    move || format!("{} {app}: ", crate::time::stamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_of_an_app_is_a_name_of_a_file() {
+        assert_eq!(file_name("web-1"), "web-1");
+        assert_eq!(file_name("../../etc/passwd"), "-..-etc-passwd");
+        assert_eq!(file_name("a/b\n"), "a-b-");
+    }
+}

@@ -1,0 +1,319 @@
+//! How a job goes on, slot by slot, as a state machine without a clock and without a cluster: what is seen goes in, what has
+//! to be done comes out.
+
+use oneport::{EndCause, Exit, ReloadFailure, Slot, WorkerId, WorkerRef};
+use oneport_wire::control::{Job, JobKind, JobState, Step, StepState};
+
+use super::seen::Seen;
+use crate::render::span;
+
+/// The manner of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Workers come, all at once.
+    Come,
+    /// Workers leave, all at once.
+    Leave,
+    /// Workers leave and others come, so many at a time.
+    Change { width: usize },
+    /// All leave, and then others come: in another cluster.
+    Renew,
+    /// Others come and workers leave, as the core decides.
+    Reload,
+}
+
+/// What has to be done for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Do {
+    /// Whoever is there leaves; the slot gets another worker.
+    Change(Slot),
+    /// An empty slot is filled.
+    Fill(Slot),
+}
+
+/// Which ends are no failures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ends {
+    /// Nobody is started again: a worker may end as soon as it likes, with code 0.
+    pub(super) once: bool,
+    /// Codes after which a worker is not started again.
+    pub(super) codes: Vec<i32>,
+}
+
+impl Ends {
+    fn are_well(&self, exit: Exit) -> bool {
+        match exit {
+            Exit::Code(code) => (self.once && code == 0) || self.codes.contains(&code),
+            Exit::Signal(_) | Exit::NotSpawned => false,
+        }
+    }
+}
+
+/// A job under way.
+#[derive(Clone, Debug)]
+pub(super) struct Course {
+    pub(super) job: Job,
+    manner: Manner,
+    ends: Ends,
+    app: String,
+    /// Who failed first: its last words explain it.
+    pub(super) culprit: Option<WorkerId>,
+}
+
+impl Course {
+    /// `slots` by their numbers: of the daemon, and of the app.
+    pub(super) fn new(
+        id: u64,
+        kind: JobKind,
+        manner: Manner,
+        slots: &[(u32, Slot)],
+        ends: Ends,
+        app: &str,
+    ) -> Course {
+        let state = match manner {
+            Manner::Come => StepState::Starting,
+            Manner::Leave | Manner::Renew => StepState::Stopping,
+            Manner::Change { .. } | Manner::Reload => StepState::Waiting,
+        };
+        let step = |&(id, slot): &(u32, Slot)| Step { id, slot: slot.0, state, pid: None, note: None };
+        let job = Job {
+            id,
+            kind,
+            state: JobState::Running,
+            steps: slots.iter().map(step).collect(),
+            error: None,
+            hint: None,
+            last_lines: Vec::new(),
+            took: 0,
+        };
+        let mut course = Course { job, manner, ends, app: app.to_owned(), culprit: None };
+        course.conclude();
+        course
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.job.state != JobState::Running
+    }
+
+    /// What is to be done next. `is_there`: whether somebody is in a slot.
+    pub(super) fn next(&mut self, is_there: impl Fn(Slot) -> bool) -> Vec<Do> {
+        let Manner::Change { width } = self.manner else { return Vec::new() };
+        let busy = self.job.steps.iter().filter(|step| is_under_way(step.state)).count();
+        let free = if self.is_over() { 0 } else { width.max(1).saturating_sub(busy) };
+        let waiting = self.job.steps.iter_mut().filter(|step| step.state == StepState::Waiting);
+        let turn = |step: &mut Step| {
+            let slot = Slot(step.slot);
+            match is_there(slot) {
+                true => {
+                    step.state = StepState::Draining;
+                    Do::Change(slot)
+                }
+                false => {
+                    step.state = StepState::Starting;
+                    Do::Fill(slot)
+                }
+            }
+        };
+        waiting.take(free).map(turn).collect()
+    }
+
+    /// Takes in what was seen. Whether that changed anything.
+    pub(super) fn see(&mut self, seen: &Seen) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        let changed = match seen {
+            Seen::Born(worker) => self.step(worker.slot, |step, manner| {
+                step.pid = Some(worker.pid).filter(|pid| *pid != 0);
+                match manner {
+                    Manner::Come | Manner::Change { .. } | Manner::Renew | Manner::Reload => {
+                        Some(StepState::Starting)
+                    }
+                    Manner::Leave => None,
+                }
+            }),
+            Seen::Ready(worker) => self.step(worker.slot, |step, manner| match (manner, step.state) {
+                (Manner::Come | Manner::Change { .. } | Manner::Renew, StepState::Starting) => Some(StepState::Done),
+                (Manner::Reload, StepState::Starting) => Some(StepState::Proving),
+                _ => None,
+            }),
+            Seen::Phase(worker, oneport::Phase::Stopping) => self.step(worker.slot, |step, manner| {
+                let leaves = step.state == StepState::Draining && manner != Manner::Come;
+                leaves.then_some(StepState::Stopping)
+            }),
+            Seen::Replaced(slot) => self.step(Some(*slot), |_, manner| match manner {
+                Manner::Reload => Some(StepState::Draining),
+                Manner::Come | Manner::Leave | Manner::Change { .. } | Manner::Renew => None,
+            }),
+            Seen::Late(worker) => {
+                let late = self.comes(worker.slot);
+                late && self.fail(*worker, "is up and not ready in time".to_owned())
+            }
+            Seen::Gone(worker, exit, cause) => self.gone(*worker, *exit, *cause),
+            Seen::Aborted(_, worker, failure) if self.manner == Manner::Reload => {
+                self.fail(*worker, failure_words(*failure)) | self.give_up()
+            }
+            Seen::Reloaded if self.manner == Manner::Reload => self.all_done(),
+            Seen::Over => match self.manner {
+                Manner::Leave => self.all_done(),
+                Manner::Come | Manner::Change { .. } | Manner::Reload => self.give_up(),
+                Manner::Renew => self.step_all(StepState::Stopping, StepState::Starting),
+            },
+            Seen::Aborted(..)
+            | Seen::Reloaded
+            | Seen::Trouble(..)
+            | Seen::Phase(..)
+            | Seen::Listens(_)
+            | Seen::Proven(_)
+            | Seen::Pausing(_)
+            | Seen::Errored(_)
+            | Seen::Finished(_)
+            | Seen::Says(..)
+            | Seen::Lost(_) => false,
+        };
+        self.conclude();
+        changed
+    }
+
+    fn gone(&mut self, worker: WorkerRef, exit: Exit, cause: EndCause) -> bool {
+        let Some(slot) = worker.slot else { return false };
+        let Some(state) = self.job.steps.iter().find(|step| step.slot == slot.0).map(|step| step.state) else {
+            return false;
+        };
+        match (self.manner, state) {
+            (Manner::Leave, _) => self.step(Some(slot), |_, _| Some(StepState::Done)),
+            (Manner::Reload, StepState::Draining | StepState::Stopping) => {
+                self.step(Some(slot), |_, _| Some(StepState::Done))
+            }
+            (Manner::Change { .. } | Manner::Renew, StepState::Draining | StepState::Stopping) => {
+                self.step(Some(slot), |_, _| Some(StepState::Starting))
+            }
+            (Manner::Come | Manner::Change { .. } | Manner::Renew, StepState::Starting) => {
+                if cause == EndCause::ByItself && self.ends.are_well(exit) {
+                    return self.step(Some(slot), |_, _| Some(StepState::Done));
+                }
+                self.fail(worker, format!("{} before it was ready", exit_words(exit)))
+            }
+            // What the core does about it is told by its own events; who ended unasked elsewhere is no matter of the job.
+            (Manner::Come | Manner::Change { .. } | Manner::Renew | Manner::Reload, _) => false,
+        }
+    }
+
+    /// Whether somebody is awaited in that slot.
+    fn comes(&self, slot: Option<Slot>) -> bool {
+        let of_slot = |step: &&Step| slot.is_some_and(|slot| slot.0 == step.slot);
+        let step = self.job.steps.iter().find(of_slot);
+        self.manner != Manner::Reload && step.is_some_and(|step| step.state == StepState::Starting)
+    }
+
+    fn step(
+        &mut self,
+        slot: Option<Slot>,
+        act: impl FnOnce(&mut Step, Manner) -> Option<StepState>,
+    ) -> bool {
+        let manner = self.manner;
+        let of_slot = |step: &&mut Step| slot.is_some_and(|slot| slot.0 == step.slot);
+        let Some(step) = self.job.steps.iter_mut().find(of_slot) else { return false };
+        match act(step, manner) {
+            Some(state) => {
+                step.state = state;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn fail(&mut self, worker: WorkerRef, why: String) -> bool {
+        let words = format!("worker {} {why}", worker.slot.map_or(0, |slot| slot.0));
+        self.culprit.get_or_insert(worker.id);
+        self.job.error.get_or_insert_with(|| {
+            format!("cannot {} `{}`: {words}", self.job.kind.word(), self.app)
+        });
+        let slot = worker.slot;
+        self.step(slot, |step, _| {
+            step.note = Some(why);
+            Some(StepState::Failed)
+        })
+    }
+
+    /// It cannot be done, for a reason that is no worker's.
+    pub(super) fn fail_whole(&mut self, error: String, hint: Option<String>) {
+        (self.job.state, self.job.error, self.job.hint) = (JobState::Failed, Some(error), hint);
+    }
+
+    /// Something else comes in between.
+    pub(super) fn interrupt(&mut self) {
+        if !self.is_over() {
+            self.give_up();
+        }
+    }
+
+    fn step_all(&mut self, from: StepState, to: StepState) -> bool {
+        let steps = self.job.steps.iter_mut().filter(|step| step.state == from);
+        steps.map(|step| step.state = to).count() > 0
+    }
+
+    /// Nothing more of it will be done.
+    fn give_up(&mut self) -> bool {
+        self.job.state = JobState::Failed;
+        self.job.error.get_or_insert_with(|| {
+            format!("cannot {} `{}`: it was interrupted", self.job.kind.word(), self.app)
+        });
+        true
+    }
+
+    fn all_done(&mut self) -> bool {
+        for step in &mut self.job.steps {
+            if step.state != StepState::Failed {
+                step.state = StepState::Done;
+            }
+        }
+        true
+    }
+
+    fn conclude(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        let failed = self.job.steps.iter().any(|step| step.state == StepState::Failed);
+        let under_way = self.job.steps.iter().any(|step| is_under_way(step.state));
+        let waiting = self.job.steps.iter().any(|step| step.state == StepState::Waiting);
+        match (self.manner, failed) {
+            // A restart goes no further, as a reload does; who is on the way comes to its end.
+            (Manner::Change { .. }, true) if !under_way => self.job.state = JobState::Failed,
+            // The core says when it is through.
+            (Manner::Reload, false) if under_way || waiting => {}
+            (Manner::Reload, true) => {}
+            (_, true) if !under_way && !waiting => self.job.state = JobState::Failed,
+            (_, false) if !under_way && !waiting => self.job.state = JobState::Done,
+            (Manner::Come | Manner::Leave | Manner::Change { .. } | Manner::Renew, _) | (Manner::Reload, false) => {}
+        }
+    }
+}
+
+fn is_under_way(state: StepState) -> bool {
+    match state {
+        StepState::Starting | StepState::Proving | StepState::Draining | StepState::Stopping => true,
+        StepState::Waiting | StepState::Done | StepState::Failed => false,
+    }
+}
+
+pub(super) fn exit_words(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("ended with code {code}"),
+        Exit::Signal(signal) => format!("was ended by signal {signal}"),
+        Exit::NotSpawned => "could not be started".to_owned(),
+    }
+}
+
+fn failure_words(failure: ReloadFailure) -> String {
+    match failure {
+        ReloadFailure::Died(exit) => format!("{} before it was proven", exit_words(exit)),
+        ReloadFailure::NotReady(after) => format!("was not ready after {}", span(after)),
+        ReloadFailure::Condemned(_) => "broke the protocol or hung".to_owned(),
+        ReloadFailure::Interrupted => "was interrupted".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

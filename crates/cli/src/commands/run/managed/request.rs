@@ -1,0 +1,259 @@
+//! What may be asked of a primary by its control socket, and the socket itself: a thread of its own, so that neither a slow
+//! asker nor a long list holds the app up.
+
+use std::os::unix::net::UnixListener;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::Router;
+use oneport_wire::control::{Happening as Told, Job, JobState, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots, Start, What};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::super::Happening;
+use crate::control::problem;
+use crate::control::server::{self, Door, read, refuse, text};
+use crate::error::Failure;
+
+/// How long the primary's own loop may take to answer.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Events that may wait for a slow listener.
+pub(super) const WAITING: usize = 256;
+
+/// One question, and the way back.
+pub(crate) struct Request {
+    pub(super) order: Order,
+    pub(super) reply: oneshot::Sender<Reply>,
+}
+
+/// A JSON text, or why not.
+pub(super) type Reply = Result<String, Problem>;
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// What there is to know of the app.
+    View,
+    /// What it was made of: for a daemon that has lost it.
+    Origin,
+    Job(u64),
+    Start(Start),
+    Stop(Slots),
+    Restart(Restart),
+    Reload(Reload),
+    Scale(ScaleTo),
+    Delete(Slots),
+    Reset(Slots),
+    Signal(Signal),
+    Send(Line),
+    /// Log files are emptied.
+    Flush,
+    /// Log files are opened anew.
+    Reopen,
+}
+
+/// So many workers; those that come get these numbers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ScaleTo {
+    pub(crate) to: u32,
+    pub(crate) ids: Vec<u32>,
+}
+
+#[derive(Clone)]
+struct Asking {
+    happenings: SyncSender<Happening>,
+    events: broadcast::Sender<Told>,
+}
+
+/// The thread that answers.
+pub(super) struct Desk {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Desk {
+    pub(super) fn open(
+        listener: UnixListener,
+        happenings: SyncSender<Happening>,
+        events: broadcast::Sender<Told>,
+    ) -> Result<Desk, Failure> {
+        let failed = |cause: std::io::Error| Failure::new(format!("cannot answer at the control socket: {cause}"));
+        listener.set_nonblocking(true).map_err(failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let asking = Asking { happenings, events };
+        let work = move || {
+            runtime.block_on(async move {
+                let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return };
+                tokio::select! {
+                    _ = server::serve(Door(listener), routes(asking)) => {}
+                    _ = stopped => {}
+                }
+            });
+            // Answers under way, above all that of who wanted this end, get a moment to leave.
+            runtime.shutdown_timeout(Duration::from_millis(500));
+        };
+        let thread = thread::Builder::new().name("control".into()).spawn(work).map_err(failed)?;
+        Ok(Desk { stop: Some(stop), thread: Some(thread) })
+    }
+
+    pub(super) fn close(mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there is told by its hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Asking {
+    async fn ask(&self, order: Order) -> Response {
+        match self.order(order).await {
+            Ok(json) => text(json),
+            Err(problem) => refuse(problem),
+        }
+    }
+
+    async fn order(&self, order: Order) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        let busy = || problem(ProblemKind::TimedOut, "cannot answer: the primary is busy", Some("try again"));
+        match self.happenings.try_send(Happening::Control(Box::new(Request { order, reply }))) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return Err(busy()),
+        }
+        match timeout(PATIENCE, answer).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) | Err(_) => Err(busy()),
+        }
+    }
+
+    /// With a body.
+    async fn ask_with<T: serde::de::DeserializeOwned>(&self, body: &Bytes, order: impl Fn(T) -> Order) -> Response {
+        match read(body) {
+            Ok(wanted) => self.ask(order(wanted)).await,
+            Err(problem) => refuse(problem),
+        }
+    }
+
+    /// A job as it goes on, one line a change, to its end.
+    async fn watch(&self, id: u64) -> Response {
+        let mut events = self.events.subscribe();
+        let first = match self.order(Order::Job(id)).await {
+            Ok(job) => job,
+            Err(problem) => return refuse(problem),
+        };
+        let (sender, lines) = mpsc::channel(WAITING);
+        let is_over = |job: &Job| job.state != JobState::Running;
+        let over = serde_json::from_str::<Job>(&first).is_ok_and(|job| is_over(&job));
+        let asking = self.clone();
+        tokio::spawn(async move {
+            if sender.send(first + "\n").await.is_err() || over {
+                return;
+            }
+            loop {
+                let job = match events.recv().await {
+                    Ok(Told { what: What::Job { job }, .. }) if job.id == id => job,
+                    Ok(_) => continue,
+                    // The newest state says it all.
+                    Err(broadcast::error::RecvError::Lagged(_)) => match asking.order(Order::Job(id)).await {
+                        Ok(job) => match serde_json::from_str(&job) {
+                            Ok(job) => job,
+                            Err(_) => return,
+                        },
+                        Err(_) => return,
+                    },
+                    Err(broadcast::error::RecvError::Closed) => return,
+                };
+                let line = serde_json::to_string(&job).unwrap_or_default() + "\n";
+                if sender.send(line).await.is_err() || is_over(&job) {
+                    return;
+                }
+            }
+        });
+        server::lines(lines)
+    }
+
+    fn follow(&self) -> Response {
+        let mut events = self.events.subscribe();
+        let (sender, lines) = mpsc::channel(WAITING);
+        tokio::spawn(async move {
+            loop {
+                let told = match events.recv().await {
+                    Ok(told) => told,
+                    Err(broadcast::error::RecvError::Lagged(events)) => {
+                        Told { at: super::now_ms(), app: String::new(), what: What::Missed { events } }
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return,
+                };
+                if sender.send(serde_json::to_string(&told).unwrap_or_default() + "\n").await.is_err() {
+                    return;
+                }
+            }
+        });
+        server::lines(lines)
+    }
+}
+
+/// The app's name is in every path, so that the daemon passes requests on as they are; there is one app here.
+fn routes(asking: Asking) -> Router {
+    type Ask = State<Asking>;
+    Router::new()
+        .route("/v1/apps/{app}", get(|State(asking): Ask| async move { asking.ask(Order::View).await }))
+        .route("/v1/apps/{app}/origin", get(|State(asking): Ask| async move { asking.ask(Order::Origin).await }))
+        .route(
+            "/v1/apps/{app}/start",
+            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Start).await }),
+        )
+        .route(
+            "/v1/apps/{app}/stop",
+            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Stop).await }),
+        )
+        .route(
+            "/v1/apps/{app}/restart",
+            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Restart).await }),
+        )
+        .route(
+            "/v1/apps/{app}/reload",
+            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Reload).await }),
+        )
+        .route(
+            "/v1/apps/{app}/scale",
+            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Scale).await }),
+        )
+        .route(
+            "/v1/apps/{app}/delete",
+            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Delete).await }),
+        )
+        .route(
+            "/v1/apps/{app}/reset",
+            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Reset).await }),
+        )
+        .route(
+            "/v1/apps/{app}/signal",
+            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Signal).await }),
+        )
+        .route(
+            "/v1/apps/{app}/send",
+            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Send).await }),
+        )
+        .route("/v1/apps/{app}/flush", post(|State(asking): Ask| async move { asking.ask(Order::Flush).await }))
+        .route("/v1/apps/{app}/reopen", post(|State(asking): Ask| async move { asking.ask(Order::Reopen).await }))
+        .route(
+            "/v1/apps/{app}/jobs/{id}",
+            get(|State(asking): Ask, Path((_, id)): Path<(String, u64)>| async move {
+                asking.ask(Order::Job(id)).await
+            }),
+        )
+        .route(
+            "/v1/apps/{app}/jobs/{id}/watch",
+            get(|State(asking): Ask, Path((_, id)): Path<(String, u64)>| async move { asking.watch(id).await }),
+        )
+        .route("/v1/events", get(|State(asking): Ask| async move { asking.follow() }))
+        .with_state(asking)
+}

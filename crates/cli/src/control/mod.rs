@@ -1,0 +1,35 @@
+//! The control API on the wire: HTTP with JSON bodies over a Unix socket. Both sides are here; what is asked for and
+//! answered are the types of `oneport_wire::control`.
+
+pub(crate) mod client;
+pub(crate) mod server;
+
+use oneport_wire::control::{Problem, ProblemKind};
+
+/// A problem in words.
+pub(crate) fn problem(kind: ProblemKind, error: impl Into<String>, hint: Option<&str>) -> Problem {
+    Problem { kind, error: error.into(), hint: hint.map(str::to_owned) }
+}
+
+/// A name as one part of a path (RFC 3986).
+pub(crate) fn segment(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::segment;
+
+    #[test]
+    fn names_are_one_part_of_a_path_whatever_they_are() {
+        assert_eq!(segment("web-1.0_a~b"), "web-1.0_a~b");
+        assert_eq!(segment("a/b c?d#é%"), "a%2Fb%20c%3Fd%23%C3%A9%25");
+    }
+}

@@ -1,0 +1,98 @@
+//! One app as the daemon knows it: what it was made of, and who runs it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use oneport_wire::control::{AppSpec, AppView, ExecMode};
+
+use crate::commands::run::managed::Boot;
+
+/// One app.
+#[derive(Clone, Debug)]
+pub(super) struct App {
+    pub(super) name: String,
+    /// Names its files in `run`.
+    pub(super) serial: u32,
+    pub(super) ids: Vec<u32>,
+    pub(super) spec: AppSpec,
+    /// Of who started it; only ever in memory.
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) created_at: u64,
+    pub(super) mark: String,
+    pub(super) primary: Primary,
+    /// Ends of its primary that nobody asked for, in a row.
+    pub(super) crashes: u32,
+    pub(super) up_since: Option<Instant>,
+}
+
+/// The process that runs an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Primary {
+    /// It is being started, again or for the first time.
+    Coming,
+    Up {
+        pid: i32,
+    },
+}
+
+impl App {
+    /// With nobody who runs it.
+    pub(super) fn nobody(name: &str, serial: u32, ids: Vec<u32>) -> App {
+        App {
+            name: name.to_owned(),
+            serial,
+            ids,
+            spec: AppSpec { name: name.to_owned(), ..AppSpec::default() },
+            environment: BTreeMap::new(),
+            created_at: 0,
+            mark: String::new(),
+            primary: Primary::Coming,
+            crashes: 0,
+            up_since: None,
+        }
+    }
+
+    /// What a primary is told of it.
+    pub(super) fn boot(&self, home: &std::path::Path, stopped: bool) -> Boot {
+        Boot {
+            home: home.to_owned(),
+            serial: self.serial,
+            spec: self.spec.clone(),
+            environment: self.environment.clone(),
+            ids: self.ids.clone(),
+            stopped,
+            created_at: self.created_at,
+            mark: self.mark.clone(),
+        }
+    }
+
+    /// What can be told without its primary.
+    pub(super) fn view(&self, note: &str) -> AppView {
+        AppView {
+            name: self.name.clone(),
+            namespace: match self.spec.namespace.as_str() {
+                "" => "default".to_owned(),
+                name => name.to_owned(),
+            },
+            mode: self.spec.exec_mode.unwrap_or(ExecMode::Cluster),
+            primary_pid: match self.primary {
+                Primary::Coming => None,
+                Primary::Up { pid } => Some(pid),
+            },
+            primary_version: String::new(),
+            version: None,
+            policy: String::new(),
+            attach: String::new(),
+            addresses: Vec::new(),
+            instances: u32::try_from(self.ids.len()).unwrap_or(u32::MAX),
+            interpreter: String::new(),
+            created_at: self.created_at,
+            workers: Vec::new(),
+            job: None,
+            notes: vec![note.to_owned()],
+            spec: self.spec.clone(),
+            connections_lost: 0,
+            log_bytes_dropped: 0,
+        }
+    }
+}

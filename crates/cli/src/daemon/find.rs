@@ -1,0 +1,93 @@
+//! Finding again what earlier daemons have started: each primary has left a trace in `run`.
+
+use std::time::Duration;
+
+use oneport_sys::process::Pid;
+use oneport_sys::proc::start_ticks;
+use oneport_wire::control::ProblemKind;
+
+use super::Daemon;
+use super::apps::{App, Primary};
+use super::launch::{end_leftovers, open_pidfd};
+use crate::commands::run::managed::{Origin, Trace, boot_id, socket_of, trace_of};
+use crate::control::client::{CallError, Client};
+use crate::control::segment;
+use crate::state::environment;
+
+/// More files there are not ours.
+const MOST: usize = 10_000;
+
+pub(super) async fn find_all(daemon: &Daemon) {
+    let run = daemon.0.home.run();
+    let Ok(files) = std::fs::read_dir(&run) else { return };
+    let serial_of = |name: &str| name.strip_suffix(".json")?.parse::<u32>().ok();
+    let names = files.flatten().take(MOST).filter_map(|file| file.file_name().into_string().ok());
+    let mut serials: Vec<u32> = names.filter_map(|name| serial_of(&name)).collect();
+    serials.sort_unstable();
+    for serial in serials {
+        find(daemon, serial).await;
+    }
+}
+
+async fn find(daemon: &Daemon, serial: u32) {
+    let path = trace_of(daemon.0.home.path(), serial);
+    let text = std::fs::read(&path).unwrap_or_default();
+    let Ok(trace) = serde_json::from_slice::<Trace>(&text) else {
+        daemon.say(&format!("cannot understand `{}`: it is put aside", path.display()));
+        let _ = std::fs::rename(&path, path.with_extension("broken"));
+        return;
+    };
+    if trace.boot_id != boot_id() {
+        // Of before the machine was started: `oneport resurrect` brings saved apps back.
+        forget(daemon, serial);
+        return;
+    }
+    daemon.table().took(serial, &trace.ids);
+    let mut app = App {
+        spec: trace.spec.clone(),
+        created_at: trace.created_at,
+        mark: trace.mark.clone(),
+        ..App::nobody(&trace.name, serial, trace.ids.clone())
+    };
+    let pid = Pid::new(trace.pid);
+    let same = |pid: Pid| start_ticks(pid).is_ok_and(|ticks| ticks == trace.start_ticks);
+    // In this order: the number cannot become another process's once there is a descriptor.
+    let pidfd = pid.and_then(|pid| open_pidfd(pid).ok().filter(|_| same(pid)));
+    let Some((pid, pidfd)) = pid.zip(pidfd) else {
+        // It was killed while no daemon was there.
+        daemon.say(&format!("the primary of `{}` (pid {}) is gone; it is started again", trace.name, trace.pid));
+        end_leftovers(&trace.mark).await;
+        app.environment = environment::allowed(&std::env::vars().collect());
+        daemon.table().apps.insert(trace.name.clone(), app);
+        daemon.bring_back(trace.name, Duration::ZERO);
+        return;
+    };
+    app.primary = Primary::Up { pid: pid.get() };
+    match origin(daemon, serial, &trace.name).await {
+        Ok(origin) => {
+            (app.spec, app.environment, app.ids) = (origin.spec, origin.environment, origin.ids);
+            daemon.table().took(serial, &app.ids);
+        }
+        // It is alive: what the trace says has to do.
+        Err(error) => daemon.say(&format!("the primary of `{}` (pid {pid}) does not answer: {error}", trace.name)),
+    }
+    daemon.table().apps.insert(trace.name.clone(), app);
+    daemon.watch(&trace.name, pid, pidfd);
+    daemon.say(&format!("found `{}`, pid {pid}", trace.name));
+}
+
+async fn origin(daemon: &Daemon, serial: u32, name: &str) -> Result<Origin, CallError> {
+    let client = Client::new(socket_of(daemon.0.home.path(), serial));
+    let asked = client.get(&format!("/v1/apps/{}/origin", segment(name))).await;
+    match asked {
+        Err(CallError::Refused(problem)) if problem.kind == ProblemKind::TimedOut => Err(CallError::TimedOut),
+        other => other,
+    }
+}
+
+fn forget(daemon: &Daemon, serial: u32) {
+    for path in [trace_of(daemon.0.home.path(), serial), socket_of(daemon.0.home.path(), serial)] {
+        // Not there is as good.
+        let _ = std::fs::remove_file(path);
+    }
+}

@@ -1,0 +1,193 @@
+//! Starting primaries, watching them, and starting them again when they end unasked.
+
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use oneport_sys::process::{self, Pid};
+use oneport_sys::tree::{MARK_VARIABLE, Table as Processes};
+use oneport_wire::control::{Problem, ProblemKind};
+use rustix::process::{PidfdFlags, pidfd_open};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
+use tokio::time::timeout;
+
+use super::apps::{App, Primary};
+use super::{Daemon, open_log};
+use crate::commands::run::managed::{Boot, socket_of, trace_of};
+use crate::control::client::Client;
+use crate::control::problem;
+use crate::error::plain;
+use crate::state::VARIABLE;
+
+/// How long a primary may take until it answers.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The pause before a primary that ended unasked is started again: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// One that ran so long has nothing to do with earlier ends.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+
+impl Daemon {
+    /// Starts the primary of an app that is in the table, and watches it.
+    pub(super) async fn launch(&self, name: &str, stopped: bool) -> Result<(), Problem> {
+        let boot = self.table().apps.get(name).map(|app| app.boot(self.0.home.path(), stopped));
+        let Some(boot) = boot else { return Ok(()) };
+        let (pid, pidfd) = self.spawn(&boot).await?;
+        self.watch(name, pid, pidfd);
+        Ok(())
+    }
+
+    /// From now on it is known who runs an app, and its end is noticed.
+    pub(super) fn watch(&self, name: &str, pid: Pid, pidfd: OwnedFd) {
+        let serial = {
+            let mut table = self.table();
+            let Some(app) = table.apps.get_mut(name) else { return };
+            (app.primary, app.up_since) = (Primary::Up { pid: pid.get() }, Some(Instant::now()));
+            app.serial
+        };
+        let (daemon, name) = (self.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let followed = tokio::spawn(follow(daemon.clone(), serial));
+            if let Ok(ended) = AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE) {
+                let _ = ended.readable().await;
+                // Not our child, if another daemon has started it.
+                let _ = process::reap(std::os::fd::AsFd::as_fd(ended.get_ref()));
+            }
+            followed.abort();
+            daemon.ended(&name, serial, pid).await;
+        });
+    }
+
+    /// A primary is gone. It removes its trace when it was asked to go.
+    async fn ended(&self, name: &str, serial: u32, pid: Pid) {
+        let in_order = !trace_of(self.0.home.path(), serial).exists();
+        let (mark, pause) = {
+            let mut table = self.table();
+            let Some(app) = table.apps.get_mut(name).filter(|app| app.serial == serial) else { return };
+            if app.primary != (Primary::Up { pid: pid.get() }) {
+                return;
+            }
+            if in_order {
+                table.apps.remove(name);
+                return;
+            }
+            app.primary = Primary::Coming;
+            if app.up_since.is_some_and(|since| since.elapsed() > FORGIVEN_AFTER) {
+                app.crashes = 0;
+            }
+            app.crashes += 1;
+            let pause = FIRST_PAUSE.saturating_mul(1 << (app.crashes - 1).min(10)).min(LONGEST_PAUSE);
+            (app.mark.clone(), pause)
+        };
+        self.say(&format!("the primary of `{name}` (pid {pid}) has ended unexpectedly; it is started again"));
+        let left = end_leftovers(&mark).await;
+        if left > 0 {
+            self.say(&format!("{left} processes that it left behind were ended"));
+        }
+        self.bring_back(name.to_owned(), pause);
+    }
+
+    /// Starts it again after a pause, as often as it takes.
+    pub(super) fn bring_back(&self, name: String, mut pause: Duration) {
+        let daemon = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(pause).await;
+                match daemon.launch(&name, false).await {
+                    Ok(()) => return,
+                    Err(problem) => daemon.say(&problem.error),
+                }
+                pause = pause.saturating_mul(2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            }
+        });
+    }
+
+    async fn spawn(&self, boot: &Boot) -> Result<(Pid, OwnedFd), Problem> {
+        let name = &boot.spec.name;
+        let failed = |cause: std::io::Error| {
+            let message = format!("cannot start the primary of `{name}`: {}", plain(&cause));
+            problem(ProblemKind::Failed, message, None)
+        };
+        let mut command = Command::new(&self.0.program);
+        command.arg("primary").env_clear().envs(&boot.environment);
+        // Everything that it starts inherits this mark, by which it is found and ended if the primary is not there to do so.
+        command.env(VARIABLE, self.0.home.path()).env(MARK_VARIABLE, &boot.mark);
+        let log = open_log(&self.0.home).map(Stdio::from).unwrap_or_else(|_| Stdio::null());
+        command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().map_err(failed)?;
+        let unknown = || std::io::Error::other("it has no process");
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::new).ok_or_else(unknown).map_err(failed)?;
+        let pidfd = open_pidfd(pid).map_err(failed)?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err(failed(unknown())) };
+        let mut stdin = pipe::Sender::from_owned_fd(stdin.into()).map_err(failed)?;
+        let mut stdout = pipe::Receiver::from_owned_fd(stdout.into()).map_err(failed)?;
+        let text = serde_json::to_vec(boot).unwrap_or_default();
+        let talk = async {
+            stdin.write_all(&text).await?;
+            drop(stdin);
+            let mut answer = [0; 1];
+            stdout.read(&mut answer).await
+        };
+        match timeout(PATIENCE, talk).await {
+            Ok(Ok(n)) if n > 0 => Ok((pid, pidfd)),
+            Ok(Ok(_) | Err(_)) | Err(_) => {
+                // It did not come to answer: what it said is in the log.
+                let _ = child.kill();
+                let _ = child.wait();
+                let message = format!("cannot start the primary of `{name}`: it ended, or does not answer");
+                let hint = format!("`{}` has its last words", self.0.home.log().display());
+                Err(problem(ProblemKind::Failed, message, Some(&hint)))
+            }
+        }
+    }
+
+    pub(super) fn client(&self, app: &App) -> Client {
+        Client::new(socket_of(self.0.home.path(), app.serial))
+    }
+}
+
+pub(super) fn open_pidfd(pid: Pid) -> std::io::Result<OwnedFd> {
+    let number = rustix::process::Pid::from_raw(pid.get()).ok_or(rustix::io::Errno::SRCH)?;
+    Ok(pidfd_open(number, PidfdFlags::empty())?)
+}
+
+/// Passes on what a primary tells, until it has ended.
+async fn follow(daemon: Daemon, serial: u32) {
+    let client = Client::new(socket_of(daemon.0.home.path(), serial));
+    let Ok(mut lines) = client.lines("/v1/events").await else { return };
+    while let Ok(Some(line)) = lines.next().await {
+        // Nobody may be listening.
+        let _ = daemon.0.events.send(line.into());
+    }
+}
+
+/// Ends whatever a primary left behind when it was killed: nobody looks after it, and it may hold the port. Node's workers end
+/// by themselves when their channel closes; other programs do not.
+pub(super) async fn end_leftovers(mark: &str) -> usize {
+    if mark.is_empty() {
+        return 0;
+    }
+    let mark = mark.to_owned();
+    let ending = tokio::task::spawn_blocking(move || {
+        let mut ended = 0;
+        // Who is started between two readings is found by the next.
+        for _ in 0..5 {
+            let members = Processes::read().members(process::own_pid(), &mark);
+            let found: Vec<OwnedFd> = members.iter().filter_map(|pid| open_pidfd(*pid).ok()).collect();
+            if found.is_empty() {
+                break;
+            }
+            for pidfd in &found {
+                // One that has ended meanwhile needs no signal.
+                let _ = process::signal(std::os::fd::AsFd::as_fd(pidfd), process::Signal::KILL);
+            }
+            ended += found.len();
+            oneport_sys::tree::wait_dead(found, Instant::now() + Duration::from_secs(2));
+        }
+        ended
+    });
+    ending.await.unwrap_or(0)
+}

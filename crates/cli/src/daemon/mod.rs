@@ -1,0 +1,234 @@
+//! The daemon: a table of apps and of the primaries that run them. It owns no port, reads no output and decides nothing about
+//! workers; when it is killed the next one finds the primaries again and nobody notices.
+
+mod apps;
+mod find;
+mod launch;
+mod routes;
+pub(crate) mod start;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, broadcast};
+
+use crate::Done;
+use crate::commands::run::managed::now_ms;
+use crate::control::server::{self, Door};
+use crate::error::{Failure, plain};
+use crate::render::voice;
+use crate::state::{Home, socket_address};
+
+use apps::App;
+
+/// Lines of events that may wait for a slow listener.
+const EVENTS: usize = 1024;
+
+/// What all requests share.
+#[derive(Clone)]
+pub(super) struct Daemon(Arc<Shared>);
+
+pub(super) struct Shared {
+    home: Home,
+    /// The program that primaries are started with.
+    program: PathBuf,
+    started_at: u64,
+    table: Mutex<Table>,
+    /// Lines of all primaries.
+    events: broadcast::Sender<Arc<str>>,
+    /// Somebody wants the end.
+    over: Notify,
+    /// What comes after it.
+    again: Mutex<Again>,
+}
+
+/// What comes after the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    Nothing,
+    /// This process becomes the program that is installed now.
+    Exec,
+}
+
+#[derive(Default)]
+pub(super) struct Table {
+    /// By their names.
+    apps: BTreeMap<String, App>,
+    next_id: u32,
+    next_serial: u32,
+}
+
+impl Table {
+    /// Numbers for so many slots; from 0 on where there is no app at all, as PM2 counts.
+    fn new_ids(&mut self, count: u32) -> Vec<u32> {
+        if self.apps.is_empty() {
+            self.next_id = 0;
+        }
+        let first = self.next_id;
+        self.next_id = first.saturating_add(count);
+        (first..self.next_id).collect()
+    }
+
+    fn new_serial(&mut self) -> u32 {
+        self.next_serial += 1;
+        self.next_serial
+    }
+
+    /// These are taken.
+    fn took(&mut self, serial: u32, ids: &[u32]) {
+        self.next_serial = self.next_serial.max(serial);
+        self.next_id = ids.iter().map(|id| id.saturating_add(1)).chain([self.next_id]).max().unwrap_or(0);
+    }
+}
+
+impl Daemon {
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn say(&self, text: &str) {
+        voice::err(format_args!("{} daemon: {text}", crate::time::stamp()));
+    }
+
+    pub(super) fn end(&self, again: Again) {
+        *self.0.again.lock().unwrap_or_else(PoisonError::into_inner) = again;
+        self.0.over.notify_one();
+    }
+}
+
+/// How a daemon is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// By whoever needs it: it lets go of that terminal.
+    Background,
+    /// By a service manager, which is told when it is ready.
+    Foreground,
+}
+
+/// `oneport daemon`.
+pub(crate) fn run(place: Place) -> Done {
+    let (home, warnings) = Home::open()?;
+    let Some(lock) = lock(&home)? else {
+        // Another one was quicker, and serves whoever started this one as well.
+        start::say_ready();
+        return Ok(ExitCode::SUCCESS);
+    };
+    home.tidy();
+    if place == Place::Background {
+        start::stand_alone();
+    }
+    let program = start::own_program()?;
+    let (events, _) = broadcast::channel(EVENTS);
+    let daemon = Daemon(Arc::new(Shared {
+        home,
+        program,
+        started_at: now_ms(),
+        table: Mutex::default(),
+        events,
+        over: Notify::new(),
+        again: Mutex::new(Again::Nothing),
+    }));
+    warnings.iter().for_each(|warning| daemon.say(warning));
+    let failed = |cause: io::Error| Failure::new(format!("cannot run the daemon: {}", plain(&cause)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(live(daemon.clone(), place))?;
+    // Answers under way get a moment to leave.
+    runtime.shutdown_timeout(Duration::from_millis(300));
+    let again = *daemon.0.again.lock().unwrap_or_else(PoisonError::into_inner);
+    match again {
+        Again::Exec => Err(start::become_new(&daemon.0.program, place)),
+        Again::Nothing => {
+            for path in [daemon.0.home.socket(), daemon.0.home.pid()] {
+                // Stale ones are no obstacle.
+                let _ = std::fs::remove_file(path);
+            }
+            drop(lock);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn live(daemon: Daemon, place: Place) -> Result<(), Failure> {
+    find::find_all(&daemon).await;
+    let door = open(&daemon.0.home)?;
+    // For people and scripts; nothing here reads it.
+    let _ = std::fs::write(daemon.0.home.pid(), format!("{}\n", std::process::id()));
+    daemon.say("started");
+    match place {
+        Place::Background => start::say_ready(),
+        Place::Foreground => start::notify("READY=1"),
+    }
+    let mut terminate = start::signals()?;
+    tokio::select! {
+        served = server::serve(door, routes::routes(daemon.clone())) => {
+            served.map_err(|cause| Failure::new(format!("cannot answer: {}", plain(&cause))))?;
+        }
+        () = daemon.0.over.notified() => {}
+        signal = terminate.recv() => {
+            // Primaries live on; a service manager ends them by its own means, or the next daemon finds them.
+            daemon.say(&format!("ended by {signal}"));
+        }
+    }
+    Ok(())
+}
+
+/// Only one daemon lives in a home. `None`: there is one.
+fn lock(home: &Home) -> Result<Option<File>, Failure> {
+    let path = home.lock();
+    let failed = |cause: io::Error| Failure::new(format!("cannot lock `{}`: {}", path.display(), plain(&cause)));
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+fn open(home: &Home) -> Result<Door, Failure> {
+    let path = home.socket();
+    let failed =
+        |cause: io::Error| Failure::new(format!("cannot answer at `{}`: {}", path.display(), plain(&cause)));
+    // The lock says that whoever made it is gone.
+    match std::fs::remove_file(&path) {
+        Ok(()) => {}
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+        Err(cause) => return Err(failed(cause)),
+    }
+    let address = socket_address(&path).map_err(failed)?;
+    let listener = UnixListener::bind(address.path()).map_err(failed)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(Door(listener))
+}
+
+/// The file that the daemon and its primaries write their log to.
+pub(super) fn open_log(home: &Home) -> io::Result<File> {
+    let mut file = File::options().create(true).append(true).mode(0o600).open(home.log())?;
+    file.flush()?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_on_and_begin_anew_where_there_is_no_app() {
+        let mut table = Table::default();
+        assert_eq!(table.new_ids(3), [0, 1, 2]);
+        table.apps.insert("a".into(), App::nobody("a", 1, vec![0, 1, 2]));
+        assert_eq!(table.new_ids(2), [3, 4]);
+        table.apps.clear();
+        assert_eq!(table.new_ids(1), [0]);
+        table.took(9, &[7, 4]);
+        table.apps.insert("a".into(), App::nobody("a", 9, vec![7, 4]));
+        assert_eq!((table.new_ids(1), table.new_serial()), (vec![8], 10));
+    }
+}
