@@ -65,22 +65,33 @@ fn without_password(value: &str) -> String {
     while let Some((before, after)) = rest.split_once("://") {
         out += before;
         out += "://";
-        let end = after.find(['/', '?', '#', ' ', ',', '"', '\'']).unwrap_or(after.len());
-        let authority = &after[..end];
-        rest = match authority
-            .rsplit_once('@')
-            .and_then(|(who, _)| who.split_once(':').map(|parts| (who, parts)))
-        {
-            Some((who, (user, _))) => {
-                out += user;
-                out += ":";
-                out += MASK;
-                &after[who.len()..]
-            }
-            None => after,
-        };
+        rest = after;
+        if let Some((from, to)) = password(after) {
+            out += &after[..from];
+            out += MASK;
+            rest = &after[to..];
+        }
     }
     out + rest
+}
+
+/// Bytes in which the end of a password is looked for: a value may be 128 KiB of `://`.
+const LONGEST_WORD: usize = 2048;
+
+/// Where in `user:password@host...` the password is.
+fn password(address: &str) -> Option<(usize, usize)> {
+    let address = &address[..address.floor_char_boundary(LONGEST_WORD)];
+    let word = address.find([' ', '"', '\'', '\n']).unwrap_or(address.len());
+    let authority = address[..word].find(['/', '?', '#']).unwrap_or(word);
+    let from = address[..authority].find(':')? + 1;
+    let to = match address[..authority].rfind('@') {
+        Some(at) => at,
+        // A port, and the `@` is of the path.
+        None if address[from..authority].bytes().all(|byte| byte.is_ascii_digit()) => return None,
+        // A password with a `/` in it that should have been written as `%2F`.
+        None => address[..word].rfind('@')?,
+    };
+    (from <= to).then_some((from, to))
 }
 
 #[cfg(test)]
@@ -105,8 +116,16 @@ mod tests {
         assert_eq!(shown("postgres://u:p@ss:w@db:5432/x?a=b"), "postgres://u:********@db:5432/x?a=b");
         assert_eq!(shown("redis://:pw@h redis://u:pw@h"), "redis://:********@h redis://u:********@h");
         assert_eq!(shown("http://host:80/a@b:c"), "http://host:80/a@b:c");
-        assert_eq!(shown("://@"), "://@");
+        assert_eq!(shown("a://u:p/q@h/x"), "a://u:********@h/x");
+        assert_eq!(shown("a://u@h:80/x b://h:80?a@b"), "a://u@h:80/x b://h:80?a@b");
+        assert_eq!(shown("://@ ://:@ ://:"), "://@ ://:********@ ://:");
         assert_eq!(Secrets::Shown.value("DATABASE_URL", "a://u:p@h"), "a://u:p@h");
+    }
+
+    #[test]
+    fn a_value_of_nothing_but_beginnings_is_read_in_time_that_grows_with_it() {
+        let value = "://".repeat(40_000);
+        assert_eq!(Secrets::Masked.value("X", &value), value);
     }
 
     #[test]
