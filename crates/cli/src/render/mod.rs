@@ -2,6 +2,8 @@
 
 pub(crate) mod beginning;
 pub(crate) mod life;
+#[allow(dead_code, unused_imports, reason = "joined by the next commits")]
+pub(crate) mod manager;
 mod program;
 pub(crate) mod scribe;
 pub(crate) mod voice;
