@@ -4,7 +4,9 @@
 mod check;
 mod doctor;
 mod grant;
+pub(crate) mod manager;
 pub(crate) mod program;
+pub(crate) mod spec;
 pub(crate) mod target;
 mod values;
 
@@ -19,7 +21,7 @@ pub(crate) use doctor::DoctorArgs;
 pub(crate) use grant::GrantArgs;
 use program::{HEADING, ProgramArgs};
 use target::TargetArgs;
-pub(crate) use values::Instances;
+pub(crate) use oneport_wire::control::Instances;
 use values::{parse_signal, parse_time};
 
 /// Many processes behind one port.
@@ -32,6 +34,59 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Start apps, by a daemon that looks after them
+    Start(Box<manager::StartArgs>),
+    /// Stop apps; they stay on the list
+    Stop(manager::SelectArgs),
+    /// Stop workers and start others in their place
+    Restart(Box<manager::ChangeArgs>),
+    /// Start other workers and then stop those in their place: no connection is lost
+    Reload(Box<manager::ReloadArgs>),
+    /// Stop apps and take them off the list
+    #[command(visible_alias = "del")]
+    Delete(manager::SelectArgs),
+    /// More workers, or fewer
+    Scale(manager::ScaleArgs),
+    /// Show all apps
+    #[command(visible_aliases = ["ls", "l", "ps", "status"])]
+    List(manager::ListArgs),
+    /// All apps as JSON, in PM2's form
+    Jlist(manager::PlainArgs),
+    /// The same, to be read
+    Prettylist(manager::PlainArgs),
+    /// Everything about one app
+    #[command(visible_aliases = ["show", "info", "desc"])]
+    Describe(manager::ShowArgs),
+    /// The environment of a worker
+    Env(manager::ShowArgs),
+    /// The ids of an app
+    Id(manager::ShowArgs),
+    /// The processes of an app
+    Pid(manager::MaybeArgs),
+    /// Send a signal to workers
+    #[command(name = "sendSignal", alias = "send-signal")]
+    SendSignal(manager::SignalArgs),
+    /// Count restarts from 0 again
+    Reset(manager::SelectArgs),
+    /// Restart what runs, start what does not
+    #[command(name = "startOrRestart", alias = "start-or-restart")]
+    StartOrRestart(Box<manager::ChangeArgs>),
+    /// Reload what runs, start what does not
+    #[command(name = "startOrReload", aliases = ["startOrGracefulReload", "start-or-reload"])]
+    StartOrReload(Box<manager::ChangeArgs>),
+    /// Whether a daemon answers; starts one
+    Ping(manager::PlainArgs),
+    /// Stop all apps, and the daemon
+    Kill(manager::PlainArgs),
+    /// Let the daemon become the installed version; apps do not notice
+    #[command(visible_alias = "updatePM2")]
+    Update(manager::PlainArgs),
+    /// The daemon itself
+    #[command(hide = true)]
+    Daemon(manager::DaemonArgs),
+    /// What runs one app for the daemon
+    #[command(hide = true)]
+    Primary,
     /// Run copies of a server behind one port, in the foreground
     Run(Box<RunArgs>),
     /// Try one copy of a program out: which way it can be attached, where it listens, what is unusual about it

@@ -1,15 +1,20 @@
 //! The command `oneport`. This file only chooses the command and turns what came of it into an exit code:
 //! 0 done, 1 failed, 2 usage, 70 a bug of ours, 130 interrupted a second time.
 
+mod account;
 mod args;
 mod attach;
 mod commands;
+mod control;
+mod daemon;
 mod error;
 mod output;
 mod program;
 mod render;
 mod signals;
+mod state;
 mod strangers;
+mod time;
 
 use std::process::ExitCode;
 
@@ -25,10 +30,9 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return error::explain_usage(&error),
     };
-    match args.verb {
-        // It shows what it was given.
-        Verb::Doctor(_) => {}
-        Verb::Run(_) | Verb::Check(_) | Verb::Grant(_) | Verb::Demo(_) | Verb::Hello => put_rights_down(),
+    if !matches!(args.verb, Verb::Doctor(_)) {
+        // Doctor shows what it was given.
+        put_rights_down();
     }
     let done = match args.verb {
         Verb::Run(run) => commands::run::run(&run),
@@ -37,6 +41,31 @@ fn main() -> ExitCode {
         Verb::Grant(grant) => commands::grant::run(&grant),
         Verb::Demo(demo) => commands::demo::run(&demo),
         Verb::Hello => commands::hello::run(),
+        Verb::Primary => commands::run::managed::run(),
+        Verb::Daemon(daemon) => daemon::run(match daemon.foreground {
+            true => daemon::Place::Foreground,
+            false => daemon::Place::Background,
+        }),
+        verb @ (Verb::Start(_)
+        | Verb::Stop(_)
+        | Verb::Restart(_)
+        | Verb::Reload(_)
+        | Verb::Delete(_)
+        | Verb::Scale(_)
+        | Verb::List(_)
+        | Verb::Jlist(_)
+        | Verb::Prettylist(_)
+        | Verb::Describe(_)
+        | Verb::Env(_)
+        | Verb::Id(_)
+        | Verb::Pid(_)
+        | Verb::SendSignal(_)
+        | Verb::Reset(_)
+        | Verb::StartOrRestart(_)
+        | Verb::StartOrReload(_)
+        | Verb::Ping(_)
+        | Verb::Kill(_)
+        | Verb::Update(_)) => commands::manager::run(verb),
     };
     match done {
         Ok(code) => code,

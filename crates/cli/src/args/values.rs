@@ -5,48 +5,6 @@ use std::time::Duration;
 
 use oneport_sys::process::Signal;
 
-/// How many workers, as PM2 counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Instances {
-    Exactly(u32),
-    PerCpu,
-    PerCpuLess(u32),
-}
-
-/// Far above any machine, below what descriptors allow.
-const MOST_INSTANCES: u32 = 4096;
-
-impl std::str::FromStr for Instances {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Instances, String> {
-        let expected = || "expected a number, `max`, 0 or a negative number".to_owned();
-        match text {
-            "max" => Ok(Instances::PerCpu),
-            _ => match text.strip_prefix('-') {
-                Some(less) => less.parse().map(Instances::PerCpuLess).map_err(|_| expected()),
-                None => match text.parse() {
-                    Ok(0) => Ok(Instances::PerCpu),
-                    Ok(n) if n <= MOST_INSTANCES => Ok(Instances::Exactly(n)),
-                    Ok(_) => Err(format!("at most {MOST_INSTANCES} workers")),
-                    Err(_) => Err(expected()),
-                },
-            },
-        }
-    }
-}
-
-impl Instances {
-    pub(crate) fn count(self, cpus: usize) -> u32 {
-        let cpus = u32::try_from(cpus).unwrap_or(MOST_INSTANCES).clamp(1, MOST_INSTANCES);
-        match self {
-            Instances::Exactly(n) => n,
-            Instances::PerCpu => cpus,
-            Instances::PerCpuLess(less) => cpus.saturating_sub(less).max(1),
-        }
-    }
-}
-
 pub(super) fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !text.contains('\0') => {
@@ -72,6 +30,11 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     number.checked_mul(ms).map(Duration::from_millis).ok_or_else(expected)
 }
 
+/// A signal by its name, kept as text.
+pub(super) fn parse_signal_name(text: &str) -> Result<String, String> {
+    parse_signal(text).map(|_| text.to_owned())
+}
+
 pub(super) fn parse_signal(text: &str) -> Result<Signal, String> {
     Signal::from_name(text).ok_or_else(|| "expected a signal such as SIGTERM".to_owned())
 }
@@ -87,20 +50,6 @@ mod tests {
         }
         for text in ["", "s", "1d", "-1", "1.5s", "99999999999999999999"] {
             assert!(parse_time(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn instances_are_counted_as_pm2_does() {
-        let count = |text: &str| text.parse::<Instances>().map(|n| n.count(8));
-        assert_eq!(count("4"), Ok(4));
-        assert_eq!(count("max"), Ok(8));
-        assert_eq!(count("0"), Ok(8));
-        assert_eq!(count("00"), Ok(8));
-        assert_eq!(count("-2"), Ok(6));
-        assert_eq!(count("-100"), Ok(1));
-        for text in ["", "x", "1.5", "--", "4097", "-x"] {
-            assert!(count(text).is_err(), "{text}");
         }
     }
 }
