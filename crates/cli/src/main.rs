@@ -3,12 +3,16 @@
 
 mod args;
 mod attach;
+#[allow(dead_code, unused_imports, reason = "joined by the next commits")]
+mod boot;
 mod commands;
 mod error;
 mod output;
 mod program;
 mod render;
 mod signals;
+#[allow(dead_code, unused_imports, reason = "joined by the next commits")]
+mod state;
 mod strangers;
 
 use std::process::ExitCode;

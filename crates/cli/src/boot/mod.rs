@@ -1,0 +1,1 @@
+//! Start at boot.
