@@ -194,12 +194,18 @@ mod tests {
             });
             let file = scratch.join("oneport-ann.service");
             std::fs::write(&file, text).unwrap();
-            let verify = Command::new("systemd-analyze").args([flag, "verify"]).arg(&file).output();
-            let Ok(verified) = verify else {
-                eprintln!("skipped: systemd_finds_nothing_wrong_with_it (systemd-analyze is not installed)");
+            let mut verify = Command::new("systemd-analyze");
+            verify.args([flag, "verify"]).arg(&file).env("XDG_RUNTIME_DIR", scratch.path());
+            let skipped = "skipped: systemd_finds_nothing_wrong_with_it";
+            let Ok(verified) = verify.output() else {
+                eprintln!("{skipped} (systemd-analyze is not installed)");
                 return;
             };
             let said = String::from_utf8_lossy(&verified.stderr);
+            if said.contains("Failed to initialize manager") {
+                eprintln!("{skipped} ({flag}: {said})");
+                continue;
+            }
             let about_it: Vec<_> = said.lines().filter(|line| line.contains("oneport-ann")).collect();
             assert!(about_it.is_empty(), "{flag}: {about_it:?}");
         }
