@@ -287,10 +287,8 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
         let hint = "a system whose /etc is read-only takes its units from its own configuration; \
                     `oneport startup --print` shows this one";
         let failure = Failure::new(format!("cannot write `{}`: {}", file.display(), plain(&error)));
-        match error.kind() {
-            std::io::ErrorKind::ReadOnlyFilesystem => failure.hint(hint),
-            _ => failure,
-        }
+        let read_only = error.kind() == std::io::ErrorKind::ReadOnlyFilesystem;
+        if read_only { failure.hint(hint) } else { failure }
     })
 }
 

@@ -110,6 +110,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::render::voice;
     use crate::state::scratch::Scratch;
 
     fn options(level: Level) -> UnitOptions {
@@ -198,12 +199,12 @@ mod tests {
             verify.args([flag, "verify"]).arg(&file).env("XDG_RUNTIME_DIR", scratch.path());
             let skipped = "skipped: systemd_finds_nothing_wrong_with_it";
             let Ok(verified) = verify.output() else {
-                eprintln!("{skipped} (systemd-analyze is not installed)");
+                voice::err(format_args!("{skipped} (systemd-analyze is not installed)"));
                 return;
             };
             let said = String::from_utf8_lossy(&verified.stderr);
             if said.contains("Failed to initialize manager") {
-                eprintln!("{skipped} ({flag}: {said})");
+                voice::err(format_args!("{skipped} ({flag}: {said})"));
                 continue;
             }
             let about_it: Vec<_> = said.lines().filter(|line| line.contains("oneport-ann")).collect();

@@ -132,7 +132,7 @@ mod tests {
         let text = saved(1).write().unwrap();
         let text = text.trim_end();
         for end in 0..text.len() {
-            let half = Saved::parse(text[..end].as_bytes());
+            let half = Saved::parse(&text.as_bytes()[..end]);
             assert!(matches!(half, Err(NotSaved::Broken(_))), "{end}");
         }
     }
