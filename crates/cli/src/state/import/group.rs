@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oneport_wire::control::{Instances, SavedApp};
 
+use super::super::environment::listed;
 use super::ImportOptions;
 use super::paths::{File, Kind};
 use super::record::Record;
@@ -19,7 +20,7 @@ pub(super) struct Group {
 }
 
 /// Numbers of slots: PM2's, as far as they are known and are there once.
-pub(super) struct Ids {
+struct Ids {
     known: BTreeSet<u32>,
     given: BTreeSet<u32>,
     next: u32,
@@ -27,14 +28,28 @@ pub(super) struct Ids {
 
 /// Names of apps, which are there once.
 #[derive(Default)]
-pub(super) struct Names {
+struct Names {
     given: BTreeSet<String>,
     /// The number to try next, behind a name.
     next: BTreeMap<String, u32>,
 }
 
+/// What all apps of a dump have in common.
+pub(super) struct Common {
+    ids: Ids,
+    names: Names,
+    /// Variables that were left out because whoever imports has the same.
+    pub(super) inherited: BTreeSet<String>,
+}
+
+impl Common {
+    pub(super) fn of(groups: &[Group]) -> Common {
+        Common { ids: Ids::of(groups), names: Names::default(), inherited: BTreeSet::new() }
+    }
+}
+
 impl Ids {
-    pub(super) fn of(groups: &[Group]) -> Ids {
+    fn of(groups: &[Group]) -> Ids {
         let known = groups.iter().flat_map(Group::records).filter_map(|record| record.id);
         Ids { known: known.collect(), given: BTreeSet::new(), next: 0 }
     }
@@ -84,12 +99,11 @@ impl Group {
     pub(super) fn into_app(
         mut self,
         options: &ImportOptions,
-        ids: &mut Ids,
-        names: &mut Names,
+        common: &mut Common,
         warnings: &mut Vec<String>,
     ) -> SavedApp {
         self.rest.sort_by_key(|record| record.id);
-        let name = names.give(&self.first.key.name);
+        let name = common.names.give(&self.first.key.name);
         if name != self.first.key.name {
             warnings.push(format!("`{}` is there twice; one is imported as `{name}`", self.first.key.name));
         }
@@ -105,9 +119,9 @@ impl Group {
         let mut app = SavedApp { spec: self.first.spec.clone(), ..SavedApp::default() };
         app.spec.name.clone_from(&name);
         self.files(&mut app, warnings);
-        self.variables(&mut app, options, warnings);
+        common.inherited.extend(self.variables(&mut app, options, warnings));
         for record in self.records() {
-            let id = ids.give(record.id);
+            let id = common.ids.give(record.id);
             app.ids.push(id);
             if record.stopped {
                 app.stopped.push(id);
@@ -145,14 +159,23 @@ impl Group {
         };
     }
 
-    fn variables(&self, app: &mut SavedApp, options: &ImportOptions, warnings: &mut Vec<String>) {
+    /// Gives back the names of those that are inherited.
+    fn variables(
+        &self,
+        app: &mut SavedApp,
+        options: &ImportOptions,
+        warnings: &mut Vec<String>,
+    ) -> Vec<String> {
         let first = &self.first;
         let instance_var = app.spec.instance_var.as_deref();
         let sort = |record: &Record| {
             variables::sort(&first.key.name, instance_var, &record.environment, &record.configured, options)
         };
         let mut sorted = sort(first);
-        warnings.extend(sorted.warnings(&app.spec.name));
+        if !sorted.secret.is_empty() {
+            let (app, names) = (&app.spec.name, listed(&sorted.secret));
+            warnings.push(format!("`{app}`: left out, because it looks like a secret: {names}"));
+        }
         if let Some(counted) = &app.spec.increment_var {
             let value = |record: &Record| record.environment.get(counted)?.parse::<i64>().ok();
             if let Some(lowest) = self.records().filter_map(value).min() {
@@ -172,5 +195,6 @@ impl Group {
         }
         app.spec.env = sorted.configured;
         app.environment = sorted.environment;
+        sorted.inherited
     }
 }

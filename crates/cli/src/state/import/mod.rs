@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use oneport_wire::control::{Saved, SavedApp};
 use serde_json::Value;
 
+use super::environment::listed;
 use crate::error::{Failure, plain};
-use group::{Group, Ids, Names};
+use group::{Common, Group};
 use record::{Read as Seen, Record};
 
 /// How a dump is read.
@@ -128,11 +129,13 @@ fn import(text: &str, options: &ImportOptions) -> Result<(Vec<SavedApp>, Vec<Str
             Seen::Nothing(why) => warnings.push(format!("record {} is not imported: {why}", number + 1)),
         }
     }
-    let (mut ids, mut names) = (Ids::of(&groups), Names::default());
-    let apps = groups
-        .into_iter()
-        .map(|group| group.into_app(options, &mut ids, &mut names, &mut warnings))
-        .collect();
+    let mut common = Common::of(&groups);
+    let apps: Vec<_> =
+        groups.into_iter().map(|group| group.into_app(options, &mut common, &mut warnings)).collect();
+    if !common.inherited.is_empty() {
+        let names: Vec<_> = common.inherited.into_iter().collect();
+        warnings.insert(0, format!("left out, because your shell has the same: {}", listed(&names)));
+    }
     if warnings.len() > MOST_WARNINGS {
         let more = warnings.len() - MOST_WARNINGS;
         warnings.truncate(MOST_WARNINGS);

@@ -103,7 +103,7 @@ fn what_is_left_out_of_it_is_said() {
     for expected in [
         "`pm2-logrotate` is a module of PM2 and is not imported",
         "`worker`: left out, because it looks like a secret: DATABASE_PASSWORD, GITHUB_TOKEN",
-        "`worker`: left out, because your shell has the same: EDITION",
+        "left out, because your shell has the same: EDITION",
     ] {
         assert!(warnings.iter().any(|warning| warning == expected), "{expected}\n{warnings:#?}");
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::environment::{Kept, kept, listed, looks_secret, of_the_moment};
+use super::super::environment::{Kept, kept, looks_secret, of_the_moment};
 use super::{ImportOptions, Secrets};
 
 /// The environment of one app, sorted out.
@@ -16,8 +16,10 @@ pub(super) struct Sorted {
     pub(super) configured: BTreeMap<String, String>,
     /// Of who started it.
     pub(super) environment: BTreeMap<String, String>,
-    inherited: Vec<String>,
-    secret: Vec<String>,
+    /// Left out: whoever imports has the same.
+    pub(super) inherited: Vec<String>,
+    /// Left out: they look like secrets.
+    pub(super) secret: Vec<String>,
 }
 
 /// What PM2 and Node put there for themselves.
@@ -69,22 +71,6 @@ pub(super) fn sort(
     sorted
 }
 
-impl Sorted {
-    /// What was left out, in words.
-    pub(super) fn warnings(&self, app: &str) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if !self.secret.is_empty() {
-            let names = listed(&self.secret);
-            warnings.push(format!("`{app}`: left out, because it looks like a secret: {names}"));
-        }
-        if !self.inherited.is_empty() {
-            let names = listed(&self.inherited);
-            warnings.push(format!("`{app}`: left out, because your shell has the same: {names}"));
-        }
-        warnings
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +101,7 @@ mod tests {
         let all = [("EDITION", "small"), ("NODE_ENV", "production"), ("PATH", "/opt/bin")];
         let some = sorted(&all, &["PATH"], Secrets::LeaveOut);
         assert_eq!(some.configured, variables(&all));
-        assert!(some.warnings("web").is_empty());
+        assert!(some.inherited.is_empty() && some.secret.is_empty());
     }
 
     #[test]
@@ -123,11 +109,10 @@ mod tests {
         let all = [("DB_PASSWORD", "word"), ("API_KEY", "k"), ("URL", "http://u:p@h")];
         let without = sorted(&all, &["DB_PASSWORD"], Secrets::LeaveOut);
         assert_eq!(without.configured, BTreeMap::new());
-        let warning = "`web`: left out, because it looks like a secret: API_KEY, DB_PASSWORD, URL";
-        assert_eq!(without.warnings("web"), [warning]);
+        assert_eq!(without.secret, ["API_KEY", "DB_PASSWORD", "URL"]);
         let with = sorted(&all, &[], Secrets::Take);
         assert_eq!(with.configured, variables(&all));
-        assert!(with.warnings("web").is_empty());
+        assert!(with.secret.is_empty());
     }
 
     #[test]
