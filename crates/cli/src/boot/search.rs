@@ -19,7 +19,7 @@ const VERSIONED: [&str; 8] = [
 ];
 
 /// Directories that end with the session.
-const PASSING: [&str; 4] = ["/run/user/", "/tmp/", "/fnm_multishells/", "/dev/shm/"];
+const PASSING: [&str; 3] = ["/run/user/", "/tmp/", "/dev/shm/"];
 
 /// More than a person has there.
 const MOST: usize = 256;
@@ -33,15 +33,13 @@ pub(super) fn search(path: &str) -> (String, Option<String>) {
         }
     };
     for directory in path.split(':').filter(|directory| useful(directory)) {
-        match PASSING.iter().any(|part| directory.contains(part)) {
+        match passes(directory) {
             false => keep(directory.trim_end_matches('/').to_owned()),
             // A link into such a directory leads to where the program is.
             true => {
                 let real =
                     std::fs::canonicalize(directory).ok().and_then(|real| real.to_str().map(str::to_owned));
-                real.filter(|real| !PASSING.iter().any(|part| real.contains(part)))
-                    .into_iter()
-                    .for_each(&mut keep);
+                real.filter(|real| !passes(real)).into_iter().for_each(&mut keep);
             }
         }
     }
@@ -51,6 +49,11 @@ pub(super) fn search(path: &str) -> (String, Option<String>) {
         format!("`node` is `{node}` for apps without a PATH of their own; after a change of version: oneport startup")
     });
     (kept.join(":"), warning)
+}
+
+fn passes(directory: &str) -> bool {
+    PASSING.iter().any(|beginning| directory.starts_with(beginning))
+        || directory.contains("/fnm_multishells/")
 }
 
 fn useful(directory: &str) -> bool {
