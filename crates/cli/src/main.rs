@@ -4,6 +4,8 @@
 mod account;
 mod args;
 mod attach;
+#[allow(dead_code, unused_imports, reason = "joined by the next commits")]
+mod boot;
 mod commands;
 mod control;
 mod daemon;
@@ -12,6 +14,7 @@ mod output;
 mod program;
 mod render;
 mod signals;
+#[allow(dead_code, unused_imports, reason = "joined by the next commits")]
 mod state;
 mod strangers;
 mod time;

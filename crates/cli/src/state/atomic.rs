@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, open, openat, renameat,
-    unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fsync, open, openat,
+    renameat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -24,12 +24,23 @@ const OLD: Duration = Duration::from_secs(60);
 
 /// Writes a file for its user alone, in place of what is there. Its directory has to exist.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_with(path, bytes, Mode::RUSR | Mode::WUSR)
+}
+
+/// The same for everybody to read, whatever the umask says.
+pub(crate) fn write_for_all(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_with(path, bytes, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)
+}
+
+fn write_with(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Errno::INVAL.into());
     };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     let directory = open_directory(parent)?;
-    Draft::new(directory.as_fd(), bytes)?.place(name)
+    let draft = Draft::new(directory.as_fd(), bytes)?;
+    fchmod(&draft.file, mode)?;
+    draft.place(name)
 }
 
 pub(super) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
@@ -41,18 +52,18 @@ pub(super) struct Draft<'directory> {
     directory: BorrowedFd<'directory>,
     name: String,
     /// Holds the lock.
-    _file: File,
+    file: File,
     placed: bool,
 }
 
 impl<'directory> Draft<'directory> {
     pub(super) fn new(directory: BorrowedFd<'directory>, bytes: &[u8]) -> io::Result<Draft<'directory>> {
         let (name, file) = create(directory)?;
-        let mut draft = Draft { directory, name, _file: file, placed: false };
+        let mut draft = Draft { directory, name, file, placed: false };
         // Not every file system has locks; then its age alone protects it.
-        let _ = flock(&draft._file, FlockOperation::NonBlockingLockExclusive);
-        draft._file.write_all(bytes)?;
-        draft._file.sync_all()?;
+        let _ = flock(&draft.file, FlockOperation::NonBlockingLockExclusive);
+        draft.file.write_all(bytes)?;
+        draft.file.sync_all()?;
         Ok(draft)
     }
 

@@ -67,12 +67,16 @@ impl Home {
     }
 
     /// The one of this process's environment, as it is: none where nothing was made yet.
-    pub(crate) fn existing() -> Result<Option<Home>, Failure> {
-        let path = locate(std::env::var_os(VARIABLE), std::env::var_os("HOME"))?;
-        match enter(&path) {
-            Ok(_) => Home::open_at(&path).map(|(home, _)| Some(home)),
+    pub(crate) fn existing() -> Result<Option<(Home, Vec<String>)>, Failure> {
+        Home::existing_at(&locate(std::env::var_os(VARIABLE), std::env::var_os("HOME"))?)
+    }
+
+    /// The same, of an absolute path.
+    pub(crate) fn existing_at(path: &Path) -> Result<Option<(Home, Vec<String>)>, Failure> {
+        match enter(path) {
+            Ok(_) => Home::open_at(path).map(Some),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(cannot_use(&path, why(errno))),
+            Err(errno) => Err(cannot_use(path, why(errno))),
         }
     }
 

@@ -4,9 +4,12 @@
 pub(crate) mod atomic;
 pub(crate) mod environment;
 mod home;
+pub(crate) mod import;
+mod saves;
 #[cfg(test)]
 pub(crate) mod scratch;
 mod socket;
 
 pub(crate) use home::{Home, VARIABLE, locate};
+pub(crate) use saves::{Change, Force, Saves, Written};
 pub(crate) use socket::{LONGEST_ADDRESS, SocketAddress, socket_address};

@@ -5,6 +5,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::render::voice;
+
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
@@ -54,7 +56,7 @@ pub(crate) fn names(path: &Path) -> Vec<String> {
 pub(crate) fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: {test} (only root can give a file to somebody else)");
+        voice::err(format_args!("skipped: {test} (only root can give a file to somebody else)"));
     }
     root
 }

@@ -5,6 +5,7 @@ mod call;
 mod event;
 mod job;
 mod quantity;
+mod saved;
 mod spec;
 mod view;
 
@@ -12,6 +13,7 @@ pub use call::{Create, Line, Problem, ProblemKind, Reload, Restart, Scale, Signa
 pub use event::{Happening, What};
 pub use job::{Job, JobKind, JobState, Step, StepState};
 pub use quantity::{ByteSize, Span};
+pub use saved::{NotSaved, Saved, SavedApp};
 pub use spec::{
     AppSpec, Commas, ExecMode, FilterEnv, Instances, LogRotate, LogType, StopWith, Watch, WatchOptions,
     WordOrNumber,

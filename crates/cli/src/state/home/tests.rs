@@ -50,6 +50,28 @@ fn it_is_made_with_all_that_belongs_in_it_for_its_user_alone() {
 }
 
 #[test]
+fn looking_for_one_makes_none() {
+    let scratch = Scratch::new();
+    let path = scratch.join("home");
+    assert_eq!(Home::existing_at(&path).unwrap(), None);
+    assert!(names(scratch.path()).is_empty());
+    let made = Home::open_at(&path).unwrap();
+    assert_eq!(Home::existing_at(&path).unwrap(), Some(made));
+}
+
+#[test]
+fn what_crashed_writers_left_is_tidied_up() {
+    let scratch = Scratch::new();
+    let (home, _) = Home::open_at(scratch.path()).unwrap();
+    let left = home.run().join(".oneport-1-1.tmp");
+    let file = fs::File::create(&left).unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH)).unwrap();
+    drop(file);
+    home.tidy();
+    assert!(!left.exists());
+}
+
+#[test]
 fn one_that_others_may_read_is_narrowed_and_that_is_said() {
     let scratch = Scratch::new();
     set_mode(scratch.path(), 0o755);
