@@ -10,6 +10,8 @@ use crate::render::voice;
 
 /// Exit code for a command line that cannot be understood.
 const USAGE: u8 = 2;
+/// Exit code where there is no daemon to be reached.
+const NO_DAEMON: u8 = 3;
 /// Exit code for a bug of ours (EX_SOFTWARE of sysexits(3)).
 pub(crate) const BUG: u8 = 70;
 
@@ -25,6 +27,11 @@ impl Failure {
     /// The operation failed.
     pub(crate) fn new(message: impl Display) -> Failure {
         Failure { message: message.to_string(), hint: None, code: 1 }
+    }
+
+    /// There is no daemon, and none can be had.
+    pub(crate) fn no_daemon(message: impl Display) -> Failure {
+        Failure { message: message.to_string(), hint: None, code: NO_DAEMON }
     }
 
     /// What was asked for cannot be done as it was put.

@@ -50,6 +50,7 @@ impl Daemon {
         let (daemon, name) = (self.clone(), name.to_owned());
         tokio::spawn(async move {
             let followed = tokio::spawn(follow(daemon.clone(), serial));
+            #[allow(deprecated, reason = "an `OwnedFd` keeps what its successor is `unsafe` for; that stays in sys")]
             if let Ok(ended) = AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE) {
                 let _ = ended.readable().await;
                 // Not our child, if another daemon has started it.
@@ -173,9 +174,11 @@ pub(super) async fn end_leftovers(mark: &str) -> usize {
     let mark = mark.to_owned();
     let ending = tokio::task::spawn_blocking(move || {
         let mut ended = 0;
+        // By the mark alone: numbers end at 2^22 (pid_max), so nobody descends from this one.
+        let Some(nobody) = Pid::new(i32::MAX) else { return 0 };
         // Who is started between two readings is found by the next.
         for _ in 0..5 {
-            let members = Processes::read().members(process::own_pid(), &mark);
+            let members = Processes::read().members(nobody, &mark);
             let found: Vec<OwnedFd> = members.iter().filter_map(|pid| open_pidfd(*pid).ok()).collect();
             if found.is_empty() {
                 break;

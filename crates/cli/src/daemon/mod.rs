@@ -209,7 +209,7 @@ fn open(home: &Home) -> Result<Door, Failure> {
 }
 
 /// The file that the daemon and its primaries write their log to.
-pub(super) fn open_log(home: &Home) -> io::Result<File> {
+pub(crate) fn open_log(home: &Home) -> io::Result<File> {
     let mut file = File::options().create(true).append(true).mode(0o600).open(home.log())?;
     file.flush()?;
     Ok(file)

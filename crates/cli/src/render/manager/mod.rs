@@ -37,6 +37,8 @@ pub(crate) use mini::mini;
 pub(crate) use monit::{Host, Screen, in_place, monit};
 pub(crate) use plan::{Applied, Change, plan};
 pub(crate) use progress::{Colours, Place, Progress};
+#[cfg(test)]
+pub(crate) use sample::apps as sample_apps;
 pub(crate) use secrets::{Secrets, looks_secret};
 pub(crate) use sort::{Order, Sort, SortField};
 pub(crate) use table::{Look, table};

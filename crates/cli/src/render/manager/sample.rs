@@ -292,3 +292,13 @@ fn full_spec() -> AppSpec {
         pid_file: Some(text("/run/api.pid")),
     }
 }
+
+/// Apps by name, namespace and the ids of their slots.
+pub(crate) fn apps(wanted: &[(&str, &str, &[u32])]) -> Vec<AppView> {
+    let one = |(name, namespace, ids): &(&str, &str, &[u32])| AppView {
+        namespace: (*namespace).to_owned(),
+        workers: ids.iter().zip(0..).map(|(id, slot)| worker(*id, slot)).collect(),
+        ..app(name, 0)
+    };
+    wanted.iter().map(one).collect()
+}

@@ -115,10 +115,7 @@ impl Managed {
     fn leave(&mut self, places: &[Place], after: After) {
         let everybody = self.all().iter().all(|place| places.contains(place));
         for place in places {
-            let slot = &mut self.slots[place.0 as usize];
-            if slot.tenant.is_none() {
-                slot.vacancy = super::Vacancy::Stopped;
-            }
+            self.slots[place.0 as usize].vacancy = super::Vacancy::Stopped;
         }
         if everybody {
             self.after = after;

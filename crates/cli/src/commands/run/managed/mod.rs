@@ -29,7 +29,7 @@ use crate::render::life::{Loudness, Notes, Teller, gap};
 use crate::render::scribe::Scribe;
 use crate::{signals, strangers};
 
-pub(crate) use boot::{Boot, Origin};
+pub(crate) use boot::{Boot, Origin, Trace, boot_id, socket_of, trace_of};
 use course::{Course, Do, Ends, Manner};
 use plan::Plan;
 pub(crate) use request::{Request, ScaleTo};

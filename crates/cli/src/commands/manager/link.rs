@@ -1,0 +1,234 @@
+//! The way to the daemon: finding it, starting it where there is none, and its own verbs.
+
+use std::io;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use oneport_wire::control::{AppView, Problem, ProblemKind, Welcome};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::time::{sleep, timeout};
+
+use super::Manner;
+use crate::Done;
+use crate::args::manager::CommonArgs;
+use crate::control::client::{CallError, Client};
+use crate::error::{Failure, plain};
+use crate::render::manager::{Tone, says};
+use crate::render::voice;
+use crate::state::{Home, VARIABLE, environment};
+
+/// How long a daemon may take to start.
+const STARTS: Duration = Duration::from_secs(10);
+/// How long a daemon may take to give way to another, or to be the new version.
+const CHANGES: Duration = Duration::from_secs(10);
+/// Between two looks at something that has no event.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// A daemon that answers.
+pub(super) struct Link {
+    pub(super) home: Home,
+    client: Client,
+}
+
+impl Link {
+    /// To the daemon of this home; one is started where there is none.
+    pub(super) async fn open() -> Result<Link, Failure> {
+        let (home, warnings) = Home::open()?;
+        for warning in warnings {
+            voice::err(format_args!("{}", says(Tone::Warning, &warning)));
+        }
+        let client = Client::new(home.socket());
+        let link = Link { home, client };
+        if link.is_answered().await? {
+            return Ok(link);
+        }
+        link.start_daemon().await?;
+        Ok(link)
+    }
+
+    /// To the daemon of this home, if there is one.
+    pub(super) async fn existing() -> Result<Option<Link>, Failure> {
+        let Some((home, _)) = Home::existing()? else { return Ok(None) };
+        let client = Client::new(home.socket());
+        let link = Link { home, client };
+        Ok(if link.is_answered().await? { Some(link) } else { None })
+    }
+
+    async fn is_answered(&self) -> Result<bool, Failure> {
+        match self.client.get::<Welcome>("/v1").await {
+            Ok(_) => Ok(true),
+            Err(CallError::NotThere(cause)) if is_nobody(&cause) => Ok(false),
+            Err(error) => Err(self.no_daemon(&error)),
+        }
+    }
+
+    fn no_daemon(&self, error: &CallError) -> Failure {
+        let path = self.home.socket();
+        Failure::no_daemon(format!("cannot reach the daemon at `{}`: {error}", path.display()))
+    }
+
+    async fn start_daemon(&self) -> Result<(), Failure> {
+        let failed = |cause: io::Error| Failure::no_daemon(format!("cannot start the daemon: {}", plain(&cause)));
+        let program = std::env::current_exe().map_err(failed)?;
+        let log = crate::daemon::open_log(&self.home).map_err(|cause| {
+            Failure::no_daemon(format!("cannot write `{}`: {}", self.home.log().display(), plain(&cause)))
+        })?;
+        let mut command = Command::new(program);
+        command.arg("daemon").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // It outlives this shell and starts apps of others: secrets of this environment are not its business.
+        let kept = environment::allowed(&std::env::vars().collect());
+        command.env_clear().envs(kept).env(VARIABLE, self.home.path());
+        let mut child = command.spawn().map_err(failed)?;
+        let Some(stdout) = child.stdout.take() else { return Ok(()) };
+        let mut ready = pipe::Receiver::from_owned_fd(stdout.into()).map_err(failed)?;
+        let mut word = [0; 1];
+        match timeout(STARTS, ready.read(&mut word)).await {
+            Ok(Ok(n)) if n > 0 => self.await_answer(STARTS).await,
+            Ok(_) | Err(_) => {
+                let log = self.home.log();
+                let last = std::fs::read_to_string(&log).unwrap_or_default();
+                let last = last.lines().last().unwrap_or("it said nothing").to_owned();
+                Err(Failure::no_daemon(format!("cannot start the daemon: {last}"))
+                    .hint(format!("its log is `{}`", log.display())))
+            }
+        }
+    }
+
+    /// Waits until somebody answers: of two daemons that were started at once the other may have won, and open its door a
+    /// moment later.
+    async fn await_answer(&self, limit: Duration) -> Result<(), Failure> {
+        let until = Instant::now() + limit;
+        loop {
+            match self.client.get::<Welcome>("/v1").await {
+                Ok(_) => return Ok(()),
+                Err(CallError::NotThere(_) | CallError::Broken(_)) if Instant::now() < until => sleep(GLANCE).await,
+                Err(error) => return Err(self.no_daemon(&error)),
+            }
+        }
+    }
+
+    pub(super) async fn apps(&self) -> Result<Vec<AppView>, Failure> {
+        self.get("/v1/apps").await
+    }
+
+    /// Waits until these are off the list: their primaries end a moment after their last worker.
+    pub(super) async fn await_without(&self, gone: &[&str]) -> Result<(), Failure> {
+        let until = Instant::now() + CHANGES;
+        while !gone.is_empty() && Instant::now() < until {
+            let apps = self.apps().await?;
+            if !apps.iter().any(|app| gone.contains(&app.name.as_str())) {
+                break;
+            }
+            sleep(GLANCE).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.client.get(path).await.map_err(|error| self.failed(error))
+    }
+
+    pub(super) async fn post<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<T, Failure> {
+        self.client.post(path, body).await.map_err(|error| self.failed(error))
+    }
+
+    /// For calls during which a primary is started.
+    pub(super) async fn post_slow<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<T, Failure> {
+        self.client.post_within(path, body, STARTS * 2).await.map_err(|error| self.failed(error))
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn failed(&self, error: CallError) -> Failure {
+        match error {
+            CallError::Refused(problem) => of_problem(&problem),
+            error @ (CallError::NotThere(_) | CallError::TimedOut | CallError::Broken(_)) => self.no_daemon(&error),
+        }
+    }
+}
+
+/// A problem as a failure, with its exit code.
+pub(super) fn of_problem(problem: &Problem) -> Failure {
+    let failure = match problem.kind {
+        ProblemKind::BadRequest => Failure::usage(&problem.error),
+        ProblemKind::NotAllowed
+        | ProblemKind::Unknown
+        | ProblemKind::Conflict
+        | ProblemKind::Failed
+        | ProblemKind::TimedOut => Failure::new(&problem.error),
+    };
+    match &problem.hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Whether that says that nobody is there, and not that somebody must not be asked.
+fn is_nobody(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+pub(super) async fn ping() -> Done {
+    let link = Link::open().await?;
+    let welcome: Welcome = link.get("/v1").await?;
+    voice::out(format_args!("pong: oneport {}, pid {}, {}", welcome.version, welcome.pid, welcome.home));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn kill(common: &CommonArgs) -> Done {
+    let manner = Manner::of(common)?;
+    let say = |text: &str| {
+        if !manner.silent {
+            voice::out(format_args!("{}", says(Tone::Normal, text)));
+        }
+    };
+    let Some(link) = Link::existing().await? else {
+        say("no daemon is running");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let _: Value = link.post("/v1/kill", &json!({})).await?;
+    // As long as apps may drain: the daemon is the last to go.
+    while link.is_answered().await.unwrap_or(false) {
+        sleep(GLANCE).await;
+    }
+    say("all apps are stopped and the daemon is gone");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn update(common: &CommonArgs) -> Done {
+    let manner = Manner::of(common)?;
+    let Some(link) = Link::existing().await? else {
+        let link = Link::open().await?;
+        super::show_list(&link, manner).await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let before: Welcome = link.get("/v1").await?;
+    let _: Value = link.post("/v1/update", &json!({})).await?;
+    let until = Instant::now() + CHANGES;
+    loop {
+        match link.client.get::<Welcome>("/v1").await {
+            Ok(now) if now.started_at != before.started_at => {
+                let text = format!("the daemon is oneport {} now; apps went on", now.version);
+                voice::out(format_args!("{}", says(Tone::Normal, &text)));
+                super::show_list(&link, manner).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            _ if Instant::now() > until => {
+                return Err(Failure::no_daemon("cannot update the daemon: it did not come back in time"));
+            }
+            _ => sleep(GLANCE).await,
+        }
+    }
+}

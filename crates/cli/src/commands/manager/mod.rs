@@ -1,0 +1,107 @@
+//! PM2's verbs: what they say to the daemon, by the control API and nothing else, and what they show.
+
+mod act;
+mod apply;
+mod link;
+mod select;
+mod show;
+mod start;
+mod watch;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use crate::Done;
+use crate::args::Verb;
+use crate::args::manager::CommonArgs;
+use crate::error::Failure;
+
+use link::Link;
+
+pub(crate) fn run(verb: Verb) -> Done {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|cause| Failure::new(format!("cannot begin: {cause}")))?;
+    runtime.block_on(obey(verb))
+}
+
+async fn obey(verb: Verb) -> Done {
+    match verb {
+        Verb::Start(args) => start::start(&args).await,
+        Verb::Stop(args) => act::stop(&args).await,
+        Verb::Restart(args) => act::restart(&args).await,
+        Verb::Reload(args) => act::reload(&args).await,
+        Verb::Delete(args) => act::delete(&args).await,
+        Verb::Scale(args) => act::scale(&args).await,
+        Verb::SendSignal(args) => act::signal(&args).await,
+        Verb::Reset(args) => act::reset(&args).await,
+        Verb::StartOrRestart(args) => start::start_or(&args, start::Known::Restart).await,
+        Verb::StartOrReload(args) => start::start_or(&args, start::Known::Reload).await,
+        Verb::List(args) => show::list(&args).await,
+        Verb::Jlist(args) => show::jlist(&args, show::Layout::Dense).await,
+        Verb::Prettylist(args) => show::jlist(&args, show::Layout::Indented).await,
+        Verb::Describe(args) => show::describe(&args).await,
+        Verb::Env(args) => show::env(&args).await,
+        Verb::Id(args) => show::id(&args).await,
+        Verb::Pid(args) => show::pid(&args).await,
+        Verb::Ping(_) => link::ping().await,
+        Verb::Kill(args) => link::kill(&args.common).await,
+        Verb::Update(args) => link::update(&args.common).await,
+        Verb::Run(_)
+        | Verb::Check(_)
+        | Verb::Doctor(_)
+        | Verb::Grant(_)
+        | Verb::Demo(_)
+        | Verb::Hello
+        | Verb::Daemon(_)
+        | Verb::Primary => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// How much is shown.
+#[derive(Clone, Copy, Debug)]
+struct Manner {
+    silent: bool,
+    mini: bool,
+    sort: crate::render::manager::Sort,
+}
+
+impl Manner {
+    fn of(common: &CommonArgs) -> Result<Manner, Failure> {
+        if common.no_color {
+            anstream::ColorChoice::Never.write_global();
+        }
+        let sort = common.sort.as_deref().map(str::parse).transpose();
+        let sort = sort.map_err(|cause| Failure::usage(format!("cannot sort by that: {cause}")))?;
+        Ok(Manner { silent: common.silent, mini: common.mini_list, sort: sort.unwrap_or_default() })
+    }
+}
+
+/// The width of the terminal on standard output; none where there is no terminal.
+fn width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
+}
+
+/// The height and width of the terminal on standard error, where progress is shown.
+fn screen() -> Option<(usize, usize)> {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
+    Some((usize::from(size.ws_col).max(20), usize::from(size.ws_row).max(4)))
+}
+
+/// Shows the table, as after every deed.
+async fn show_list(link: &Link, manner: Manner) -> Result<(), Failure> {
+    if manner.silent {
+        return Ok(());
+    }
+    let apps = link.apps().await?;
+    show::print_list(&apps, manner);
+    Ok(())
+}
