@@ -4,6 +4,8 @@
 mod args;
 mod attach;
 mod commands;
+#[allow(dead_code, unused_imports, reason = "joined by the next commits")]
+mod config;
 mod error;
 mod output;
 mod program;
