@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use oneport_wire::control::{AppSpec, Watch};
+use oneport_wire::control::AppSpec;
 use serde_json::{Map, Value};
 
-use super::keys::{Known, Meaning, Special, meaning, names};
+use super::keys::Known;
+use super::meaning::{Meaning, Special, meaning, names, snake};
 use super::near::{did_you_mean, nearest};
 use super::notes::Notes;
+use super::settle::{Surroundings, check_name, settle, with_source_maps};
 use super::source::Problem;
 use super::tree::{Entry, Node, What};
-use super::{App, Dialect, Reading, keys, paths, value};
-
-/// Letters of an app's name: it is part of the names of its files.
-const LONGEST_NAME: usize = 128;
+use super::{App, Dialect, Reading, keys, value};
 
 /// Reads the apps of one file.
 pub(super) struct Reader<'a> {
@@ -89,7 +88,12 @@ impl<'a> Reader<'a> {
         }
         let mut spec = serde_json::from_value::<AppSpec>(Value::Object(values))
             .map_err(|error| Problem::of(format!("app number {}", index + 1), error.to_string(), node.at))?;
-        self.settle(&mut spec, &own, node, index)?;
+        if spec.script.is_empty() {
+            return Err(no_script(&spec, &own, node, index));
+        }
+        let from = Surroundings { dir: self.dir, home: self.home.as_deref(), logs: &self.how.logs };
+        settle(&mut spec, &from)?;
+        self.look_at_counting(&spec, &own);
         if common.source_maps || own.source_maps {
             with_source_maps(&mut spec);
         }
@@ -108,8 +112,9 @@ impl<'a> Reader<'a> {
         let mut sorted = Sorted::default();
         for entry in entries {
             let key = entry.key.as_str();
-            // What is `null` or `undefined` has not been said.
-            if entry.value.is_null() {
+            // What is `null` or `undefined` has not been said; nor has, to PM2, an empty text.
+            let empty = self.dialect == Dialect::Pm2 && entry.value.as_text() == Some("");
+            if entry.value.is_null() || empty {
                 continue;
             }
             match (meaning(key), self.dialect) {
@@ -174,8 +179,7 @@ impl<'a> Reader<'a> {
             return Err(Problem::of(format!("`{}`", entry.key), twice, entry.at));
         }
         // The last of two alike counts in JavaScript; of two names the one that is PM2's main one.
-        let wins =
-            if entry.key == other.key || keys::snake(&entry.key) == known.name { entry } else { *other };
+        let wins = if entry.key == other.key || snake(&entry.key) == known.name { entry } else { *other };
         let text = format!("`{}`: {twice}; {} counts", entry.key, wins.value.found());
         self.notes.at(entry.at, &entry.key, text);
         sorted.values.insert(known.name, (known, wins));
@@ -204,75 +208,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Paths, what runs the script, and its name.
-    fn settle(
-        &mut self,
-        spec: &mut AppSpec,
-        own: &Sorted<'_>,
-        node: &Node,
-        index: usize,
-    ) -> Result<(), Problem> {
-        let home = self.home.as_deref();
-        let dir = self.dir.to_str().ok_or_else(|| {
-            Problem::syntax(format!("its directory `{}` is not UTF-8", self.dir.display()), None)
-        })?;
-        let cwd = match spec.cwd.as_deref() {
-            None | Some("") => dir.to_owned(),
-            Some(cwd) => paths::resolve(self.dir, cwd, home),
-        };
-        if spec.script.is_empty() {
-            return Err(no_script(spec, own, node, index));
+    /// PM2 counts upwards from a number, which has to be there.
+    fn look_at_counting(&mut self, spec: &AppSpec, own: &Sorted<'_>) {
+        let Some(variable) = &spec.increment_var else { return };
+        let counts = spec.env.get(variable).is_some_and(|value| value.parse::<i64>().is_ok())
+            || (variable == "PORT" && spec.port.is_some());
+        if !counts {
+            let at = own.values.get("increment_var").and_then(|(_, entry)| entry.value.at);
+            let text = format!("`increment_var`: no number `{variable}` in `env`, so nothing is counted");
+            self.notes.at(at, "increment_var", text);
         }
-        let base = Path::new(&cwd);
-        let absolute = |text: &str| paths::resolve(base, text, home);
-        let written = spec.script.clone();
-        let here = absolute(&written);
-        let exists = Path::new(&here).is_file();
-        let shell = matches!(spec.interpreter.as_deref(), None | Some("none" | "bash" | "sh"));
-        if written.contains(char::is_whitespace) && shell && !exists {
-            spec.args = shell_words(&written, std::mem::take(&mut spec.args));
-            (spec.script, spec.interpreter) = ("bash".to_owned(), None);
-            if spec.name.is_empty() {
-                spec.name = paths::name_of_line(&written);
-            }
-        } else {
-            if written.contains('/') || written.starts_with('~') || exists {
-                spec.script = here;
-            }
-            if spec.name.is_empty() {
-                spec.name = paths::name_of(&written, &cwd);
-            }
-        }
-        if let Some(interpreter) = spec.interpreter.as_mut().filter(|text| text.contains('/')) {
-            *interpreter = absolute(interpreter);
-        }
-        if spec.log_file.as_deref() == Some("") {
-            let name = format!("{}.log", paths::file_name_of(&spec.name));
-            spec.log_file = Some(self.how.logs.join(name).to_string_lossy().into_owned());
-        }
-        for file in [&mut spec.out_file, &mut spec.error_file, &mut spec.log_file, &mut spec.pid_file] {
-            match file.as_deref() {
-                None => {}
-                Some("") => *file = None,
-                // PM2's word for it.
-                Some("NULL" | "null") => *file = Some("/dev/null".to_owned()),
-                Some(text) => *file = Some(absolute(text)),
-            }
-        }
-        if let Watch::Paths(watched) = &mut spec.watch {
-            watched.iter_mut().for_each(|path| *path = absolute(path));
-        }
-        if let Some(variable) = spec.increment_var.as_ref() {
-            let counts = spec.env.get(variable).is_some_and(|value| value.parse::<i64>().is_ok())
-                || (variable == "PORT" && spec.port.is_some());
-            if !counts {
-                let at = own.values.get("increment_var").and_then(|(_, entry)| entry.value.at);
-                let text = format!("`increment_var`: no number `{variable}` in `env`, so nothing is counted");
-                self.notes.at(at, "increment_var", text);
-            }
-        }
-        spec.cwd = Some(cwd);
-        Ok(())
     }
 
     /// What can be said only once all apps are read.
@@ -297,44 +242,6 @@ fn no_script(spec: &AppSpec, own: &Sorted<'_>, node: &Node, index: usize) -> Pro
         Some(meant) => problem.hint(format!("did you mean `script` by `{}`?", meant.key)),
         None => problem.hint("`script` names the file or the command that is run"),
     }
-}
-
-/// A line of shell with the arguments behind it.
-fn shell_words(line: &str, args: Vec<String>) -> Vec<String> {
-    let mut words = vec!["-c".to_owned()];
-    match args.is_empty() {
-        true => words.push(line.to_owned()),
-        false => {
-            words.extend([format!("{line} \"$@\""), "bash".to_owned()]);
-            words.extend(args);
-        }
-    }
-    words
-}
-
-fn with_source_maps(spec: &mut AppSpec) {
-    const OPTION: &str = "--enable-source-maps";
-    let by_node = match spec.interpreter.as_deref() {
-        None => paths::is_javascript(&spec.script),
-        Some(interpreter) => Path::new(interpreter).file_name().is_some_and(|name| name == "node"),
-    };
-    if by_node && !spec.node_args.iter().any(|arg| arg == OPTION) {
-        spec.node_args.push(OPTION.to_owned());
-    }
-}
-
-fn check_name(name: &str, at: Option<super::Place>) -> Result<(), Problem> {
-    let cause = if name == "all" {
-        "`all` means every app"
-    } else if name.chars().any(char::is_control) {
-        "its name holds a control character"
-    } else if name.len() > LONGEST_NAME {
-        "its name is longer than 128 bytes"
-    } else {
-        return Ok(());
-    };
-    let short: String = name.chars().take(40).collect();
-    Err(Problem::of(format!("app `{short}`"), cause, at).hint("give it another `name`"))
 }
 
 /// Tables are put together, everything else is replaced.

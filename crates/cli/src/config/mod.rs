@@ -7,12 +7,15 @@
 mod app;
 mod cron;
 mod json;
+mod judge;
 mod keys;
+mod meaning;
 mod near;
 mod node;
 mod notes;
 mod paths;
 mod sample;
+mod settle;
 mod shape;
 mod source;
 mod toml;

@@ -1,11 +1,11 @@
 //! Where the apps stand in a file, and what stands beside them.
 
-use super::keys::{Meaning, meaning};
+use super::Dialect;
+use super::meaning::{Meaning, meaning, names, snake};
 use super::near::did_you_mean;
 use super::notes::Notes;
 use super::source::Problem;
 use super::tree::{Entry, HEAVIEST, Node, What};
-use super::{Dialect, keys};
 
 /// Apps of one file.
 const MOST_APPS: usize = 1000;
@@ -129,7 +129,7 @@ fn pm2<'a>(tree: &'a Node, notes: &mut Notes) -> Result<Option<&'a Node>, Proble
             "apps" | "deploy" | "module" | "$schema" => {}
             "static" => notes.at(entry.at, "static", "`static` is ignored: there is no file server here"),
             key => {
-                let app = keys::names().any(|known| known == keys::snake(key));
+                let app = names().any(|known| known == snake(key));
                 let hint = if app { ": it belongs into an app" } else { "" };
                 notes.unknown(entry.at, key, &format!("`{key}` beside `apps` is ignored{hint}"), ["apps"]);
             }

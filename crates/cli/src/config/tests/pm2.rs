@@ -54,7 +54,7 @@ fn other_names_and_forms_mean_the_same() {
         r#"{cmd: "run.py", name: 8080, execInterpreter: "python3", interpreterArgs: "-u -X dev", output: "out.log",
             err: "NULL", pid: "run/x.pid", combine_logs: "true", user: "www", cron: "0 4 * * *", maxRestarts: "10",
             minUptime: "10s", expBackoffRestartDelay: 100, stop_exit_codes: ["0", 1], ignoreWatch: ["a", 1], port: "80",
-            kill_timeout: "2500", autorestart: 0, listen_timeout: null, max_memory_restart: 1024}"#,
+            kill_timeout: "2500", autorestart: 0, listen_timeout: null, interpreter: '', log_date_format: '', max_memory_restart: 1024}"#,
     );
     assert_eq!(warnings, Vec::<String>::new());
     let cwd = app.cwd.unwrap();
