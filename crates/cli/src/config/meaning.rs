@@ -61,7 +61,7 @@ pub(super) enum Meaning<'a> {
 
 pub(super) fn meaning(name: &str) -> Meaning<'_> {
     let plain = snake(name);
-    let is = |known: &&str| **known == plain;
+    let is = |known: &&str| *known == plain;
     if let Some(known) = KEYS.iter().find(|known| known.name == plain) {
         return Meaning::Key(known);
     }
@@ -75,8 +75,8 @@ pub(super) fn meaning(name: &str) -> Meaning<'_> {
     }
     match name.strip_prefix("env_") {
         Some(block) if !block.is_empty() => Meaning::Block(block),
-        Some(_) | None if SILENT.iter().any(|known| is(&known)) => Meaning::Silent,
-        Some(_) | None if WITHOUT_EFFECT.iter().any(|known| is(&known)) => Meaning::WithoutEffect,
+        Some(_) | None if SILENT.iter().any(is) => Meaning::Silent,
+        Some(_) | None if WITHOUT_EFFECT.iter().any(is) => Meaning::WithoutEffect,
         Some(_) | None => Meaning::Unknown,
     }
 }

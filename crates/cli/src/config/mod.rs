@@ -97,9 +97,9 @@ impl Format {
             Some(Format::Toml)
         } else if name.contains(".json") {
             Some(Format::Json)
-        } else if [".yml", ".yaml"].iter().any(|part| has(part)) {
+        } else if [".yml", ".yaml"].iter().any(has) {
             Some(Format::Yaml)
-        } else if [".config.js", ".config.cjs", ".config.mjs"].iter().any(|part| has(part)) {
+        } else if [".config.js", ".config.cjs", ".config.mjs"].iter().any(has) {
             Some(Format::JavaScript)
         } else {
             None

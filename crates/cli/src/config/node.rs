@@ -71,11 +71,11 @@ fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
+        .map_err(|error| match error.kind() == std::io::ErrorKind::NotFound {
+            true => {
                 cannot("`node` is not in PATH").hint("write the configuration as oneport.toml, JSON or YAML")
             }
-            _ => cannot(&plain(&error)),
+            false => cannot(&plain(&error)),
         })?;
     let heard = hear(&mut child, deadline);
     // Whatever came of it, it is over; one that has ended does not mind.

@@ -125,7 +125,7 @@ fn a_file_that_is_not_ours_to_read_says_so() {
     use std::os::unix::fs::PermissionsExt;
     let dir = Dir::new();
     let path = dir.file("x.json", "{script: 'x'}");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     // Root may read everything.
     match read(&path, &Reading::default()) {
         Ok(_) => assert!(rustix::process::geteuid().is_root()),
