@@ -4,9 +4,9 @@
 mod account;
 mod args;
 mod attach;
-#[allow(dead_code, unused_imports, reason = "joined by the next commits")]
 mod boot;
 mod commands;
+mod config;
 mod control;
 mod daemon;
 mod error;
@@ -14,7 +14,6 @@ mod output;
 mod program;
 mod render;
 mod signals;
-#[allow(dead_code, unused_imports, reason = "joined by the next commits")]
 mod state;
 mod strangers;
 mod time;
