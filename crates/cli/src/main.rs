@@ -44,10 +44,11 @@ fn main() -> ExitCode {
         Verb::Demo(demo) => commands::demo::run(&demo),
         Verb::Hello => commands::hello::run(),
         Verb::Primary => commands::run::managed::run(),
-        Verb::Daemon(daemon) => daemon::run(match daemon.foreground {
-            true => daemon::Place::Foreground,
-            false => daemon::Place::Background,
-        }),
+        Verb::Daemon(args) => {
+            let place = if args.foreground { daemon::Place::Foreground } else { daemon::Place::Background };
+            let saved = if args.resurrect { daemon::SavedApps::Start } else { daemon::SavedApps::Leave };
+            daemon::run(place, saved)
+        }
         verb @ (Verb::Start(_)
         | Verb::Stop(_)
         | Verb::Restart(_)

@@ -5,6 +5,7 @@ mod apps;
 mod find;
 mod launch;
 mod routes;
+pub(crate) mod saving;
 pub(crate) mod start;
 
 use std::collections::BTreeMap;
@@ -113,8 +114,15 @@ pub(crate) enum Place {
     Foreground,
 }
 
+/// What becomes of saved apps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SavedApps {
+    Leave,
+    Start,
+}
+
 /// `oneport daemon`.
-pub(crate) fn run(place: Place) -> Done {
+pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
     let (home, warnings) = Home::open()?;
     let Some(lock) = lock(&home)? else {
         // Another one was quicker, and serves whoever started this one as well.
@@ -139,7 +147,7 @@ pub(crate) fn run(place: Place) -> Done {
     warnings.iter().for_each(|warning| daemon.say(warning));
     let failed = |cause: io::Error| Failure::new(format!("cannot run the daemon: {}", plain(&cause)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(live(daemon.clone(), place))?;
+    runtime.block_on(live(daemon.clone(), place, saved))?;
     // Answers under way get a moment to leave.
     runtime.shutdown_timeout(Duration::from_millis(300));
     let again = *daemon.0.again.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,15 +164,19 @@ pub(crate) fn run(place: Place) -> Done {
     }
 }
 
-async fn live(daemon: Daemon, place: Place) -> Result<(), Failure> {
+async fn live(daemon: Daemon, place: Place, saved: SavedApps) -> Result<(), Failure> {
     find::find_all(&daemon).await;
     let door = open(&daemon.0.home)?;
+    if saved == SavedApps::Start {
+        daemon.start_saved().await;
+    }
     // For people and scripts; nothing here reads it.
     let _ = std::fs::write(daemon.0.home.pid(), format!("{}\n", std::process::id()));
     daemon.say("started");
     match place {
         Place::Background => start::say_ready(),
-        Place::Foreground => start::notify("READY=1"),
+        // A manager that does not hear it says so itself.
+        Place::Foreground => _ = crate::boot::notify_ready(),
     }
     let mut terminate = start::signals()?;
     tokio::select! {
@@ -173,8 +185,16 @@ async fn live(daemon: Daemon, place: Place) -> Result<(), Failure> {
         }
         () = daemon.0.over.notified() => {}
         signal = terminate.recv() => {
-            // Primaries live on; a service manager ends them by its own means, or the next daemon finds them.
-            daemon.say(&format!("ended by {signal}"));
+            // As PM2, and as a service manager expects. Who wants apps to live on kills the daemon with SIGKILL, or updates it.
+            daemon.say(&format!("{signal}: all apps are stopped"));
+            let _ = crate::boot::notify_stopping();
+            if let Err(problem) = daemon.end_apps().await {
+                daemon.say(&problem.error);
+            }
+            tokio::select! {
+                () = daemon.await_no_apps() => {}
+                again = terminate.recv() => daemon.say(&format!("{again} once more: not waiting for them")),
+            }
         }
     }
     Ok(())

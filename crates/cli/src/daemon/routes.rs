@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use super::apps::{App, Primary};
-use super::{Again, Daemon};
+use super::{Again, Daemon, saving};
 use crate::commands::run::managed::{ScaleTo, now_ms};
 use crate::control::client::{ANSWER, CallError, Client};
 use crate::control::server::{self, json, read, refuse};
@@ -37,6 +37,8 @@ pub(super) fn routes(daemon: Daemon) -> Router {
         .route("/v1/apps/{app}", any(pass_on))
         .route("/v1/apps/{app}/{*rest}", any(pass_on))
         .route("/v1/events", get(events))
+        .route("/v1/save", post(saving::save))
+        .route("/v1/resurrect", post(saving::resurrect))
         .route("/v1/kill", post(kill))
         .route("/v1/update", post(update))
         .with_state(daemon)
@@ -117,34 +119,17 @@ async fn pass_on(State(daemon): Ask, request: Request) -> Response {
 
 /// Everything ends: all apps, and then the daemon.
 async fn kill(State(daemon): Ask) -> Response {
-    let names: Vec<(String, Client)> = daemon.clients();
-    let mut deleting = JoinSet::new();
-    for (name, client) in names {
-        deleting.spawn(async move {
-            let path = format!("/v1/apps/{}/delete", segment(&name));
-            client.post::<Job>(&path, &json!({})).await.map_err(|error| format!("`{name}`: {error}"))
-        });
-    }
-    let mut failed = Vec::new();
-    while let Some(done) = deleting.join_next().await {
-        if let Ok(Err(error)) = done {
-            failed.push(error);
+    match daemon.end_apps().await {
+        Ok(()) => {
+            tokio::spawn(async move {
+                daemon.await_no_apps().await;
+                daemon.say("ended as asked");
+                daemon.end(Again::Nothing);
+            });
+            json(&json!({}))
         }
+        Err(problem) => refuse(problem),
     }
-    if failed.is_empty() {
-        let waiting = daemon.clone();
-        tokio::spawn(async move {
-            // Each ends within its drain and kill times.
-            while !waiting.table().apps.is_empty() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            waiting.say("ended as asked");
-            waiting.end(Again::Nothing);
-        });
-        return json(&json!({}));
-    }
-    let message = format!("cannot end everything: {}", failed.join("; "));
-    refuse(problem(ProblemKind::Failed, message, None))
 }
 
 /// The daemon becomes the program that is installed now; apps do not notice.
@@ -155,6 +140,34 @@ async fn update(State(daemon): Ask) -> Response {
 }
 
 impl Daemon {
+    /// Tells all apps to end.
+    pub(super) async fn end_apps(&self) -> Result<(), Problem> {
+        let mut deleting = JoinSet::new();
+        for (name, client) in self.clients() {
+            deleting.spawn(async move {
+                let path = format!("/v1/apps/{}/delete", segment(&name));
+                client.post::<Job>(&path, &json!({})).await.map_err(|error| format!("`{name}`: {error}"))
+            });
+        }
+        let mut failed = Vec::new();
+        while let Some(done) = deleting.join_next().await {
+            if let Ok(Err(error)) = done {
+                failed.push(error);
+            }
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(problem(ProblemKind::Failed, format!("cannot end everything: {}", failed.join("; ")), None))
+    }
+
+    /// Each ends within its drain and kill times.
+    pub(super) async fn await_no_apps(&self) {
+        while !self.table().apps.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     fn clients(&self) -> Vec<(String, Client)> {
         let table = self.table();
         table.apps.values().map(|app| (app.name.clone(), self.client(app))).collect()
@@ -179,7 +192,7 @@ impl Daemon {
         views.into_iter().flatten().collect()
     }
 
-    async fn create(&self, wanted: Create) -> Result<AppView, Problem> {
+    pub(super) async fn create(&self, wanted: Create) -> Result<AppView, Problem> {
         let Create { mut spec, environment, force, ids, stopped } = wanted;
         if spec.name.is_empty() || spec.name.len() > 200 || spec.name.chars().any(char::is_control) {
             let message = format!("cannot name an app `{}`", spec.name.escape_debug());

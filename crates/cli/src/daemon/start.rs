@@ -26,25 +26,6 @@ pub(super) fn say_ready() {
     }
 }
 
-/// Tells a service manager something (`sd_notify`). Nobody may be there to hear it.
-pub(super) fn notify(word: &str) {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() else { return };
-    let name = name.as_encoded_bytes();
-    let sent = match name.split_first() {
-        Some((b'@', rest)) => {
-            use std::os::linux::net::SocketAddrExt;
-            std::os::unix::net::SocketAddr::from_abstract_name(rest)
-                .and_then(|address| socket.send_to_addr(word.as_bytes(), &address))
-        }
-        _ => socket.send_to(word.as_bytes(), Path::new(std::ffi::OsStr::new(
-            std::str::from_utf8(name).unwrap_or_default(),
-        ))),
-    };
-    // A manager that does not hear it says so itself.
-    let _ = sent;
-}
-
 /// The file of the program that runs: primaries are started with it. After an upgrade that is the new one.
 pub(super) fn own_program() -> Result<PathBuf, Failure> {
     let failed = |cause: io::Error| Failure::new(format!("cannot find this program: {}", plain(&cause)));

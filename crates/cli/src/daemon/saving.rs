@@ -1,0 +1,191 @@
+//! Saving the list of apps, and bringing saved apps back.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::Response;
+use oneport_wire::control::{AppView, Create, Instances, Problem, ProblemKind, Saved, SavedApp, Start, Status};
+use serde::{Deserialize, Serialize};
+
+use super::Daemon;
+use crate::commands::run::managed::{Origin, now_ms};
+use crate::control::server::{json, read, refuse};
+use crate::control::{problem, segment};
+use crate::error::Failure;
+use crate::state::{Change, Force, Saves, environment};
+
+/// `POST /v1/save`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Save {
+    /// An empty list may take the place of one with apps.
+    #[serde(default)]
+    pub(crate) force: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct SaveDone {
+    pub(crate) file: String,
+    pub(crate) apps: usize,
+    pub(crate) changed: bool,
+    pub(crate) warnings: Vec<String>,
+    /// Variables that are not saved, by app.
+    pub(crate) left_out: BTreeMap<String, Vec<String>>,
+}
+
+/// `POST /v1/resurrect`: the saved list, or one that is given.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Resurrect {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) apps: Option<Vec<SavedApp>>,
+}
+
+/// What came of it.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Resurrected {
+    /// Apps that are started.
+    pub(crate) started: Vec<String>,
+    /// Apps that were there already.
+    pub(crate) there: Vec<String>,
+    /// Apps that could not be started, and why.
+    pub(crate) failed: BTreeMap<String, String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+pub(super) async fn save(State(daemon): State<Daemon>, body: Bytes) -> Response {
+    let wanted: Save = match read(&body) {
+        Ok(wanted) => wanted,
+        Err(problem) => return refuse(problem),
+    };
+    match daemon.save(if wanted.force { Force::Yes } else { Force::No }).await {
+        Ok(done) => json(&done),
+        Err(problem) => refuse(problem),
+    }
+}
+
+pub(super) async fn resurrect(State(daemon): State<Daemon>, body: Bytes) -> Response {
+    let wanted: Resurrect = match read(&body) {
+        Ok(wanted) => wanted,
+        Err(problem) => return refuse(problem),
+    };
+    match daemon.resurrect(wanted.apps).await {
+        Ok(done) => json(&done),
+        Err(problem) => refuse(problem),
+    }
+}
+
+fn of_failure(failure: &Failure) -> Problem {
+    problem(ProblemKind::Failed, failure.message(), failure.advice())
+}
+
+impl Daemon {
+    pub(super) async fn save(&self, force: Force) -> Result<SaveDone, Problem> {
+        let mut apps = Vec::new();
+        let mut left_out = BTreeMap::new();
+        for view in self.views().await {
+            let (saved, left) = self.saved(view).await;
+            if !left.is_empty() {
+                left_out.insert(saved.spec.name.clone(), left);
+            }
+            apps.push(saved);
+        }
+        let saved =
+            Saved { version: Saved::VERSION, saved_at: now_ms(), oneport: env!("CARGO_PKG_VERSION").to_owned(), apps };
+        let written = Saves::new(&self.0.home).write(&saved, force).map_err(|failure| of_failure(&failure))?;
+        Ok(SaveDone {
+            file: written.path.display().to_string(),
+            apps: saved.apps.len(),
+            changed: written.change == Change::Replaced,
+            warnings: written.warnings,
+            left_out,
+        })
+    }
+
+    async fn saved(&self, view: AppView) -> (SavedApp, Vec<String>) {
+        let client = self.table().apps.get(&view.name).map(|app| self.client(app));
+        let origin = match client {
+            Some(client) => client.get::<Origin>(&format!("/v1/apps/{}/origin", segment(&view.name))).await.ok(),
+            None => None,
+        };
+        let known = || self.table().apps.get(&view.name).map(|app| (app.environment.clone(), app.ids.clone()));
+        let (environment, ids) = match origin {
+            Some(origin) => (origin.environment, origin.ids),
+            // A primary that does not answer: what is known of it has to do.
+            None => known().unwrap_or_default(),
+        };
+        let listed: Vec<u32> = view.workers.iter().map(|worker| worker.id).collect();
+        let stopped = view.workers.iter().filter(|worker| worker.status == Status::Stopped).map(|worker| worker.id);
+        let left: Vec<String> =
+            environment::left_out(&environment, &view.spec.env).into_iter().map(str::to_owned).collect();
+        let saved = SavedApp {
+            environment: environment::allowed(&environment),
+            stopped: stopped.collect(),
+            instances: u32::try_from(if listed.is_empty() { ids.len() } else { listed.len() }).unwrap_or(1),
+            ids: if listed.is_empty() { ids } else { listed },
+            spec: view.spec,
+        };
+        (saved, left)
+    }
+
+    /// The saved list, and what came of it in the log.
+    pub(super) async fn start_saved(&self) {
+        match self.resurrect(None).await {
+            Ok(done) => {
+                done.warnings.iter().for_each(|warning| self.say(warning));
+                done.failed.values().for_each(|error| self.say(error));
+                self.say(&format!("{} saved apps are started", done.started.len()));
+            }
+            Err(problem) => self.say(&problem.error),
+        }
+    }
+
+    /// Starts saved apps that are not there, each as it was.
+    pub(super) async fn resurrect(&self, given: Option<Vec<SavedApp>>) -> Result<Resurrected, Problem> {
+        let mut done = Resurrected::default();
+        let apps = match given {
+            Some(apps) => apps,
+            None => {
+                let (saved, warnings) = Saves::new(&self.0.home).read().map_err(|failure| of_failure(&failure))?;
+                done.warnings = warnings;
+                saved.apps
+            }
+        };
+        for app in apps {
+            let name = app.spec.name.clone();
+            if self.table().apps.contains_key(&name) {
+                done.there.push(name);
+                continue;
+            }
+            match self.bring(app).await {
+                Ok(()) => done.started.push(name),
+                Err(problem) => _ = done.failed.insert(name, problem.error),
+            }
+        }
+        Ok(done)
+    }
+
+    async fn bring(&self, app: SavedApp) -> Result<(), Problem> {
+        let SavedApp { mut spec, environment, ids, stopped, instances } = app;
+        spec.instances = Instances::Exactly(instances.max(1));
+        let starts: Vec<u32> = ids.iter().copied().filter(|id| !stopped.contains(id)).collect();
+        let wanted = Create { spec, environment, force: false, ids: ids.clone(), stopped: !stopped.is_empty() };
+        let view = self.create(wanted).await?;
+        if stopped.is_empty() || starts.is_empty() {
+            return Ok(());
+        }
+        // Some of them: by their numbers, if they could be had again, else by their places.
+        let places = ids.iter().zip(&view.workers);
+        let now: Vec<u32> =
+            places.filter(|(id, _)| starts.contains(id)).map(|(_, worker)| worker.id).collect();
+        let client = self.table().apps.get(&view.name).map(|app| self.client(app));
+        if let Some(client) = client {
+            let path = format!("/v1/apps/{}/start", segment(&view.name));
+            let begun = client.post::<serde_json::Value>(&path, &Start { ids: now }).await;
+            begun.map_err(|error| problem(ProblemKind::Failed, error.to_string(), None))?;
+        }
+        Ok(())
+    }
+}
