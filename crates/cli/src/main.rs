@@ -5,6 +5,8 @@ mod args;
 mod attach;
 mod commands;
 mod error;
+#[allow(dead_code, unused_imports, reason = "joined by the next commits")]
+mod logs;
 mod output;
 mod program;
 mod render;
