@@ -3,17 +3,20 @@
 //! - `plan`: which files an app writes, in what form, and how much of them is kept; `moment`: times in Moment.js' words.
 //! - `store`: the writing side, one thread for each app, in its primary.
 //! - `aside`: the names of files that were put aside, shared by who writes them and who reads them.
+//! - `show`: the reading side, of commands. Files only; no daemon is needed for it.
 //!
 //! Where the bytes come from is not here: `output` reads workers' pipes.
 
 mod aside;
 mod moment;
 mod plan;
+mod show;
 mod store;
 #[cfg(test)]
 mod testing;
 
 pub(crate) use plan::{Plan, file_name};
+pub(crate) use show::{Look, Paint, Show, Wanted, empty_files, show};
 pub(crate) use store::Store;
 
 /// Which of a worker's two streams.

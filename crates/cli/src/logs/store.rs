@@ -24,6 +24,7 @@ use oneport_wire::control::LogPaths;
 
 use super::{Plan, Source, Stream};
 use crate::error::Failure;
+pub(super) use file::empty_by_name;
 use queue::{Entry, Queue};
 use writer::Writer;
 

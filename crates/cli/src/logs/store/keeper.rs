@@ -118,12 +118,9 @@ fn step(job: &Job) -> Step {
         match aside.packed {
             Packed::Plain if age < SETTLED => return Step::Later(SETTLED - age),
             // One that cannot be compressed must not keep the others from it.
-            Packed::Plain => match pack(&aside) {
-                Ok(()) => return Step::Again,
-                Err(_) => {}
-            },
+            Packed::Plain if pack(&aside).is_ok() => return Step::Again,
             Packed::Unfinished if age > LEFT => drop(fs::remove_file(&aside.path)),
-            Packed::Unfinished | Packed::Gzip => {}
+            Packed::Plain | Packed::Unfinished | Packed::Gzip => {}
         }
     }
     Step::Done
