@@ -7,15 +7,14 @@ use std::time::Duration;
 use oneport_wire::control::{AppSpec, LogPaths, LogRotate, LogType};
 
 use super::Stream;
-use super::aside;
 use super::moment::Moment;
 
 /// For one app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(super) app: String,
-    /// Below it, folders that are made belong to the user alone.
-    pub(super) home: PathBuf,
+    /// The folder for files that nobody configured.
+    logs: PathBuf,
     out: Option<PathBuf>,
     error: Option<PathBuf>,
     both: Option<PathBuf>,
@@ -114,7 +113,7 @@ impl Plan {
         let merged = spec.merge_logs.unwrap_or(instances <= 1);
         Plan {
             app: spec.name.clone(),
-            home: logs_dir.parent().unwrap_or(logs_dir).to_owned(),
+            logs: logs_dir.to_owned(),
             out,
             error,
             both,
@@ -123,6 +122,11 @@ impl Plan {
             form,
             rotation: Rotation::of(&spec.log_rotate.unwrap_or_default()),
         }
+    }
+
+    /// Below it, folders that are made belong to the user alone.
+    pub(super) fn home(&self) -> &Path {
+        self.logs.parent().unwrap_or(&self.logs)
     }
 
     /// Whether nothing is stored at all.
@@ -173,20 +177,18 @@ impl Plan {
         folders
     }
 
-    /// Whether this is a current file of the app: of any slot, also of one that is no longer there.
+    /// Whether this is a current file of the app: of any slot, also of one that is no longer there. Files with and without a
+    /// number count in our own folder, because workers that come and go change that; elsewhere only what would be written.
     pub(super) fn owns(&self, path: &Path) -> bool {
-        let like = |of: &&PathBuf| match self.names {
-            Names::Shared => path == of.as_path(),
-            Names::Numbered => number_of(path, of).is_some_and(|id| numbered(of, id) == path),
+        let ours = path.parent() == Some(&self.logs);
+        let like = |of: &&PathBuf| {
+            let with_number = || number_of(path, of).is_some_and(|id| numbered(of, id) == path);
+            match self.names {
+                Names::Shared => path == of.as_path() || (ours && with_number()),
+                Names::Numbered => with_number() || (ours && path == of.as_path()),
+            }
         };
         [&self.out, &self.error, &self.both].into_iter().flatten().any(|of| like(&of))
-    }
-
-    /// The file of the app that this one was put aside from.
-    pub(super) fn put_aside_from(&self, path: &Path) -> Option<PathBuf> {
-        let name = aside::base(path.file_name()?.to_str()?)?;
-        let of = path.with_file_name(name);
-        self.owns(&of).then_some(of)
     }
 }
 
@@ -244,108 +246,4 @@ pub(crate) fn file_name(app: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use oneport_wire::control::ByteSize;
-
-    fn spec(name: &str) -> AppSpec {
-        AppSpec { name: name.into(), ..AppSpec::default() }
-    }
-
-    fn paths(spec: &AppSpec, instances: u32, id: u32) -> (String, String, String) {
-        let paths = Plan::of(spec, Path::new("/home/logs"), instances).paths(id);
-        let word = |path: Option<String>| path.unwrap_or_else(|| "-".into());
-        (word(paths.out), word(paths.error), word(paths.both))
-    }
-
-    fn texts(out: &str, error: &str, both: &str) -> (String, String, String) {
-        (out.into(), error.into(), both.into())
-    }
-
-    #[test]
-    fn one_worker_has_plain_names_and_several_have_numbered_ones() {
-        let web = spec("web");
-        assert_eq!(paths(&web, 1, 3), texts("/home/logs/web-out.log", "/home/logs/web-error.log", "-"));
-        assert_eq!(paths(&web, 2, 3), texts("/home/logs/web-out-3.log", "/home/logs/web-error-3.log", "-"));
-        let merged = AppSpec { merge_logs: Some(true), ..spec("web") };
-        assert_eq!(paths(&merged, 2, 3), paths(&web, 1, 3));
-        let apart = AppSpec { merge_logs: Some(false), ..spec("web") };
-        assert_eq!(paths(&apart, 1, 3), paths(&web, 2, 3));
-    }
-
-    #[test]
-    fn configured_files_are_numbered_before_their_extension() {
-        let web = AppSpec {
-            out_file: Some("/var/log/o.txt".into()),
-            error_file: Some("/var/log/e".into()),
-            log_file: Some("/x/.hidden".into()),
-            ..spec("web")
-        };
-        assert_eq!(paths(&web, 1, 0), texts("/var/log/o.txt", "/var/log/e", "/x/.hidden"));
-        assert_eq!(paths(&web, 2, 0), texts("/var/log/o-0.txt", "/var/log/e-0", "/x/.hidden-0"));
-    }
-
-    #[test]
-    fn nowhere_is_nowhere() {
-        let web =
-            AppSpec { out_file: Some("/dev/null".into()), error_file: Some("NULL".into()), ..spec("web") };
-        assert_eq!(paths(&web, 4, 0), texts("-", "-", "-"));
-        assert!(Plan::of(&web, Path::new("/l"), 1).stores_nothing());
-        assert!(
-            Plan::of(&AppSpec { disable_logs: true, ..spec("web") }, Path::new("/l"), 1).stores_nothing()
-        );
-    }
-
-    #[test]
-    fn one_file_for_both_streams_is_written_once() {
-        let all = Some("/l/all.log".to_owned());
-        let web = AppSpec { out_file: all.clone(), error_file: all.clone(), log_file: all, ..spec("web") };
-        let plan = Plan::of(&web, Path::new("/l"), 1);
-        assert_eq!(plan.files(0, Stream::Err), [PathBuf::from("/l/all.log")]);
-    }
-
-    #[test]
-    fn names_of_apps_become_names_of_files_and_stay_different() {
-        assert_eq!(file_name("web-1.api_2"), "web-1.api_2");
-        assert_eq!(file_name("caféあ"), "caféあ");
-        assert_eq!(file_name("../etc/x y"), "%2E.%2Fetc%2Fx%20y");
-        assert_eq!((file_name(""), file_name("%")), ("%".into(), "%25".into()));
-        let (long, longer) = (file_name(&"é/".repeat(2000)), file_name(&"é/".repeat(2001)));
-        assert!(long.len() < 200 && long != longer);
-        assert!(!file_name("a\0b\nc").contains(['\0', '\n', '/']));
-    }
-
-    #[test]
-    fn files_of_slots_that_are_gone_are_known_and_those_of_other_apps_are_not() {
-        let plan = Plan::of(&spec("web"), Path::new("/l"), 4);
-        assert!(plan.owns(Path::new("/l/web-out-17.log")));
-        for other in [
-            "/l/web-out.log",
-            "/l/web-out-017.log",
-            "/l/web-out-x.log",
-            "/l/web-2-out-1.log",
-            "/web-out-1.log",
-        ] {
-            assert!(!plan.owns(Path::new(other)), "{other}");
-        }
-        let aside = "/l/web-error-3.log.2026-11-30T12-00-00.000Z.gz";
-        assert_eq!(plan.put_aside_from(Path::new(aside)), Some("/l/web-error-3.log".into()));
-        assert_eq!(Plan::of(&spec("web"), Path::new("/l"), 1).put_aside_from(Path::new(aside)), None);
-    }
-
-    #[test]
-    fn many_files_are_cut_earlier_so_that_the_sum_holds() {
-        let rotation = |max_size, max_total| {
-            Rotation::of(&LogRotate {
-                max_size: Some(ByteSize(max_size)),
-                max_total: Some(ByteSize(max_total)),
-                ..LogRotate::default()
-            })
-        };
-        assert_eq!(rotation(10 * MIB, 200 * MIB).size_of_each(2), Some(10 * MIB));
-        assert_eq!(rotation(10 * MIB, 200 * MIB).size_of_each(40), Some(200 * MIB / 80));
-        assert_eq!(rotation(0, 200 * MIB).size_of_each(1), Some(100 * MIB));
-        assert_eq!(rotation(0, 0).size_of_each(1), None);
-        assert_eq!(rotation(0, 1).size_of_each(1), Some(SMALLEST));
-    }
-}
+mod tests;

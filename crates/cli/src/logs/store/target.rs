@@ -215,7 +215,7 @@ impl Target {
             return true;
         }
         self.open = None;
-        match Open::by_name(&self.path, &care.plan.home, self.like.as_ref()) {
+        match Open::by_name(&self.path, care.plan.home(), self.like.as_ref()) {
             Ok(open) => {
                 // An older file's last line is taken to be whole.
                 self.ragged &= open.size > 0;

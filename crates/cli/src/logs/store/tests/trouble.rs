@@ -171,3 +171,27 @@ fn who_puts_in_is_never_kept_waiting_and_waiting_takes_no_more_than_its_room() {
     queue.next(&mut batch, None);
     assert!(batch.bytes.len() + size_of_val(batch.entries.as_slice()) <= 3 * MIB);
 }
+
+#[test]
+fn who_lets_the_thread_catch_up_does_not_wait_for_one_that_does_not_write() {
+    let house = House::new(|_, _| {});
+    let queue = Queue::new(&house.plan(1));
+    queue.put(by(0), Stream::Out, &vec![b'x'; MIB - 4096]);
+    let began = std::time::Instant::now();
+    // Each would be ten milliseconds, if it were tried again.
+    (0..10_000).for_each(|_| queue.breathe());
+    assert!(began.elapsed() < std::time::Duration::from_secs(10));
+    // And one that writes is waited for only as long as it takes.
+    let mut batch = Batch::default();
+    queue.next(&mut batch, None);
+    std::thread::scope(|scope| {
+        scope.spawn(|| queue.next(&mut batch, Some(std::time::Duration::from_millis(1))));
+        until("there is room", || {
+            queue.write_bytes(1);
+            queue.breathe();
+            let before = queue.dropped();
+            queue.put(by(0), Stream::Out, b"x");
+            queue.dropped() == before
+        });
+    });
+}
