@@ -1,5 +1,6 @@
-//! Files that were put aside: `web-out.log` becomes `web-out.log.2026-11-30T12-00-00.000Z`, and later that with `.gz`. The
-//! time is when it was put aside, in UTC, so that names in order are files in order of age; `web-out.log.*` are all of them.
+//! Files that were put aside: `web-out.log` becomes `web-out.log.2026-11-30T12-00-00.000Z`, and later that
+//! with `.gz`. The time is when it was put aside, in UTC, so that names in order are files in order of age;
+//! `web-out.log.*` are all of them.
 
 use std::fs;
 use std::io;
@@ -81,8 +82,8 @@ pub(super) fn all_in(folder: &Path, of: impl Fn(&str) -> bool) -> io::Result<Vec
     Ok(found)
 }
 
-/// Those of one file that can be read, the oldest first, each once: while one is being replaced by its compressed form
-/// both are there.
+/// Those of one file that can be read, the oldest first, each once: while one is being replaced by its
+/// compressed form both are there.
 pub(super) fn of_file(file: &Path) -> Vec<Aside> {
     let (Some(folder), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
         return Vec::new();
@@ -93,7 +94,8 @@ pub(super) fn of_file(file: &Path) -> Vec<Aside> {
     found
 }
 
-/// The name for a file that is put aside now, behind all that are there, also when the clock has been set back.
+/// The name for a file that is put aside now, behind all that are there, also when the clock has been set
+/// back.
 pub(super) fn name_for(file: &Path, now: i64, there: &[Aside]) -> PathBuf {
     let newest = there.iter().filter_map(|aside| millis(&aside.stamp)).max();
     let at = newest.map_or(now, |newest| now.max(newest.saturating_add(1)));

@@ -1,6 +1,7 @@
 //! Output of managed apps: how it is stored in files, and how those are read again.
 //!
-//! - `plan`: which files an app writes, in what form, and how much of them is kept; `moment`: times in Moment.js' words.
+//! - `plan`: which files an app writes, in what form, and how much of them is kept; `moment`: times in
+//!   Moment.js' words.
 //! - `store`: the writing side, one thread for each app, in its primary.
 //! - `aside`: the names of files that were put aside, shared by who writes them and who reads them.
 //! - `show`: the reading side, of commands. Files only; no daemon is needed for it.

@@ -1,5 +1,5 @@
-//! Times as `log_date_format` writes them: Moment.js' words, in English and in the zone of this machine. A letter that
-//! means nothing there stands for itself, as it does there.
+//! Times as `log_date_format` writes them: Moment.js' words, in English and in the zone of this machine. A
+//! letter that means nothing there stands for itself, as it does there.
 
 use std::io::Write;
 

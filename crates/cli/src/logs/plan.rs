@@ -1,5 +1,5 @@
-//! Which files an app's output goes to, in what form, and how much of them is kept: everything that follows from its
-//! configuration, and nothing that is done.
+//! Which files an app's output goes to, in what form, and how much of them is kept: everything that follows
+//! from its configuration, and nothing that is done.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,8 +75,8 @@ impl Rotation {
         }
     }
 
-    /// How large each of so many files may become. They are cut earlier where all of them together would take more than
-    /// half of `max_total`: that holds also with many workers. `None`: as large as it likes.
+    /// How large each of so many files may become. They are cut earlier where all of them together would take
+    /// more than half of `max_total`: that holds also with many workers. `None`: as large as it likes.
     pub(super) fn size_of_each(&self, files: usize) -> Option<u64> {
         let files = u64::try_from(files.max(1)).unwrap_or(u64::MAX);
         let share = (self.max_total > 0).then(|| (self.max_total / 2 / files).max(SMALLEST));
@@ -86,7 +86,8 @@ impl Rotation {
 }
 
 impl Plan {
-    /// `logs_dir` is the folder `logs` in the home directory; `instances` is how many workers it has, or is to have.
+    /// `logs_dir` is the folder `logs` in the home directory; `instances` is how many workers it has, or is
+    /// to have.
     pub(crate) fn of(spec: &AppSpec, logs_dir: &Path, instances: u32) -> Plan {
         let moment = match (spec.log_date_format.as_deref(), spec.time) {
             (Some(format), _) if !format.is_empty() => Some(Moment::parse(format)),
@@ -177,8 +178,9 @@ impl Plan {
         folders
     }
 
-    /// Whether this is a current file of the app: of any slot, also of one that is no longer there. Files with and without a
-    /// number count in our own folder, because workers that come and go change that; elsewhere only what would be written.
+    /// Whether this is a current file of the app: of any slot, also of one that is no longer there. Files
+    /// with and without a number count in our own folder, because workers that come and go change that;
+    /// elsewhere only what would be written.
     pub(super) fn owns(&self, path: &Path) -> bool {
         let ours = path.parent() == Some(&self.logs);
         let like = |of: &&PathBuf| {
@@ -215,11 +217,13 @@ fn somewhere(path: &str) -> Option<PathBuf> {
     (!nowhere).then(|| path.to_owned())
 }
 
-/// Longest name of an app that is a file's name as it is: with what is added behind it has to fit into 255 bytes.
+/// Longest name of an app that is a file's name as it is: with what is added behind it has to fit into 255
+/// bytes.
 const LONGEST_NAME: usize = 160;
 
-/// The name of an app as part of a file's name. Letters and digits of any script and `.`, `_`, `-`, `@`, `+` stay; of
-/// the rest each byte becomes `%XX`, so that two apps never share a file. The end of a very long name becomes a number.
+/// The name of an app as part of a file's name. Letters and digits of any script and `.`, `_`, `-`, `@`, `+`
+/// stay; of the rest each byte becomes `%XX`, so that two apps never share a file. The end of a very long
+/// name becomes a number.
 pub(crate) fn file_name(app: &str) -> String {
     let mut name = String::with_capacity(app.len());
     for (at, letter) in app.char_indices() {

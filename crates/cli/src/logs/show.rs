@@ -1,5 +1,5 @@
-//! The reading side: the last lines of apps' files, and what comes after them. Files only: it works the same whether the app
-//! runs, has ended, or writes from another machine.
+//! The reading side: the last lines of apps' files, and what comes after them. Files only: it works the same
+//! whether the app runs, has ended, or writes from another machine.
 //!
 //! - `tail`: where the last lines of a file begin, back into what was put aside.
 //! - `follow`: one file over time, across everything that may happen to its name.
@@ -61,8 +61,8 @@ pub(crate) enum Paint {
 }
 
 impl Paint {
-    /// As `NO_COLOR`, `CLICOLOR_FORCE` and the terminal have it. Decided once and not by a filter over everything, because
-    /// the colours of the app itself are to be passed on as they are.
+    /// As `NO_COLOR`, `CLICOLOR_FORCE` and the terminal have it. Decided once and not by a filter over
+    /// everything, because the colours of the app itself are to be passed on as they are.
     pub(crate) fn for_stdout() -> Paint {
         match anstream::AutoStream::choice(&io::stdout()) {
             anstream::ColorChoice::Never => Paint::Plain,
@@ -81,8 +81,8 @@ pub(crate) struct Show {
     /// Only this stream.
     pub(crate) only: Option<Stream>,
     pub(crate) look: Look,
-    /// A time in this form (Moment.js' words; empty: PM2's usual one) before lines that come from now on. When an older one
-    /// was written is not known.
+    /// A time in this form (Moment.js' words; empty: PM2's usual one) before lines that come from now on.
+    /// When an older one was written is not known.
     pub(crate) timestamp: Option<String>,
     /// Is made to stand out.
     pub(crate) highlight: Option<String>,
@@ -91,7 +91,8 @@ pub(crate) struct Show {
     pub(crate) paint: Paint,
 }
 
-/// Shows the files. With `follow` it ends when `stop` says so, which is asked five times a second, or when nobody reads.
+/// Shows the files. With `follow` it ends when `stop` says so, which is asked five times a second, or when
+/// nobody reads.
 pub(crate) fn show(
     sources: &[Wanted],
     how: &Show,
@@ -171,7 +172,8 @@ fn go_on(
     }
 }
 
-/// Empties files of apps that do not run. All are tried; the first failure is told. What is not there is empty.
+/// Empties files of apps that do not run. All are tried; the first failure is told. What is not there is
+/// empty.
 pub(crate) fn empty_files(paths: &[PathBuf]) -> Result<(), Failure> {
     let mut result = Ok(());
     for path in paths {

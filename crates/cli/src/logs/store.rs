@@ -1,9 +1,9 @@
-//! The writing side of one app: a queue that anybody may put output into without ever waiting, and the thread that
-//! writes it to files. What does not live here: reading workers' pipes.
+//! The writing side of one app: a queue that anybody may put output into without ever waiting, and the thread
+//! that writes it to files. What does not live here: reading workers' pipes.
 //!
 //! - `queue`: what waits for the disk, bounded and counted.
-//! - `writer`: the thread; `target`: one file, opened, written, given up for a second when it fails, put aside when it is
-//!   large or old; `voice`: lines that have begun and are not finished.
+//! - `writer`: the thread; `target`: one file, opened, written, given up for a second when it fails, put
+//!   aside when it is large or old; `voice`: lines that have begun and are not finished.
 //! - `tidy`: how many files that were put aside are kept; `keeper`: the thread that compresses them.
 
 mod file;
@@ -28,7 +28,8 @@ pub(super) use file::empty_by_name;
 use queue::{Entry, Queue};
 use writer::Writer;
 
-/// Where an app's output goes. Clones are the same store; when the last is dropped, its thread writes what waits and ends.
+/// Where an app's output goes. Clones are the same store; when the last is dropped, its thread writes what
+/// waits and ends.
 #[derive(Clone)]
 pub(crate) struct Store(Arc<Inner>);
 
@@ -54,9 +55,9 @@ impl Store {
         self.0.queue.put(source, stream, bytes);
     }
 
-    /// Lets the thread catch up when it is behind only because it does not get to run: waits until half of the room is
-    /// free, for some milliseconds, for a tenth of the time at most, and not at all while the disk takes nothing. For
-    /// the thread that calls [`Store::put`], between two reads.
+    /// Lets the thread catch up when it is behind only because it does not get to run: waits until half of
+    /// the room is free, for some milliseconds, for a tenth of the time at most, and not at all while the
+    /// disk takes nothing. For the thread that calls [`Store::put`], between two reads.
     pub(crate) fn breathe(&self) {
         self.0.queue.breathe();
     }
@@ -96,8 +97,8 @@ impl Store {
         self.0.queue.order(Entry::Replan(Box::new(plan)));
     }
 
-    /// Writes what waits, then calls `done`; what is put in later is dropped. A disk that hangs may keep it for ever: see
-    /// [`Store::progress`].
+    /// Writes what waits, then calls `done`; what is put in later is dropped. A disk that hangs may keep it
+    /// for ever: see [`Store::progress`].
     pub(crate) fn finish(&self, done: impl FnOnce() + Send + 'static) {
         self.0.queue.order(Entry::Finish(Box::new(done)));
     }

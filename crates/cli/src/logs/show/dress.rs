@@ -1,5 +1,5 @@
-//! What a line looks like: with the worker's number and the app's name in front, in a colour for each app and in red for
-//! standard error; or as JSON, as pairs, or as it is.
+//! What a line looks like: with the worker's number and the app's name in front, in a colour for each app and
+//! in red for standard error; or as JSON, as pairs, or as it is.
 
 use std::collections::HashMap;
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
-//! One file over time. It may not be there yet, be put aside and begun anew, be removed, or be emptied; and it may be put
-//! aside more than once before that is noticed. Lines come out whole; what is in the middle of one waits a second for the
-//! rest.
+//! One file over time. It may not be there yet, be put aside and begun anew, be removed, or be emptied; and
+//! it may be put aside more than once before that is noticed. Lines come out whole; what is in the middle of
+//! one waits a second for the rest.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -118,7 +118,8 @@ impl Follower {
                 }
                 self.some(most, &mut show)
             }
-            // Nobody writes to a file after it was put aside, and the next is made when there is something for it.
+            // Nobody writes to a file after it was put aside, and the next is made when there is something
+            // for it.
             (Some(_), None) => self.some(most, &mut show),
             (Some(_), Some(_)) => {
                 if self.some(most, &mut show)? {

@@ -1,5 +1,6 @@
-//! Where the last lines of a file begin. It is read backwards in blocks, so its size does not matter; where it has too few,
-//! because it has just been put aside, the rest is in what was put aside before, compressed or not.
+//! Where the last lines of a file begin. It is read backwards in blocks, so its size does not matter; where
+//! it has too few, because it has just been put aside, the rest is in what was put aside before, compressed
+//! or not.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

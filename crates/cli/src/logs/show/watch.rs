@@ -1,6 +1,6 @@
-//! Being told that files change: inotify on their folders, by the calls themselves. It costs nothing while nothing happens, and
-//! it tells in which order things happened. Where it cannot be had (a limit, a folder that is not there yet, a file
-//! system on the network) whoever waits looks for himself after a while.
+//! Being told that files change: inotify on their folders, by the calls themselves. It costs nothing while
+//! nothing happens, and it tells in which order things happened. Where it cannot be had (a limit, a folder
+//! that is not there yet, a file system on the network) whoever waits looks for himself after a while.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

@@ -1,7 +1,8 @@
-//! One file that is open for writing: regular, or whatever else the configured path names (a FIFO, a terminal, `/dev/full`).
+//! One file that is open for writing: regular, or whatever else the configured path names (a FIFO, a
+//! terminal, `/dev/full`).
 //!
-//! Nothing here decides what is done about a failure. Invariant: only a file system that hangs can keep the thread here;
-//! a FIFO or terminal that nobody reads costs it a quarter of a second once.
+//! Nothing here decides what is done about a failure. Invariant: only a file system that hangs can keep the
+//! thread here; a FIFO or terminal that nobody reads costs it a quarter of a second once.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -16,8 +17,8 @@ use rustix::io::Errno;
 
 use super::queue::Queue;
 
-/// The owner writes, his group reads: output holds addresses and at times secrets, which are no business of every user
-/// of the machine; who ships logs is put into the group.
+/// The owner writes, his group reads: output holds addresses and at times secrets, which are no business of
+/// every user of the machine; who ships logs is put into the group.
 const MODE: Mode = Mode::from_raw_mode(0o640);
 /// Folders below the home directory.
 const PRIVATE: u32 = 0o700;
@@ -101,7 +102,8 @@ impl Open {
         })
     }
 
-    /// Whether the name still means this file; looked up at most once a second. Somebody else may have cut it, too.
+    /// Whether the name still means this file; looked up at most once a second. Somebody else may have cut
+    /// it, too.
     pub(super) fn is_still_there(&mut self, now: Instant) -> bool {
         if self.kind == Kind::Other || now.duration_since(self.looked) < LOOK {
             return true;

@@ -1,6 +1,6 @@
-//! Compressing what was put aside, on a thread of its own with the lowest priority; one file at a time, the oldest first.
-//! The thread is there only while there is something to compress. Whatever happens in the middle, a file with its final
-//! name is whole: what is not goes by another name, and is removed later.
+//! Compressing what was put aside, on a thread of its own with the lowest priority; one file at a time, the
+//! oldest first. The thread is there only while there is something to compress. Whatever happens in the
+//! middle, a file with its final name is whole: what is not goes by another name, and is removed later.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -17,8 +17,8 @@ use super::tidy;
 use crate::logs::aside::{Aside, PACKED, Packed, UNFINISHED};
 use crate::logs::plan::{Compress, Plan};
 
-/// A file is left alone until nobody has written to it for so long: another process that writes to the same one notices
-/// within a second that it was put aside.
+/// A file is left alone until nobody has written to it for so long: another process that writes to the same
+/// one notices within a second that it was put aside.
 const SETTLED: Duration = Duration::from_millis(1500);
 /// Half a file that is older was left by somebody who is gone.
 const LEFT: Duration = Duration::from_secs(60);

@@ -1,8 +1,9 @@
-//! What waits for the disk: at most 1 MiB of an app, all workers together, with what the thread is writing now. Beyond
-//! that whole pieces are dropped and counted until half of it is free again, so that there is one gap and not many.
+//! What waits for the disk: at most 1 MiB of an app, all workers together, with what the thread is writing
+//! now. Beyond that whole pieces are dropped and counted until half of it is free again, so that there is one
+//! gap and not many.
 //!
-//! Invariants: nobody who puts something in waits for the disk; in steady state nothing is allocated, for two buffers
-//! change places; the thread is woken when it rests, and under a flood only every few milliseconds.
+//! Invariants: nobody who puts something in waits for the disk; in steady state nothing is allocated, for two
+//! buffers change places; the thread is woken when it rests, and under a flood only every few milliseconds.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
-//! One file of an app over time: opened when there is something for it, opened anew when its name means another file, left
-//! alone for a second when it fails, put aside when it is large or old.
+//! One file of an app over time: opened when there is something for it, opened anew when its name means
+//! another file, left alone for a second when it fails, put aside when it is large or old.
 //!
-//! Invariants: nothing is written behind a gap before the gap is told; a file is put aside at the end of a line, unless a
-//! line has no end for a megabyte.
+//! Invariants: nothing is written behind a gap before the gap is told; a file is put aside at the end of a
+//! line, unless a line has no end for a megabyte.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
-//! How much of what was put aside is kept: so many files of each name, and so many bytes of all files of the app with the
-//! current ones. The oldest go first. Done at once when a file is put aside, so that the bound holds during a flood.
+//! How much of what was put aside is kept: so many files of each name, and so many bytes of all files of the
+//! app with the current ones. The oldest go first. Done at once when a file is put aside, so that the bound
+//! holds during a flood.
 
 use std::collections::HashMap;
 use std::fs;
@@ -34,8 +35,8 @@ pub(super) fn current(plan: &Plan) -> Vec<PathBuf> {
     entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| plan.owns(path)).collect()
 }
 
-/// `live`: the files that are written to, each of which may become as large as `limit`: for that there is room left. The
-/// last file of a slot that is gone counts among those that were put aside.
+/// `live`: the files that are written to, each of which may become as large as `limit`: for that there is
+/// room left. The last file of a slot that is gone counts among those that were put aside.
 pub(super) fn prune(plan: &Plan, linked: &[PathBuf], live: &[PathBuf], limit: Option<u64>) {
     let mut asides = all(plan, linked);
     let mut of_name: HashMap<PathBuf, usize> = HashMap::new();

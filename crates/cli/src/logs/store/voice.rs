@@ -1,6 +1,7 @@
-//! Several writers of one file, and their lines that have begun and are not finished. Whole lines go to the file; the end of
-//! a piece that is in the middle of a line waits for the rest where somebody else writes to the same file, so that lines
-//! of two workers do not mix. A worker that has a file for itself waits for nothing.
+//! Several writers of one file, and their lines that have begun and are not finished. Whole lines go to the
+//! file; the end of a piece that is in the middle of a line waits for the rest where somebody else writes to
+//! the same file, so that lines of two workers do not mix. A worker that has a file for itself waits for
+//! nothing.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -19,7 +19,8 @@ use crate::logs::plan::Plan;
 
 /// Memory is given back when the app has been quiet for so long.
 const LONG_QUIET: Duration = Duration::from_secs(10);
-/// A file that is larger than the process may write (`ulimit -f`) is an error of the write, and must not end the primary.
+/// A file that is larger than the process may write (`ulimit -f`) is an error of the write, and must not end
+/// the primary.
 const SIGXFSZ: i32 = 25;
 
 pub(super) struct Writer {

@@ -43,7 +43,7 @@ fn a_fifo_that_is_no_longer_read_drops_and_tells_when_it_is_read_again() {
     let mut sent = 0;
     // The reader stops; the pipe and what may wait are full soon.
     until("something is dropped", || {
-        put(&store, 0, "a line that nobody reads for now\n");
+        put(&store, 0, &"a line that nobody reads for now\n".repeat(100));
         store.dropped() > 0
     });
     sent += 1;
