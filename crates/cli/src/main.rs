@@ -10,6 +10,7 @@ mod config;
 mod control;
 mod daemon;
 mod error;
+mod logs;
 mod output;
 mod program;
 mod render;

@@ -1,0 +1,4 @@
+mod files;
+mod lines;
+mod rotation;
+mod trouble;
