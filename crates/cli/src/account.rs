@@ -22,7 +22,8 @@ fn find(
     user: Option<&str>,
     group: Option<&str>,
 ) -> Result<(Option<u32>, Option<u32>), Failure> {
-    let unknown = |what: &str, name: &str| Failure::usage(format!("cannot run as {what} `{name}`: there is none"));
+    let unknown =
+        |what: &str, name: &str| Failure::usage(format!("cannot run as {what} `{name}`: there is none"));
     let of_user = user.map(|name| {
         let known = entry(passwd, name);
         let number = |at: usize| known.as_ref().and_then(|fields| fields.get(at)?.parse::<u32>().ok());

@@ -4,6 +4,7 @@
 mod check;
 mod doctor;
 mod grant;
+pub(crate) mod keep;
 pub(crate) mod manager;
 pub(crate) mod program;
 pub(crate) mod spec;
@@ -19,9 +20,9 @@ use oneport_sys::process::Signal;
 pub(crate) use check::CheckArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use grant::GrantArgs;
+pub(crate) use oneport_wire::control::Instances;
 use program::{HEADING, ProgramArgs};
 use target::TargetArgs;
-pub(crate) use oneport_wire::control::Instances;
 use values::{parse_signal, parse_time};
 
 /// Many processes behind one port.
@@ -74,6 +75,37 @@ pub(crate) enum Verb {
     /// Reload what runs, start what does not
     #[command(name = "startOrReload", aliases = ["startOrGracefulReload", "start-or-reload"])]
     StartOrReload(Box<manager::ChangeArgs>),
+    /// Show what apps write, and follow it
+    #[command(visible_alias = "log")]
+    Logs(keep::LogsArgs),
+    /// Empty log files
+    Flush(manager::MaybeArgs),
+    /// Open log files anew, after they were moved
+    #[command(name = "reloadLogs", alias = "reload-logs")]
+    ReloadLogs(manager::PlainArgs),
+    /// Show how everything is, again and again
+    #[command(visible_aliases = ["dashboard", "dash"], alias = "imonit")]
+    Monit(manager::PlainArgs),
+    /// Write a line to standard input of workers in fork mode
+    Send(keep::SendArgs),
+    /// Save the list of apps
+    #[command(visible_alias = "dump")]
+    Save(keep::SaveArgs),
+    /// Start the saved apps
+    Resurrect(manager::PlainArgs),
+    /// Forget the saved apps
+    Cleardump(manager::PlainArgs),
+    /// Start the apps that PM2 has saved
+    Import(keep::ImportArgs),
+    /// Start the saved apps with the machine
+    Startup(keep::StartupArgs),
+    /// Do that no more
+    Unstartup(keep::StartupArgs),
+    /// Write a sample configuration
+    #[command(visible_alias = "ecosystem")]
+    Init(keep::InitArgs),
+    /// Print what a shell needs to complete commands
+    Completion(keep::CompletionArgs),
     /// Whether a daemon answers; starts one
     Ping(manager::PlainArgs),
     /// Stop all apps, and the daemon

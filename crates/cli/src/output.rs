@@ -17,12 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use oneport::{Output, WorkerId};
+use oneport::{Output, WorkerId, WorkerRef};
 use oneport_sys::poll::{Interest, Poller, Readiness};
 use oneport_sys::waker::Waker;
 use rustix::termios::isatty;
 
 use crate::error::Failure;
+use crate::logs::{Source, Store, Stream};
 pub(crate) use awaited::Awaited;
 use awaited::Unfinished;
 use last_words::LastWords;
@@ -36,7 +37,7 @@ const WAKER: u64 = u64::MAX;
 
 enum Order {
     Add {
-        worker: WorkerId,
+        worker: WorkerRef,
         label: String,
         output: Output,
         awaited: Option<Awaited>,
@@ -58,12 +59,30 @@ enum Order {
 type Kept = Arc<Mutex<HashMap<WorkerId, LastWords>>>;
 
 /// What becomes of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) enum Sink {
     /// It is written on; of standard error the last lines are kept.
     Pass,
     /// Of both streams the last lines are kept, and nothing is written.
     Keep,
+    /// It is stored in files; of standard error the last lines are kept.
+    Store(Shelf),
+}
+
+/// Where output is stored, and by which numbers slots are known there.
+#[derive(Clone)]
+pub(crate) struct Shelf {
+    pub(crate) store: Store,
+    /// By slot: the number among all of the daemon.
+    pub(crate) ids: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Shelf {
+    fn source(&self, worker: &WorkerRef) -> Option<Source> {
+        let slot = worker.slot?.0;
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Source { id: *ids.get(slot as usize)?, slot, pid: worker.pid })
+    }
 }
 
 /// The thread that carries output.
@@ -100,7 +119,7 @@ impl Carrier {
     }
 
     /// Carries what it writes, and waits for a line of it.
-    pub(crate) fn add(&self, worker: WorkerId, label: String, output: Output, awaited: Option<Awaited>) {
+    pub(crate) fn add(&self, worker: WorkerRef, label: String, output: Output, awaited: Option<Awaited>) {
         self.order(Order::Add { worker, label, output, awaited });
     }
 
@@ -142,14 +161,10 @@ fn lock(kept: &Kept) -> MutexGuard<'_, HashMap<WorkerId, LastWords>> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stream {
-    Out,
-    Err,
-}
-
 struct Pipe {
     worker: WorkerId,
+    /// Who it is where output is stored.
+    source: Option<Source>,
     stream: Stream,
     fd: OwnedFd,
     label: Option<String>,
@@ -204,7 +219,7 @@ impl Pump {
             match order {
                 Order::Add { worker, label, output, awaited } => {
                     if let Some(awaited) = awaited {
-                        self.awaited.insert(worker, awaited);
+                        self.awaited.insert(worker.id, awaited);
                     }
                     for (stream, fd) in [(Stream::Out, output.stdout), (Stream::Err, output.stderr)] {
                         fd.into_iter().for_each(|fd| self.watch(worker, stream, fd, &label));
@@ -230,18 +245,23 @@ impl Pump {
         Flow::GoesOn
     }
 
-    fn watch(&mut self, worker: WorkerId, stream: Stream, fd: OwnedFd, label: &str) {
-        let terminal = match stream {
-            _ if self.sink == Sink::Keep => false,
-            Stream::Out => isatty(rustix::stdio::stdout()),
-            Stream::Err => isatty(rustix::stdio::stderr()),
+    fn watch(&mut self, worker: WorkerRef, stream: Stream, fd: OwnedFd, label: &str) {
+        let terminal = match (&self.sink, stream) {
+            (Sink::Keep | Sink::Store(_), _) => false,
+            (Sink::Pass, Stream::Out) => isatty(rustix::stdio::stdout()),
+            (Sink::Pass, Stream::Err) => isatty(rustix::stdio::stderr()),
         };
+        let source = match &self.sink {
+            Sink::Store(shelf) => shelf.source(&worker),
+            Sink::Pass | Sink::Keep => None,
+        };
+        let worker = worker.id;
         let token = self.next;
         self.next += 1;
         let label = terminal.then(|| format!("{label} | "));
         if self.poller.add(fd.as_fd(), token, Interest::READ).is_ok() {
             let (line, unfinished) = (Vec::new(), Unfinished::default());
-            self.pipes.insert(token, Pipe { worker, stream, fd, label, line, unfinished });
+            self.pipes.insert(token, Pipe { worker, source, stream, fd, label, line, unfinished });
         }
     }
 
@@ -268,7 +288,7 @@ impl Pump {
         let Some(pipe) = self.pipes.get_mut(&token) else { return false };
         match rustix::io::retry_on_intr(|| rustix::io::read(&pipe.fd, &mut *buffer)) {
             Ok(n) if n > 0 => {
-                if pipe.stream == Stream::Err || self.sink == Sink::Keep {
+                if pipe.stream == Stream::Err || matches!(self.sink, Sink::Keep) {
                     lock(&self.kept).entry(pipe.worker).or_default().add(&buffer[..n]);
                 }
                 // Before it is written: who reads slowly must not keep it from becoming ready.
@@ -278,15 +298,22 @@ impl Pump {
                 {
                     (awaited.done)();
                 }
-                match self.sink {
-                    Sink::Pass => pipe.write(&buffer[..n], &self.progress),
-                    Sink::Keep => {}
+                match (&self.sink, pipe.source) {
+                    (Sink::Pass, _) => pipe.write(&buffer[..n], &self.progress),
+                    (Sink::Store(shelf), Some(source)) => {
+                        shelf.store.put(source, pipe.stream, &buffer[..n]);
+                        shelf.store.breathe();
+                    }
+                    (Sink::Keep, _) | (Sink::Store(_), None) => {}
                 }
                 true
             }
             Err(rustix::io::Errno::AGAIN) => false,
             Ok(_) | Err(_) => {
                 pipe.finish_line(&self.progress);
+                if let (Sink::Store(shelf), Some(source)) = (&self.sink, pipe.source) {
+                    shelf.store.line_end(source, pipe.stream);
+                }
                 // Gone from the set with its last descriptor anyway.
                 let _ = self.poller.remove(pipe.fd.as_fd());
                 self.pipes.remove(&token);

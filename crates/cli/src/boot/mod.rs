@@ -16,7 +16,6 @@ mod search;
 mod unit;
 
 pub(crate) use install::{startup, unstartup};
-pub(crate) use notify::{notify_ready, notify_reloading, notify_status, notify_stopping};
-pub(crate) use options::{Done, Least, Level, Network, Outcome, Purpose, StartupOptions};
+pub(crate) use notify::{notify_ready, notify_stopping};
+pub(crate) use options::{Least, Level, Network, Outcome, Purpose, StartupOptions};
 pub(crate) use place::Place;
-pub(crate) use unit::{UnitOptions, unit};

@@ -181,13 +181,13 @@ impl Check {
             match self.queue.recv_timeout(left) {
                 Ok(Happening::Cluster(event)) => {
                     if let Event::Fork { worker, output } = *event {
-                        let (of, owner) = (worker.id(), worker.clone());
+                        let owner = worker.clone();
                         self.seen.born(worker.name());
                         let awaited = ready_line.map(|pattern| Awaited {
                             pattern: pattern.clone(),
                             done: Box::new(move || _ = owner.mark_ready()),
                         });
-                        self.carrier.add(of, String::new(), output, awaited);
+                        self.carrier.add(worker.name(), String::new(), output, awaited);
                     } else {
                         self.seen.note(*event);
                     }

@@ -95,6 +95,8 @@ struct Run {
     ready_line: Option<Regex>,
     had_terminal: bool,
     manner: Manner,
+    /// Standard inputs that are kept open.
+    inputs: std::collections::HashMap<oneport::WorkerId, std::os::fd::OwnedFd>,
     end: End,
 }
 
@@ -124,7 +126,8 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         notes: None,
     };
     let beginner = Beginner { args, placing: &placing, attachment, happenings, manner: Manner::Foreground };
-    let begun = Carrier::start(Sink::Pass).and_then(|carrier| beginner.begin(program, teller, carrier, |_| {}));
+    let begun =
+        Carrier::start(Sink::Pass).and_then(|carrier| beginner.begin(program, teller, carrier, |_| {}));
     let begun = begun.and_then(|run| run.cluster.scale(instances).map(|()| run).map_err(Failure::new));
     let done = begun.map(|run| ExitCode::from(run.until_the_end(&queue, instances)));
     // Standard error may be held by somebody, and signals are blocked by now.
@@ -163,8 +166,7 @@ impl Beginner<'_> {
         let (cluster, events) = Cluster::start(settings).map_err(Failure::new)?;
         forward(events, cluster.clone(), happenings.clone())?;
         let pid = process::own_pid().get();
-        let beginning =
-            Beginning { pid, title: &program.title, instances, placing, attachment: &attachment };
+        let beginning = Beginning { pid, title: &program.title, instances, placing, attachment: &attachment };
         teller.primary(&beginning);
         for note in &attachment.notes {
             teller.notice(&note.message, Some(note.hint));
@@ -192,6 +194,7 @@ impl Beginner<'_> {
             ready_line: attach::ready_line(&args.program).cloned(),
             had_terminal,
             manner,
+            inputs: std::collections::HashMap::new(),
             end: End::NotYet,
         })
     }

@@ -68,13 +68,13 @@ impl Connected<IncomingStream<'_, Door>> for Peer {
 
 /// Answers until the process ends.
 pub(crate) async fn serve(door: Door, routes: Router) -> io::Result<()> {
-    let described = || async {
-        ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], OPENAPI)
-    };
+    let described =
+        || async { ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], OPENAPI) };
     let routes = routes
         .route("/v1/openapi.json", get(described))
         .fallback(|request: Request| async move {
-            let message = format!("cannot {} `{}`: there is no such path", request.method(), request.uri().path());
+            let message =
+                format!("cannot {} `{}`: there is no such path", request.method(), request.uri().path());
             refuse(problem(ProblemKind::Unknown, message, Some("GET /v1/openapi.json lists what there is")))
         })
         .layer(DefaultBodyLimit::max(LARGEST))

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use oneport_sys::process::Pid;
 use oneport_sys::proc::start_ticks;
+use oneport_sys::process::Pid;
 use oneport_wire::control::ProblemKind;
 
 use super::Daemon;
@@ -55,7 +55,10 @@ async fn find(daemon: &Daemon, serial: u32) {
     let pidfd = pid.and_then(|pid| open_pidfd(pid).ok().filter(|_| same(pid)));
     let Some((pid, pidfd)) = pid.zip(pidfd) else {
         // It was killed while no daemon was there.
-        daemon.say(&format!("the primary of `{}` (pid {}) is gone; it is started again", trace.name, trace.pid));
+        daemon.say(&format!(
+            "the primary of `{}` (pid {}) is gone; it is started again",
+            trace.name, trace.pid
+        ));
         end_leftovers(&trace.mark).await;
         app.environment = environment::allowed(&std::env::vars().collect());
         daemon.table().apps.insert(trace.name.clone(), app);
@@ -69,7 +72,9 @@ async fn find(daemon: &Daemon, serial: u32) {
             daemon.table().took(serial, &app.ids);
         }
         // It is alive: what the trace says has to do.
-        Err(error) => daemon.say(&format!("the primary of `{}` (pid {pid}) does not answer: {error}", trace.name)),
+        Err(error) => {
+            daemon.say(&format!("the primary of `{}` (pid {pid}) does not answer: {error}", trace.name))
+        }
     }
     daemon.table().apps.insert(trace.name.clone(), app);
     daemon.watch(&trace.name, pid, pidfd);

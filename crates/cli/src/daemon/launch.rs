@@ -50,7 +50,10 @@ impl Daemon {
         let (daemon, name) = (self.clone(), name.to_owned());
         tokio::spawn(async move {
             let followed = tokio::spawn(follow(daemon.clone(), serial));
-            #[allow(deprecated, reason = "an `OwnedFd` keeps what its successor is `unsafe` for; that stays in sys")]
+            #[allow(
+                deprecated,
+                reason = "an `OwnedFd` keeps what its successor is `unsafe` for; that stays in sys"
+            )]
             if let Ok(ended) = AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE) {
                 let _ = ended.readable().await;
                 // Not our child, if another daemon has started it.

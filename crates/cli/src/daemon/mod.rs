@@ -203,8 +203,10 @@ async fn live(daemon: Daemon, place: Place, saved: SavedApps) -> Result<(), Fail
 /// Only one daemon lives in a home. `None`: there is one.
 fn lock(home: &Home) -> Result<Option<File>, Failure> {
     let path = home.lock();
-    let failed = |cause: io::Error| Failure::new(format!("cannot lock `{}`: {}", path.display(), plain(&cause)));
-    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+    let failed =
+        |cause: io::Error| Failure::new(format!("cannot lock `{}`: {}", path.display(), plain(&cause)));
+    let file =
+        File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

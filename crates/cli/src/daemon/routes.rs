@@ -179,7 +179,9 @@ impl Daemon {
         let mut asking = JoinSet::new();
         for (at, app) in apps.iter().enumerate() {
             let (client, path) = (self.client(app), format!("/v1/apps/{}", segment(&app.name)));
-            asking.spawn(async move { (at, tokio::time::timeout(LISTING, client.get::<AppView>(&path)).await) });
+            asking.spawn(
+                async move { (at, tokio::time::timeout(LISTING, client.get::<AppView>(&path)).await) },
+            );
         }
         let mut views: Vec<Option<AppView>> = apps.iter().map(|_| None).collect();
         while let Some(Ok((at, answer))) = asking.join_next().await {
@@ -196,10 +198,15 @@ impl Daemon {
         let Create { mut spec, environment, force, ids, stopped } = wanted;
         if spec.name.is_empty() || spec.name.len() > 200 || spec.name.chars().any(char::is_control) {
             let message = format!("cannot name an app `{}`", spec.name.escape_debug());
-            return Err(problem(ProblemKind::BadRequest, message, Some("1 to 200 letters, none of them a control")));
+            return Err(problem(
+                ProblemKind::BadRequest,
+                message,
+                Some("1 to 200 letters, none of them a control"),
+            ));
         }
         let count = spec.instances.count(process::cpus());
-        let failed = |cause: std::io::Error| problem(ProblemKind::Failed, format!("cannot mark it: {cause}"), None);
+        let failed =
+            |cause: std::io::Error| problem(ProblemKind::Failed, format!("cannot mark it: {cause}"), None);
         let name = {
             let mut table = self.table();
             if table.apps.len() >= MOST_APPS {
@@ -209,7 +216,8 @@ impl Daemon {
             if table.apps.contains_key(&spec.name) {
                 if !force {
                     let message = format!("cannot start `{}`: there is an app of this name", spec.name);
-                    let hint = "oneport restart or reload; --name gives another name, and -f one with a number";
+                    let hint =
+                        "oneport restart or reload; --name gives another name, and -f one with a number";
                     return Err(problem(ProblemKind::Conflict, message, Some(hint)));
                 }
                 let mut numbered = (1u32..).map(|n| format!("{}-{n}", spec.name));
@@ -288,9 +296,11 @@ impl Daemon {
 fn of_call(name: &str, error: &CallError) -> Problem {
     match error {
         CallError::Refused(problem) => problem.clone(),
-        CallError::TimedOut => {
-            problem(ProblemKind::TimedOut, format!("cannot reach `{name}`: its primary does not answer in time"), None)
-        }
+        CallError::TimedOut => problem(
+            ProblemKind::TimedOut,
+            format!("cannot reach `{name}`: its primary does not answer in time"),
+            None,
+        ),
         CallError::NotThere(_) | CallError::Broken(_) => {
             problem(ProblemKind::Failed, format!("cannot reach `{name}`: its primary: {error}"), None)
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
-use oneport_wire::control::{AppView, Create, Instances, Problem, ProblemKind, Saved, SavedApp, Start, Status};
+use oneport_wire::control::{
+    AppView, Create, Instances, Problem, ProblemKind, Saved, SavedApp, Start, Status,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Daemon;
@@ -92,9 +94,14 @@ impl Daemon {
             }
             apps.push(saved);
         }
-        let saved =
-            Saved { version: Saved::VERSION, saved_at: now_ms(), oneport: env!("CARGO_PKG_VERSION").to_owned(), apps };
-        let written = Saves::new(&self.0.home).write(&saved, force).map_err(|failure| of_failure(&failure))?;
+        let saved = Saved {
+            version: Saved::VERSION,
+            saved_at: now_ms(),
+            oneport: env!("CARGO_PKG_VERSION").to_owned(),
+            apps,
+        };
+        let written =
+            Saves::new(&self.0.home).write(&saved, force).map_err(|failure| of_failure(&failure))?;
         Ok(SaveDone {
             file: written.path.display().to_string(),
             apps: saved.apps.len(),
@@ -107,17 +114,21 @@ impl Daemon {
     async fn saved(&self, view: AppView) -> (SavedApp, Vec<String>) {
         let client = self.table().apps.get(&view.name).map(|app| self.client(app));
         let origin = match client {
-            Some(client) => client.get::<Origin>(&format!("/v1/apps/{}/origin", segment(&view.name))).await.ok(),
+            Some(client) => {
+                client.get::<Origin>(&format!("/v1/apps/{}/origin", segment(&view.name))).await.ok()
+            }
             None => None,
         };
-        let known = || self.table().apps.get(&view.name).map(|app| (app.environment.clone(), app.ids.clone()));
+        let known =
+            || self.table().apps.get(&view.name).map(|app| (app.environment.clone(), app.ids.clone()));
         let (environment, ids) = match origin {
             Some(origin) => (origin.environment, origin.ids),
             // A primary that does not answer: what is known of it has to do.
             None => known().unwrap_or_default(),
         };
         let listed: Vec<u32> = view.workers.iter().map(|worker| worker.id).collect();
-        let stopped = view.workers.iter().filter(|worker| worker.status == Status::Stopped).map(|worker| worker.id);
+        let stopped =
+            view.workers.iter().filter(|worker| worker.status == Status::Stopped).map(|worker| worker.id);
         let left: Vec<String> =
             environment::left_out(&environment, &view.spec.env).into_iter().map(str::to_owned).collect();
         let saved = SavedApp {
@@ -148,7 +159,8 @@ impl Daemon {
         let apps = match given {
             Some(apps) => apps,
             None => {
-                let (saved, warnings) = Saves::new(&self.0.home).read().map_err(|failure| of_failure(&failure))?;
+                let (saved, warnings) =
+                    Saves::new(&self.0.home).read().map_err(|failure| of_failure(&failure))?;
                 done.warnings = warnings;
                 saved.apps
             }
@@ -171,7 +183,8 @@ impl Daemon {
         let SavedApp { mut spec, environment, ids, stopped, instances } = app;
         spec.instances = Instances::Exactly(instances.max(1));
         let starts: Vec<u32> = ids.iter().copied().filter(|id| !stopped.contains(id)).collect();
-        let wanted = Create { spec, environment, force: false, ids: ids.clone(), stopped: !stopped.is_empty() };
+        let wanted =
+            Create { spec, environment, force: false, ids: ids.clone(), stopped: !stopped.is_empty() };
         let view = self.create(wanted).await?;
         if stopped.is_empty() || starts.is_empty() {
             return Ok(());

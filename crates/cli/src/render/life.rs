@@ -360,7 +360,13 @@ pub(super) mod tests {
 
     pub(in crate::render) fn told(format: LogFormat, tell: impl Fn(&Teller)) -> Vec<String> {
         let scribe = held();
-        tell(&Teller { format, loudness: Loudness::Verbose, app: "app".into(), scribe: scribe.clone(), notes: None });
+        tell(&Teller {
+            format,
+            loudness: Loudness::Verbose,
+            app: "app".into(),
+            scribe: scribe.clone(),
+            notes: None,
+        });
         take(&scribe, usize::MAX)
     }
 

@@ -11,5 +11,5 @@ pub(crate) mod scratch;
 mod socket;
 
 pub(crate) use home::{Home, VARIABLE, locate};
-pub(crate) use saves::{Change, Force, Saves, Written};
-pub(crate) use socket::{LONGEST_ADDRESS, SocketAddress, socket_address};
+pub(crate) use saves::{Change, Force, Saves};
+pub(crate) use socket::socket_address;

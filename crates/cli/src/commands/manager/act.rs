@@ -2,14 +2,18 @@
 
 use std::process::ExitCode;
 
-use oneport_wire::control::{AppSpec, AppView, Instances, Job, Reload, Restart, Scale, Signal, Slots};
+use oneport_wire::control::{
+    AppSpec, AppView, Instances, Job, JobKind, Line, Reload, Restart, Scale, Signal, Slots, Span,
+};
 use serde_json::{Value, json};
 
+use super::gather::{How, Targets, on_list, targets};
 use super::link::Link;
 use super::select::{Chosen, choose};
 use super::watch::{Ended, watch};
 use super::{Manner, apply, show_list, start};
 use crate::Done;
+use crate::args::keep::SendArgs;
 use crate::args::manager::{ChangeArgs, ReloadArgs, ScaleArgs, SelectArgs, SignalArgs};
 use crate::control::segment;
 use crate::error::Failure;
@@ -27,7 +31,7 @@ fn ids_of(chosen: &Chosen, apps: &[AppView]) -> Vec<u32> {
 }
 
 /// Says what is going to be done.
-fn announce(verb: oneport_wire::control::JobKind, chosen: &Chosen, apps: &[AppView], manner: Manner) {
+fn announce(verb: JobKind, chosen: &Chosen, apps: &[AppView], manner: Manner) {
     if !manner.silent {
         voice::out(format_args!("{}", applying(verb, &chosen.app, &ids_of(chosen, apps)).trim_end()));
     }
@@ -39,7 +43,7 @@ async fn each(
     chosen: &[Chosen],
     apps: &[AppView],
     manner: Manner,
-    verb: oneport_wire::control::JobKind,
+    verb: JobKind,
     body: impl Fn(&Chosen) -> Result<Value, Failure>,
 ) -> Result<Ended, Failure> {
     let mut jobs = Vec::new();
@@ -81,8 +85,8 @@ pub(super) async fn stop(args: &SelectArgs) -> Done {
     let manner = Manner::of(&args.common)?;
     let link = Link::open().await?;
     let apps = link.apps().await?;
-    let chosen = start::select(&args.targets, &apps)?;
-    let ended = each(&link, &chosen, &apps, manner, oneport_wire::control::JobKind::Stop, slots).await?;
+    let chosen = on_list(&args.targets, &apps, &How::plain(&link.home))?;
+    let ended = each(&link, &chosen, &apps, manner, JobKind::Stop, slots).await?;
     finish(&link, ended, manner).await
 }
 
@@ -90,15 +94,20 @@ pub(super) async fn delete(args: &SelectArgs) -> Done {
     let manner = Manner::of(&args.common)?;
     let link = Link::open().await?;
     let apps = link.apps().await?;
-    let chosen = start::select(&args.targets, &apps)?;
-    let ended = each(&link, &chosen, &apps, manner, oneport_wire::control::JobKind::Delete, slots).await?;
-    let gone: Vec<&str> = chosen.iter().filter(|one| one.ids.is_empty()).map(|one| one.app.as_str()).collect();
+    let chosen = on_list(&args.targets, &apps, &How::plain(&link.home))?;
+    let ended = each(&link, &chosen, &apps, manner, JobKind::Delete, slots).await?;
+    let gone: Vec<&str> =
+        chosen.iter().filter(|one| one.ids.is_empty()).map(|one| one.app.as_str()).collect();
     link.await_without(&gone).await?;
     finish(&link, ended, manner).await
 }
 
 /// The configuration of an app with what was said over it; none where nothing was said.
-pub(super) fn changed(args: &ChangeArgs, view: &AppView, wanted: Option<&AppSpec>) -> Result<Option<AppSpec>, Failure> {
+pub(super) fn changed(
+    args: &ChangeArgs,
+    view: &AppView,
+    wanted: Option<&AppSpec>,
+) -> Result<Option<AppSpec>, Failure> {
     if wanted.is_none() && !args.spec.changes() && args.rest.is_empty() {
         return Ok(None);
     }
@@ -117,37 +126,100 @@ pub(super) async fn restart(args: &ChangeArgs) -> Done {
     let manner = Manner::of(&args.common)?;
     let link = Link::open().await?;
     let apps = link.apps().await?;
-    let targets = start::targets(args, &apps)?;
+    let targets = targets(&args.targets, &apps, &How::of(&args.spec, &args.only, &link.home))?;
     start::warn_of_foreign(&args.spec);
+    let ended = change(&link, args, &targets, &apps, manner, JobKind::Restart).await?;
+    finish(&link, ended, manner).await
+}
+
+/// Restarts or reloads apps that are on the list, and starts those of configurations that are not.
+pub(super) async fn change(
+    link: &Link,
+    args: &ChangeArgs,
+    targets: &Targets,
+    apps: &[AppView],
+    manner: Manner,
+    verb: JobKind,
+) -> Result<Ended, Failure> {
     let environment = args.spec.update_env.then(start::environment);
     let body = |chosen: &Chosen| {
-        let view = start::view_of(&chosen.app, &apps)?;
+        let view = start::view_of(&chosen.app, apps)?;
         let spec = changed(args, view, targets.spec_of(&chosen.app))?.map(Box::new);
-        Ok(json!(Restart { ids: chosen.ids.clone(), spec, environment: environment.clone() }))
+        let (ids, environment) = (chosen.ids.clone(), environment.clone());
+        Ok(match verb {
+            JobKind::Reload => {
+                json!(Reload { ids, spec, environment, parallel: args.spec.parallel, ..Reload::default() })
+            }
+            JobKind::Start | JobKind::Stop | JobKind::Restart | JobKind::Scale | JobKind::Delete => {
+                json!(Restart { ids, spec, environment })
+            }
+        })
     };
-    let verb = oneport_wire::control::JobKind::Restart;
-    let ended = each(&link, &targets.chosen, &apps, manner, verb, body).await?;
-    finish(&link, ended, manner).await
+    let mut ended = each(link, &targets.chosen, apps, manner, verb, body).await?;
+    ended = ended.and(scale_all(link, args, targets, apps, manner, ended).await?);
+    for spec in &targets.missing {
+        ended = ended.and(start::create(link, spec.clone(), false, manner).await?);
+    }
+    Ok(ended)
+}
+
+/// A configuration may want another number of workers than before.
+async fn scale_all(
+    link: &Link,
+    args: &ChangeArgs,
+    targets: &Targets,
+    apps: &[AppView],
+    manner: Manner,
+    so_far: Ended,
+) -> Result<Ended, Failure> {
+    let mut ended = so_far;
+    for one in targets.chosen.iter().filter(|one| one.ids.is_empty()) {
+        let view = start::view_of(&one.app, apps)?;
+        let wanted = args.spec.instances.or(targets.spec_of(&one.app).map(|spec| spec.instances));
+        if let Some(instances) = wanted.filter(|_| ended == Ended::Done) {
+            ended = scale_as_configured(link, view, instances, manner).await?;
+        }
+    }
+    Ok(ended)
+}
+
+/// Only a number that was changed counts: who scaled by hand is not put back by every deploy.
+pub(super) async fn scale_as_configured(
+    link: &Link,
+    view: &AppView,
+    instances: Instances,
+    manner: Manner,
+) -> Result<Ended, Failure> {
+    let to = instances.count(oneport_sys::process::cpus());
+    if instances == view.spec.instances || to as usize == view.workers.len() {
+        return Ok(Ended::Done);
+    }
+    let job: Job = link.post(&path(&view.name, "scale"), &Scale::To(to)).await?;
+    watch(link, &view.name, job, manner).await
 }
 
 pub(super) async fn reload(args: &ReloadArgs) -> Done {
     let manner = Manner::of(&args.change.common)?;
     let link = Link::open().await?;
     let apps = link.apps().await?;
-    let targets = start::targets(&args.change, &apps)?;
+    let how = How::of(&args.change.spec, &args.change.only, &link.home);
+    let targets = targets(&args.change.targets, &apps, &how)?;
     start::warn_of_foreign(&args.change.spec);
+    if args.canary.is_none() && !args.plan {
+        let ended = change(&link, &args.change, &targets, &apps, manner, JobKind::Reload).await?;
+        return finish(&link, ended, manner).await;
+    }
     let environment = args.change.spec.update_env.then(start::environment);
     let body = |chosen: &Chosen| {
         let view = start::view_of(&chosen.app, &apps)?;
         let spec = changed(&args.change, view, targets.spec_of(&chosen.app))?.map(Box::new);
-        let watch = args.watch_canary.or(args.canary.map(|_| oneport_wire::control::Span(30_000)));
         Ok(json!(Reload {
             ids: chosen.ids.clone(),
             spec,
             environment: environment.clone(),
             parallel: args.change.spec.parallel,
             canary: args.canary,
-            watch,
+            watch: args.canary.map(|_| args.watch_canary.unwrap_or(Span(30_000))),
             plan: args.plan,
         }))
     };
@@ -158,8 +230,7 @@ pub(super) async fn reload(args: &ReloadArgs) -> Done {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let verb = oneport_wire::control::JobKind::Reload;
-    let ended = each(&link, &targets.chosen, &apps, manner, verb, body).await?;
+    let ended = each(&link, &targets.chosen, &apps, manner, JobKind::Reload, body).await?;
     finish(&link, ended, manner).await
 }
 
@@ -171,7 +242,9 @@ fn show_plan(app: &str, answer: &Value) {
     let changes = differences("", &answer["before"], &answer["after"], applied);
     voice::out(format_args!("{}", plan(app, &changes, Secrets::Masked).trim_end()));
     let (workers, parallel) = (&answer["workers"], &answer["parallel"]);
-    let text = format!("{workers} workers would be replaced, {parallel} at a time, each once its successor is proven");
+    let text = format!(
+        "{workers} workers would be replaced, {parallel} at a time, each once its successor is proven"
+    );
     voice::out(format_args!("{}", says(Tone::Normal, &text)));
 }
 
@@ -196,7 +269,8 @@ fn differences(prefix: &str, before: &Value, after: &Value, applied: Applied) ->
             continue;
         }
         // Only these decide how workers are attached and connections are shared.
-        let of_shape = ["policy", "tier", "attach", "exec_mode", "interpreter", "script", "ports", "publish", "listen"];
+        let of_shape =
+            ["policy", "tier", "attach", "exec_mode", "interpreter", "script", "ports", "publish", "listen"];
         let applied = if of_shape.contains(&key.as_str()) { applied } else { Applied::Reload };
         changes.push(Change { what: format!("{prefix}{key}"), old: text(a), new: text(b), applied });
     }
@@ -211,7 +285,7 @@ pub(super) async fn scale(args: &ScaleArgs) -> Done {
     let wanted = read_scale(&args.to)?;
     let mut ended = Ended::Done;
     for one in &chosen {
-        announce(oneport_wire::control::JobKind::Scale, one, &apps, manner);
+        announce(JobKind::Scale, one, &apps, manner);
         let job: Job = link.post(&path(&one.app, "scale"), &wanted).await?;
         ended = ended.and(watch(&link, &one.app, job, manner).await?);
     }
@@ -242,7 +316,7 @@ pub(super) async fn signal(args: &SignalArgs) -> Done {
     let link = Link::open().await?;
     let apps = link.apps().await?;
     // PM2 takes both orders: the signal's name is the one that begins like one.
-    for one in start::select(&args.to.targets, &apps)? {
+    for one in on_list(&args.to.targets, &apps, &How::plain(&link.home))? {
         let wanted = Signal { signal: args.signal.clone(), ids: one.ids.clone() };
         let answer: Value = link.post(&path(&one.app, "signal"), &wanted).await?;
         if !manner.silent {
@@ -253,11 +327,26 @@ pub(super) async fn signal(args: &SignalArgs) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+pub(super) async fn send(args: &SendArgs) -> Done {
+    let manner = Manner::of(&args.common)?;
+    let link = Link::open().await?;
+    let apps = link.apps().await?;
+    for one in choose(&[args.target.clone().into()], &apps)? {
+        let wanted = Line { line: args.line.clone(), ids: one.ids.clone() };
+        let answer: Value = link.post(&path(&one.app, "send"), &wanted).await?;
+        if !manner.silent {
+            let text = format!("a line was sent to {} workers of `{}`", answer["sent"], one.app);
+            voice::out(format_args!("{}", says(Tone::Normal, &text)));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(super) async fn reset(args: &SelectArgs) -> Done {
     let manner = Manner::of(&args.common)?;
     let link = Link::open().await?;
     let apps = link.apps().await?;
-    for one in start::select(&args.targets, &apps)? {
+    for one in on_list(&args.targets, &apps, &How::plain(&link.home))? {
         let _: Value = link.post(&path(&one.app, "reset"), &Slots { ids: one.ids.clone() }).await?;
     }
     finish(&link, Ended::Done, manner).await
@@ -286,6 +375,9 @@ mod tests {
         let after = json!({"script": "a.js", "policy": "least", "env": {"A": "1", "C": "3"}, "name": "web"});
         let changes = differences("", &before, &after, Applied::Restart);
         let told: Vec<_> = changes.iter().map(|change| (change.what.as_str(), change.applied)).collect();
-        assert_eq!(told, [("env.B", Applied::Reload), ("env.C", Applied::Reload), ("policy", Applied::Restart)]);
+        assert_eq!(
+            told,
+            [("env.B", Applied::Reload), ("env.C", Applied::Reload), ("policy", Applied::Restart)]
+        );
     }
 }

@@ -48,7 +48,9 @@ impl SpecArgs {
         for text in &self.env {
             if let Some((name, value)) = text.split_once('=') {
                 if name.is_empty() || text.contains('\0') {
-                    return Err(Failure::usage(format!("cannot use `{text}` for `--env`: expected NAME=VALUE")));
+                    return Err(Failure::usage(format!(
+                        "cannot use `{text}` for `--env`: expected NAME=VALUE"
+                    )));
                 }
                 spec.env.insert(name.to_owned(), value.to_owned());
             }
@@ -134,8 +136,9 @@ pub(super) fn absolute(dir: &Path, text: &str) -> String {
 
 /// The directory this command was started in, as the shell names it: a link to the current release stays a link.
 pub(super) fn here() -> Result<PathBuf, Failure> {
-    let here = std::env::current_dir()
-        .map_err(|cause| Failure::new(format!("cannot use this directory: {}", crate::error::plain(&cause))))?;
+    let here = std::env::current_dir().map_err(|cause| {
+        Failure::new(format!("cannot use this directory: {}", crate::error::plain(&cause)))
+    })?;
     let named = std::env::var_os("PWD").map(PathBuf::from).filter(|named| named.is_absolute());
     let same = |named: &PathBuf| std::fs::canonicalize(named).is_ok_and(|real| real == here);
     Ok(named.filter(same).unwrap_or(here))

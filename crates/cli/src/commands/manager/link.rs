@@ -70,7 +70,8 @@ impl Link {
     }
 
     async fn start_daemon(&self) -> Result<(), Failure> {
-        let failed = |cause: io::Error| Failure::no_daemon(format!("cannot start the daemon: {}", plain(&cause)));
+        let failed =
+            |cause: io::Error| Failure::no_daemon(format!("cannot start the daemon: {}", plain(&cause)));
         let program = std::env::current_exe().map_err(failed)?;
         let log = crate::daemon::open_log(&self.home).map_err(|cause| {
             Failure::no_daemon(format!("cannot write `{}`: {}", self.home.log().display(), plain(&cause)))
@@ -103,7 +104,9 @@ impl Link {
         loop {
             match self.client.get::<Welcome>("/v1").await {
                 Ok(_) => return Ok(()),
-                Err(CallError::NotThere(_) | CallError::Broken(_)) if Instant::now() < until => sleep(GLANCE).await,
+                Err(CallError::NotThere(_) | CallError::Broken(_)) if Instant::now() < until => {
+                    sleep(GLANCE).await
+                }
                 Err(error) => return Err(self.no_daemon(&error)),
             }
         }
@@ -154,7 +157,9 @@ impl Link {
     fn failed(&self, error: CallError) -> Failure {
         match error {
             CallError::Refused(problem) => of_problem(&problem),
-            error @ (CallError::NotThere(_) | CallError::TimedOut | CallError::Broken(_)) => self.no_daemon(&error),
+            error @ (CallError::NotThere(_) | CallError::TimedOut | CallError::Broken(_)) => {
+                self.no_daemon(&error)
+            }
         }
     }
 }

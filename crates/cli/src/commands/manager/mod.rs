@@ -2,7 +2,10 @@
 
 mod act;
 mod apply;
+mod gather;
+mod keep;
 mod link;
+mod logs;
 mod select;
 mod show;
 mod start;
@@ -10,6 +13,8 @@ mod watch;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+
+use oneport_wire::control::JobKind;
 
 use crate::Done;
 use crate::args::Verb;
@@ -34,8 +39,8 @@ async fn obey(verb: Verb) -> Done {
         Verb::Scale(args) => act::scale(&args).await,
         Verb::SendSignal(args) => act::signal(&args).await,
         Verb::Reset(args) => act::reset(&args).await,
-        Verb::StartOrRestart(args) => start::start_or(&args, start::Known::Restart).await,
-        Verb::StartOrReload(args) => start::start_or(&args, start::Known::Reload).await,
+        Verb::StartOrRestart(args) => start::start_or(&args, JobKind::Restart).await,
+        Verb::StartOrReload(args) => start::start_or(&args, JobKind::Reload).await,
         Verb::List(args) => show::list(&args).await,
         Verb::Jlist(args) => show::jlist(&args, show::Layout::Dense).await,
         Verb::Prettylist(args) => show::jlist(&args, show::Layout::Indented).await,
@@ -43,6 +48,19 @@ async fn obey(verb: Verb) -> Done {
         Verb::Env(args) => show::env(&args).await,
         Verb::Id(args) => show::id(&args).await,
         Verb::Pid(args) => show::pid(&args).await,
+        Verb::Logs(args) => logs::logs(&args).await,
+        Verb::Flush(args) => logs::flush(&args).await,
+        Verb::ReloadLogs(args) => logs::reload_logs(&args).await,
+        Verb::Monit(args) => show::monit(&args).await,
+        Verb::Send(args) => act::send(&args).await,
+        Verb::Save(args) => keep::save(&args).await,
+        Verb::Resurrect(args) => keep::resurrect(&args).await,
+        Verb::Cleardump(args) => keep::cleardump(&args),
+        Verb::Import(args) => keep::import(&args).await,
+        Verb::Startup(args) => keep::startup(&args),
+        Verb::Unstartup(args) => keep::unstartup(&args),
+        Verb::Init(args) => keep::init(&args),
+        Verb::Completion(args) => keep::completion(&args),
         Verb::Ping(_) => link::ping().await,
         Verb::Kill(args) => link::kill(&args.common).await,
         Verb::Update(args) => link::update(&args.common).await,

@@ -57,7 +57,8 @@ fn one(word: &str, apps: &[AppView]) -> Result<Vec<Chosen>, Failure> {
             return Ok(vec![Chosen { app: app.name.clone(), ids: vec![id] }]);
         }
     }
-    let pattern = word.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')).filter(|rest| !rest.is_empty());
+    let pattern =
+        word.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')).filter(|rest| !rest.is_empty());
     if let Some(pattern) = pattern {
         let regex = Regex::new(pattern)
             .map_err(|cause| Failure::usage(format!("cannot use pattern `{word}`: {cause}")))?;
@@ -105,7 +106,8 @@ mod tests {
 
     fn chosen(words: &[&str]) -> Result<Vec<(String, Vec<u32>)>, String> {
         let words: Vec<OsString> = words.iter().map(Into::into).collect();
-        let apps = sample_apps(&[("api", "default", &[0, 1]), ("web", "front", &[2]), ("web-2", "front", &[3, 4])]);
+        let apps =
+            sample_apps(&[("api", "default", &[0, 1]), ("web", "front", &[2]), ("web-2", "front", &[3, 4])]);
         let chosen = choose(&words, &apps).map_err(|failure| failure.words())?;
         Ok(chosen.into_iter().map(|one| (one.app, one.ids)).collect())
     }

@@ -62,7 +62,9 @@ pub(super) async fn jlist(args: &PlainArgs, layout: Layout) -> Done {
     let apps = Link::open().await?.apps().await?;
     match layout {
         Layout::Dense => voice::out(format_args!("{}", shown::jlist(&apps, Secrets::Masked))),
-        Layout::Indented => voice::out(format_args!("{}", shown::prettylist(&apps, Secrets::Masked).trim_end())),
+        Layout::Indented => {
+            voice::out(format_args!("{}", shown::prettylist(&apps, Secrets::Masked).trim_end()))
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -140,4 +142,42 @@ pub(super) async fn pid(args: &MaybeArgs) -> Done {
     }
     voice::out(format_args!("{}", pids.join("\n")));
     Ok(ExitCode::SUCCESS)
+}
+
+/// How often the monitor is shown.
+const MONITOR: Duration = Duration::from_secs(1);
+
+pub(super) async fn monit(args: &PlainArgs) -> Done {
+    Manner::of(&args.common)?;
+    let link = Link::open().await?;
+    loop {
+        let apps = link.apps().await?;
+        let host = host();
+        let screen = super::screen().map(|(width, height)| shown::Screen { width, height });
+        let frame = shown::monit(&apps, host.as_ref(), screen, now_ms());
+        if screen.is_none() {
+            voice::out(format_args!("{}", frame.trim_end()));
+            return Ok(ExitCode::SUCCESS);
+        }
+        voice::show(format_args!("{}", shown::in_place(&frame)));
+        tokio::time::sleep(MONITOR).await;
+    }
+}
+
+/// How this machine is.
+fn host() -> Option<shown::Host> {
+    let load = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let mut load = load.split(' ').filter_map(|word| word.parse::<f32>().ok());
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = |name: &str| {
+        let line = memory.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    let total = kib("MemTotal:")? * 1024;
+    Some(shown::Host {
+        load: [load.next()?, load.next()?, load.next()?],
+        cpus: oneport_sys::process::cpus(),
+        memory_used: total.saturating_sub(kib("MemAvailable:")? * 1024),
+        memory_total: total,
+    })
 }

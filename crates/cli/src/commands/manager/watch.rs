@@ -48,7 +48,9 @@ pub(super) async fn watch(link: &Link, app: &str, job: Job, manner: Manner) -> R
     };
     let colours = match anstream::AutoStream::choice(&std::io::stdout()) {
         anstream::ColorChoice::Never => Colours::No,
-        anstream::ColorChoice::Auto | anstream::ColorChoice::Always | anstream::ColorChoice::AlwaysAnsi => Colours::Yes,
+        anstream::ColorChoice::Auto | anstream::ColorChoice::Always | anstream::ColorChoice::AlwaysAnsi => {
+            Colours::Yes
+        }
     };
     let mut progress = Progress::new(app, place, colours);
     let mut show = |job: &Job| {
@@ -65,7 +67,12 @@ pub(super) async fn watch(link: &Link, app: &str, job: Job, manner: Manner) -> R
         let mut lines = match link.client().lines(&path).await {
             Ok(lines) => lines,
             Err(CallError::Refused(problem)) => return Err(super::link::of_problem(&problem)),
-            Err(error) => return Err(Failure::new(format!("cannot watch the {} of `{app}`: {error}", last.kind.word()))),
+            Err(error) => {
+                return Err(Failure::new(format!(
+                    "cannot watch the {} of `{app}`: {error}",
+                    last.kind.word()
+                )));
+            }
         };
         while last.state == JobState::Running {
             let line = tokio::select! {
@@ -84,11 +91,15 @@ pub(super) async fn watch(link: &Link, app: &str, job: Job, manner: Manner) -> R
                     }
                 }
                 // A primary that ends with its app says so last, and may be gone before.
-                Ok(None) | Err(_) if last.kind == oneport_wire::control::JobKind::Delete => return Ok(Ended::Done),
+                Ok(None) | Err(_) if last.kind == oneport_wire::control::JobKind::Delete => {
+                    return Ok(Ended::Done);
+                }
                 Ok(None) | Err(_) => {
                     let verb = last.kind.word();
-                    return Err(Failure::new(format!("cannot watch the {verb} of `{app}`: its primary has ended"))
-                        .hint("`oneport list` shows how it is"));
+                    return Err(Failure::new(format!(
+                        "cannot watch the {verb} of `{app}`: its primary has ended"
+                    ))
+                    .hint("`oneport list` shows how it is"));
                 }
             }
         }

@@ -11,14 +11,17 @@ impl Run {
     /// Tells what happened. Gives the exit code once everything has ended.
     pub(super) fn hear(&mut self, event: Event) -> Option<u8> {
         match event {
-            Event::Fork { worker, output } => {
+            Event::Fork { worker, mut output } => {
+                if let Some(stdin) = output.stdin.take() {
+                    self.inputs.insert(worker.id(), stdin);
+                }
                 let awaited = self.await_line(&worker);
                 let worker = worker.name();
                 self.roll.born(worker);
                 // One without a process failed to start: `Error` tells it.
                 if worker.pid != 0 {
                     let slot = worker.slot.map_or_else(|| "-".to_owned(), |slot| slot.to_string());
-                    self.carrier.add(worker.id, format!("{}|{slot}", self.teller.app), output, awaited);
+                    self.carrier.add(worker, format!("{}|{slot}", self.teller.app), output, awaited);
                     self.teller.started(worker);
                 }
             }
@@ -63,6 +66,7 @@ impl Run {
             Event::Condemned { worker, reason } => self.teller.violation(worker.name(), &reason),
             Event::Exit { worker, exit, cause } => {
                 let worker = worker.name();
+                self.inputs.remove(&worker.id);
                 self.teller.died(worker, exit, cause, self.roll.was_stopped(worker.id));
                 self.unheard.forget(worker.id);
                 self.explain_unshared(worker, cause);

@@ -1,7 +1,7 @@
 //! What comes by the control socket, answered: orders become jobs, questions are answered at once.
 
 use oneport::{Canary, ReloadTerms, Signal as SignalName, Slot as Place};
-use oneport_wire::control::{AppSpec, Job, JobKind, Problem, ProblemKind, Reload, Restart, Signal, Slots};
+use oneport_wire::control::{AppSpec, Job, JobKind, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots};
 use serde_json::json;
 
 use super::course::Manner;
@@ -48,10 +48,15 @@ impl Managed {
                 return done();
             }
             Order::Signal(signal) => return self.signal(&signal),
-            Order::Send(_) => {
-                return Err(problem(ProblemKind::BadRequest, "cannot send: standard input is not kept open", None));
+            Order::Send(line) => return self.send(&line),
+            Order::Flush => {
+                self.shelf.store.empty();
+                return done();
             }
-            Order::Flush | Order::Reopen => return done(),
+            Order::Reopen => {
+                self.shelf.store.reopen();
+                return done();
+            }
             Order::Start(start) => {
                 self.is_free()?;
                 let places = self.places(&start.ids)?;
@@ -174,6 +179,7 @@ impl Managed {
             self.slots.push(Slot::new(id));
         }
         self.renew_slots();
+        self.number_slots();
         self.keep_trace();
         Ok(self.start(&newcomers, JobKind::Scale))
     }
@@ -269,7 +275,8 @@ impl Managed {
             workers: workers.max(1) as usize,
             watch: reload.watch.map_or(std::time::Duration::ZERO, oneport_wire::control::Span::duration),
         });
-        let parallel = reload.parallel.map(|parallel| parallel.max(1) as usize).unwrap_or(self.width(places.len()));
+        let parallel =
+            reload.parallel.map(|parallel| parallel.max(1) as usize).unwrap_or(self.width(places.len()));
         let terms = ReloadTerms { slots: places, parallel: Some(parallel), canary };
         if let Some(running) = &self.running {
             // The primary has ended: its last event is on its way, and ends the job.
@@ -309,15 +316,18 @@ impl Managed {
         self.environment = environment.unwrap_or_else(|| std::mem::take(&mut self.environment));
         self.words = super::view::Words::of(&plan);
         self.awaits_word = plan.awaits_word();
+        self.number_slots();
         self.keep_trace();
         let Some(running) = &self.running else { return Ok(takes) };
         if takes == Takes::NewWorkers {
-            let mut settings = super::super::setup::settings(&plan.args, &plan.program, &plan.placing, &plan.attachment);
+            let mut settings =
+                super::super::setup::settings(&plan.args, &plan.program, &plan.placing, &plan.attachment);
             // Our own limit was raised when the cluster was begun: what the workers get is known since then.
             settings.worker_nofile = running.run.cluster.settings().worker_nofile;
             self.adjust(&mut settings, &plan);
             let conduct = settings.conduct.clone();
-            let changed = running.run.cluster.setup_primary(settings).and_then(|()| running.run.cluster.treat(conduct));
+            let changed =
+                running.run.cluster.setup_primary(settings).and_then(|()| running.run.cluster.treat(conduct));
             changed.map_err(|error| problem(ProblemKind::Failed, error.to_string(), None))?;
         }
         Ok(takes)
@@ -353,6 +363,23 @@ impl Managed {
             sent += u32::from(worker.is_some_and(|worker| worker.kill(name).is_ok()));
         }
         Ok(json!({"sent": sent}).to_string())
+    }
+
+    fn send(&self, line: &Line) -> Reply {
+        let mut sent = 0;
+        for place in self.places(&line.ids)? {
+            let tenant = self.slots[place.0 as usize].tenant;
+            let input = tenant.zip(self.running.as_ref());
+            let input = input.and_then(|(tenant, running)| running.run.inputs.get(&tenant.worker.id));
+            // It does not block: a worker that does not read loses the line, and this one says so.
+            let text = format!("{}\n", line.line);
+            sent += u32::from(input.is_some_and(|input| rustix::io::write(input, text.as_bytes()) == Ok(text.len())));
+        }
+        if sent > 0 {
+            return Ok(json!({"sent": sent}).to_string());
+        }
+        let message = format!("cannot send a line to `{}`: nobody reads its standard input", self.spec.name);
+        Err(problem(ProblemKind::BadRequest, message, Some("workers in fork mode have one (exec_mode, or -x)")))
     }
 
     fn keep_trace(&self) {

@@ -17,6 +17,7 @@ use super::super::Happening;
 use super::request::Desk;
 use super::slots::Slot;
 use crate::error::{Failure, plain};
+use crate::logs::{Plan, file_name};
 use crate::state::{atomic, socket_address};
 
 /// The longest text that is read.
@@ -68,10 +69,9 @@ pub(crate) struct Trace {
 impl Boot {
     pub(super) fn read() -> Result<Boot, Failure> {
         let mut text = String::new();
-        io::stdin()
-            .take(LARGEST)
-            .read_to_string(&mut text)
-            .map_err(|cause| Failure::new(format!("cannot read what this primary is to be: {}", plain(&cause))))?;
+        io::stdin().take(LARGEST).read_to_string(&mut text).map_err(|cause| {
+            Failure::new(format!("cannot read what this primary is to be: {}", plain(&cause)))
+        })?;
         serde_json::from_str(&text).map_err(|cause| {
             Failure::usage(format!("cannot understand what this primary is to be: {cause}"))
                 .hint("`oneport start` starts apps; this command is for the daemon")
@@ -89,8 +89,9 @@ impl Boot {
         events: broadcast::Sender<Told>,
     ) -> Result<Desk, Failure> {
         let path = self.socket();
-        let failed =
-            |cause: io::Error| Failure::new(format!("cannot answer at `{}`: {}", path.display(), plain(&cause)));
+        let failed = |cause: io::Error| {
+            Failure::new(format!("cannot answer at `{}`: {}", path.display(), plain(&cause)))
+        };
         // The serial is ours: whatever is there was left by one that crashed.
         let _ = std::fs::remove_file(&path);
         let address = socket_address(&path).map_err(failed)?;
@@ -118,6 +119,11 @@ impl Boot {
             .map_err(|cause| Failure::new(format!("cannot write `{}`: {}", path.display(), plain(&cause))))
     }
 
+    pub(super) fn log_plan(&self, spec: &AppSpec, instances: usize) -> Plan {
+        let instances = u32::try_from(instances).unwrap_or(u32::MAX);
+        Plan::of(spec, &self.home.join("logs"), instances)
+    }
+
     pub(super) fn pid_file(&self, spec: &AppSpec, id: u32, several: bool) -> PathBuf {
         let Some(wished) = &spec.pid_file else {
             return self.home.join("pids").join(format!("{}-{id}.pid", file_name(&spec.name)));
@@ -126,7 +132,8 @@ impl Boot {
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         match (several, stem) {
             (true, Some(stem)) => {
-                let extension = path.extension().map_or(String::new(), |end| format!(".{}", end.to_string_lossy()));
+                let extension =
+                    path.extension().map_or(String::new(), |end| format!(".{}", end.to_string_lossy()));
                 path.with_file_name(format!("{stem}-{id}{extension}"))
             }
             (true, None) | (false, _) => path,
@@ -164,13 +171,6 @@ pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-/// A name of an app as the name of a file.
-pub(crate) fn file_name(app: &str) -> String {
-    let kept = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | ' ') { c } else { '-' };
-    let name: String = app.chars().map(kept).take(100).collect();
-    name.trim_start_matches('.').to_owned()
-}
-
 /// No terminal and no directory holds this process.
 pub(super) fn stand_alone() {
     // Fails where it leads a session already.
@@ -192,16 +192,4 @@ pub(super) fn say_ready() {
 pub(super) fn stamp(app: &str) -> impl Fn() -> String + Send + Sync + 'static {
     let app = app.to_owned();
     move || format!("{} {app}: ", crate::time::stamp())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_name_of_an_app_is_a_name_of_a_file() {
-        assert_eq!(file_name("web-1"), "web-1");
-        assert_eq!(file_name("../../etc/passwd"), "-..-etc-passwd");
-        assert_eq!(file_name("a/b\n"), "a-b-");
-    }
 }

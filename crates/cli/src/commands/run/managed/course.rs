@@ -133,7 +133,9 @@ impl Course {
                 }
             }),
             Seen::Ready(worker) => self.step(worker.slot, |step, manner| match (manner, step.state) {
-                (Manner::Come | Manner::Change { .. } | Manner::Renew, StepState::Starting) => Some(StepState::Done),
+                (Manner::Come | Manner::Change { .. } | Manner::Renew, StepState::Starting) => {
+                    Some(StepState::Done)
+                }
                 (Manner::Reload, StepState::Starting) => Some(StepState::Proving),
                 _ => None,
             }),
@@ -177,7 +179,8 @@ impl Course {
 
     fn gone(&mut self, worker: WorkerRef, exit: Exit, cause: EndCause) -> bool {
         let Some(slot) = worker.slot else { return false };
-        let Some(state) = self.job.steps.iter().find(|step| step.slot == slot.0).map(|step| step.state) else {
+        let Some(state) = self.job.steps.iter().find(|step| step.slot == slot.0).map(|step| step.state)
+        else {
             return false;
         };
         match (self.manner, state) {
@@ -206,11 +209,7 @@ impl Course {
         self.manner != Manner::Reload && step.is_some_and(|step| step.state == StepState::Starting)
     }
 
-    fn step(
-        &mut self,
-        slot: Option<Slot>,
-        act: impl FnOnce(&mut Step, Manner) -> Option<StepState>,
-    ) -> bool {
+    fn step(&mut self, slot: Option<Slot>, act: impl FnOnce(&mut Step, Manner) -> Option<StepState>) -> bool {
         let manner = self.manner;
         let of_slot = |step: &&mut Step| slot.is_some_and(|slot| slot.0 == step.slot);
         let Some(step) = self.job.steps.iter_mut().find(of_slot) else { return false };
@@ -226,9 +225,9 @@ impl Course {
     fn fail(&mut self, worker: WorkerRef, why: String) -> bool {
         let words = format!("worker {} {why}", worker.slot.map_or(0, |slot| slot.0));
         self.culprit.get_or_insert(worker.id);
-        self.job.error.get_or_insert_with(|| {
-            format!("cannot {} `{}`: {words}", self.job.kind.word(), self.app)
-        });
+        self.job
+            .error
+            .get_or_insert_with(|| format!("cannot {} `{}`: {words}", self.job.kind.word(), self.app));
         let slot = worker.slot;
         self.step(slot, |step, _| {
             step.note = Some(why);
@@ -286,7 +285,8 @@ impl Course {
             (Manner::Reload, true) => {}
             (_, true) if !under_way && !waiting => self.job.state = JobState::Failed,
             (_, false) if !under_way && !waiting => self.job.state = JobState::Done,
-            (Manner::Come | Manner::Leave | Manner::Change { .. } | Manner::Renew, _) | (Manner::Reload, false) => {}
+            (Manner::Come | Manner::Leave | Manner::Change { .. } | Manner::Renew, _)
+            | (Manner::Reload, false) => {}
         }
     }
 }

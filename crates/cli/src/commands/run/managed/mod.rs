@@ -13,6 +13,7 @@ mod view;
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use oneport::{Slot as Place, WorkerId};
@@ -24,7 +25,8 @@ use super::{Beginner, Happening, Manner as RunManner, PATIENCE, Run, WAITING};
 use crate::Done;
 use crate::args::LogFormat;
 use crate::error::Failure;
-use crate::output::{Carrier, Sink};
+use crate::logs::Store;
+use crate::output::{Carrier, Shelf, Sink};
 use crate::render::life::{Loudness, Notes, Teller, gap};
 use crate::render::scribe::Scribe;
 use crate::{signals, strangers};
@@ -80,6 +82,7 @@ struct Managed {
     after: After,
     usage: view::Usage,
     notes: Notes,
+    shelf: Shelf,
     connections_lost: u64,
     scribe: Scribe,
     happenings: SyncSender<Happening>,
@@ -95,6 +98,8 @@ pub(crate) fn run() -> Done {
     let app = boot.spec.name.clone();
     let scribe = Scribe::stamped(boot::stamp(&app), move |dropped| gap(LogFormat::Text, &app, dropped))?;
     let (events, _) = broadcast::channel(request::WAITING);
+    let shelf =
+        Shelf { store: Store::start(boot.log_plan(&boot.spec, boot.ids.len()))?, ids: Arc::default() };
     let desk = boot.answer_at(happenings.clone(), events.clone())?;
     let mut managed = Managed {
         spec: boot.spec.clone(),
@@ -110,12 +115,14 @@ pub(crate) fn run() -> Done {
         after: After::Stay,
         usage: view::Usage::default(),
         notes: Notes::default(),
+        shelf,
         connections_lost: 0,
         scribe,
         happenings,
         events,
         boot,
     };
+    managed.number_slots();
     managed.plan_ahead();
     managed.tell(What::Created);
     if !managed.boot.stopped {
@@ -127,6 +134,10 @@ pub(crate) fn run() -> Done {
         managed.tell(What::Deleted);
     }
     desk.close();
+    let (written, done) = std::sync::mpsc::channel();
+    managed.shelf.store.finish(move || _ = written.send(()));
+    // What a disk that hangs does not take is lost.
+    let _ = done.recv_timeout(PATIENCE);
     managed.boot.clean_up(&managed.slots);
     managed.scribe.flush_within(PATIENCE);
     Ok(ExitCode::from(code))
@@ -311,9 +322,9 @@ impl Managed {
                 Do::Change(place) => {
                     let tenant = self.slots.get(place.0 as usize).and_then(|slot| slot.tenant);
                     let running = self.running.as_ref();
-                    let worker = tenant.zip(running).and_then(|(tenant, running)| {
-                        running.run.cluster.worker(tenant.worker.id)
-                    });
+                    let worker = tenant
+                        .zip(running)
+                        .and_then(|(tenant, running)| running.run.cluster.worker(tenant.worker.id));
                     // One that has gone meanwhile needs no asking.
                     let _ = worker.map(|worker| worker.disconnect());
                 }
@@ -343,7 +354,9 @@ impl Managed {
     }
 
     fn tell_slot(&self, place: Option<Place>) {
-        let Some((place, slot)) = place.and_then(|at| Some((at, self.slots.get(at.0 as usize)?))) else { return };
+        let Some((place, slot)) = place.and_then(|at| Some((at, self.slots.get(at.0 as usize)?))) else {
+            return;
+        };
         let what = What::Worker {
             id: slot.id,
             slot: place.0,
@@ -362,6 +375,14 @@ impl Managed {
             scribe: self.scribe.clone(),
             notes: Some(self.notes.clone()),
         }
+    }
+
+    /// By which numbers slots are known in files.
+    fn number_slots(&mut self) {
+        let ids = self.slots.iter().map(|slot| slot.id).collect();
+        *self.shelf.ids.lock().unwrap_or_else(PoisonError::into_inner) = ids;
+        let listed = self.all().len();
+        self.shelf.store.replan(self.boot.log_plan(&self.spec, listed));
     }
 
     /// Slots that are on the list.
@@ -462,7 +483,7 @@ impl Managed {
         self.words = view::Words::of(&plan);
         self.awaits_word = plan.awaits_word();
         let shape = plan.shape();
-        let carrier = Carrier::start(Sink::Keep)?;
+        let carrier = Carrier::start(Sink::Store(self.shelf.clone()))?;
         let ids: Vec<u32> = self.slots.iter().map(|slot| slot.id).collect();
         let (mode, account) = (plan.mode(), plan.account);
         let home = self.boot.home.display().to_string();

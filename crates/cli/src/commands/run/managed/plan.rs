@@ -57,7 +57,9 @@ impl Plan {
     pub(super) fn mode(&self) -> ExecMode {
         match self.attachment.class {
             Class::Channel | Class::ListenFds => ExecMode::Cluster,
-            Class::Program if self.args.program.attach == crate::args::program::AttachArg::Own => ExecMode::Fork,
+            Class::Program if self.args.program.attach == crate::args::program::AttachArg::Own => {
+                ExecMode::Fork
+            }
             Class::Program => ExecMode::Cluster,
             Class::Nothing => ExecMode::Fork,
         }
@@ -191,6 +193,10 @@ pub(super) fn adjust(
         .collect();
     settings.env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     settings.env.extend(own);
+    if mode == ExecMode::Fork {
+        // `oneport send` writes there, as PM2 does in this mode.
+        settings.stdin = oneport::Stdio::Pipe;
+    }
     if let Some(name) = &spec.instance_var {
         settings.instance_var = name.into();
     }

@@ -6,12 +6,14 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::Router;
-use oneport_wire::control::{Happening as Told, Job, JobState, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots, Start, What};
+use oneport_wire::control::{
+    Happening as Told, Job, JobState, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots, Start, What,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::timeout;
@@ -83,7 +85,8 @@ impl Desk {
         happenings: SyncSender<Happening>,
         events: broadcast::Sender<Told>,
     ) -> Result<Desk, Failure> {
-        let failed = |cause: std::io::Error| Failure::new(format!("cannot answer at the control socket: {cause}"));
+        let failed =
+            |cause: std::io::Error| Failure::new(format!("cannot answer at the control socket: {cause}"));
         listener.set_nonblocking(true).map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -134,7 +137,11 @@ impl Asking {
     }
 
     /// With a body.
-    async fn ask_with<T: serde::de::DeserializeOwned>(&self, body: &Bytes, order: impl Fn(T) -> Order) -> Response {
+    async fn ask_with<T: serde::de::DeserializeOwned>(
+        &self,
+        body: &Bytes,
+        order: impl Fn(T) -> Order,
+    ) -> Response {
         match read(body) {
             Ok(wanted) => self.ask(order(wanted)).await,
             Err(problem) => refuse(problem),

@@ -41,7 +41,9 @@ impl Seen {
             Event::Finished { slot } => Seen::Finished(*slot),
             Event::Replaced { slot, .. } => Seen::Replaced(*slot),
             Event::ReloadDone { .. } => Seen::Reloaded,
-            Event::ReloadAborted { slot, worker, failure, .. } => Seen::Aborted(*slot, worker.name(), *failure),
+            Event::ReloadAborted { slot, worker, failure, .. } => {
+                Seen::Aborted(*slot, worker.name(), *failure)
+            }
             Event::Status { worker, text } => Seen::Says(worker.name(), text.clone()),
             Event::ConnectionsLost { connections, .. } => Seen::Lost(*connections),
             Event::Stopped => Seen::Over,

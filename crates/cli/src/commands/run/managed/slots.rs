@@ -117,9 +117,13 @@ impl Slot {
         };
         match tenant.phase {
             Phase::Starting => Status::Launching,
-            Phase::Online | Phase::Listening if awaits_word && !tenant.ready && !tenant.late => Status::Launching,
+            Phase::Online | Phase::Listening if awaits_word && !tenant.ready && !tenant.late => {
+                Status::Launching
+            }
             Phase::Online | Phase::Listening => Status::Online,
-            Phase::Draining | Phase::Leaving | Phase::Stopping | Phase::Ending | Phase::Gone => Status::Stopping,
+            Phase::Draining | Phase::Leaving | Phase::Stopping | Phase::Ending | Phase::Gone => {
+                Status::Stopping
+            }
         }
     }
 }

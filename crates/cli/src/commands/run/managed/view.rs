@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oneport_wire::control::{AppView, ExecMode, LogPaths, WorkerView};
+use oneport_wire::control::{AppView, ExecMode, WorkerView};
 
 use super::plan::Plan;
 use super::{Managed, place, tenant_of};
@@ -79,17 +79,18 @@ impl Managed {
             created_at: self.boot.created_at,
             workers,
             job: self.course.as_ref().map(|(course, _)| course.job.clone()),
-            notes: self.notes.list(),
+            notes: self.notes.list().into_iter().chain(self.shelf.store.trouble()).collect(),
             spec: self.spec.clone(),
             connections_lost: self.connections_lost,
-            log_bytes_dropped: 0,
+            log_bytes_dropped: self.shelf.store.dropped(),
         }
     }
 
     fn worker_view(&self, at: usize) -> WorkerView {
         let slot = &self.slots[at];
         let pid = tenant_of(slot).map(|(_, pid)| pid);
-        let memory = pid.and_then(oneport_sys::process::Pid::new).and_then(|pid| oneport_sys::proc::rss(pid).ok());
+        let memory =
+            pid.and_then(oneport_sys::process::Pid::new).and_then(|pid| oneport_sys::proc::rss(pid).ok());
         WorkerView {
             id: slot.id,
             slot: place(at).0,
@@ -105,7 +106,7 @@ impl Managed {
             connections: None,
             last_exit: slot.last_exit,
             says: slot.says.clone(),
-            logs: LogPaths::default(),
+            logs: self.shelf.store.paths(slot.id, place(at).0),
             pid_file: Some(
                 self.boot.pid_file(&self.spec, slot.id, self.slots.len() > 1).display().to_string(),
             ),

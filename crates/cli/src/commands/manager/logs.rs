@@ -1,0 +1,138 @@
+//! Verbs about log files: showing them, emptying them, opening them anew.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use oneport_wire::control::AppView;
+use rustix::event::{PollFd, PollFlags, poll};
+use serde_json::{Value, json};
+
+use super::Manner;
+use super::gather::{How, on_list};
+use super::link::Link;
+use super::select::{Chosen, choose};
+use super::start::view_of;
+use crate::Done;
+use crate::args::keep::LogsArgs;
+use crate::args::manager::{MaybeArgs, PlainArgs};
+use crate::control::segment;
+use crate::error::{Failure, plain};
+use crate::logs::{Look, Paint, Show, Stream, Wanted, show};
+use crate::render::manager::{Tone, says};
+use crate::render::voice;
+
+/// The daemon's own log is asked for by these names.
+const DAEMON: [&str; 3] = ["oneport", "PM2", "daemon"];
+
+pub(super) async fn logs(args: &LogsArgs) -> Done {
+    Manner::of(&args.common)?;
+    let link = Link::open().await?;
+    let apps = link.apps().await?;
+    let (of_daemon, words): (Vec<OsString>, Vec<OsString>) = args.targets.iter().cloned().partition(|word| {
+        DAEMON.iter().any(|name| word == name) && !apps.iter().any(|app| word == app.name.as_str())
+    });
+    // As PM2: nothing is said of an unknown app, and the code is 0.
+    let chosen = match words.is_empty() {
+        false => words.iter().flat_map(|word| choose(&[word.clone()], &apps).unwrap_or_default()).collect(),
+        true if of_daemon.is_empty() => choose(&["all".into()], &apps).unwrap_or_default(),
+        true => Vec::new(),
+    };
+    let mut wanted = Vec::new();
+    for one in &chosen {
+        wanted.extend(files(one, view_of(&one.app, &apps)?));
+    }
+    if !of_daemon.is_empty() {
+        wanted.push(Wanted { app: "oneport".into(), id: 0, stream: Stream::Out, path: link.home.log() });
+    }
+    if wanted.is_empty() {
+        voice::err(format_args!("{}", says(Tone::Warning, "there is nothing to show")));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let how = Show {
+        lines: args.lines,
+        only: match (args.out, args.err) {
+            (true, _) => Some(Stream::Out),
+            (false, true) => Some(Stream::Err),
+            (false, false) => None,
+        },
+        look: match (args.raw, args.json, args.format) {
+            (true, _, _) => Look::Raw,
+            (_, true, _) => Look::Json,
+            (_, _, true) => Look::Pairs,
+            (false, false, false) => Look::Labelled,
+        },
+        timestamp: args.timestamp.clone(),
+        highlight: args.highlight.clone().flatten(),
+        follow: !args.nostream,
+        paint: Paint::for_stdout(),
+    };
+    drop(link);
+    let mut out = std::io::stdout();
+    match show(&wanted, &how, &mut out, &nobody_reads) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(cause) => Err(Failure::new(format!("cannot show logs: {}", plain(&cause)))),
+    }
+}
+
+/// Whether the reader of standard output has gone: `oneport logs | head`.
+fn nobody_reads() -> bool {
+    let stdout = std::io::stdout();
+    let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
+    let told = poll(&mut asked, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }));
+    told.is_ok_and(|n| n > 0) && asked[0].revents().intersects(PollFlags::ERR)
+}
+
+/// Each file of what was chosen.
+fn files(chosen: &Chosen, view: &AppView) -> Vec<Wanted> {
+    let workers =
+        view.workers.iter().filter(|worker| chosen.ids.is_empty() || chosen.ids.contains(&worker.id));
+    let mut wanted = Vec::new();
+    for worker in workers {
+        let of = |stream: Stream, path: &Option<String>| {
+            let path = path.as_ref().map(PathBuf::from)?;
+            Some(Wanted { app: view.name.clone(), id: worker.id, stream, path })
+        };
+        wanted.extend(of(Stream::Err, &worker.logs.error));
+        wanted.extend(of(Stream::Out, &worker.logs.out));
+        // Both together are shown only where there is nothing else.
+        if worker.logs.out.is_none() && worker.logs.error.is_none() {
+            wanted.extend(of(Stream::Out, &worker.logs.both));
+        }
+    }
+    wanted
+}
+
+pub(super) async fn flush(args: &MaybeArgs) -> Done {
+    let manner = Manner::of(&args.common)?;
+    let link = Link::open().await?;
+    let apps = link.apps().await?;
+    let chosen = match args.targets.is_empty() {
+        true => choose(&["all".into()], &apps).unwrap_or_default(),
+        false => on_list(&args.targets, &apps, &How::plain(&link.home))?,
+    };
+    for one in &chosen {
+        let _: Value = link.post(&format!("/v1/apps/{}/flush", segment(&one.app)), &json!({})).await?;
+    }
+    if args.targets.is_empty() {
+        // What the daemon itself has said. It appends, so it goes on at the beginning.
+        let _ = std::fs::File::options().write(true).open(link.home.log()).and_then(|file| file.set_len(0));
+    }
+    if !manner.silent {
+        voice::out(format_args!("{}", says(Tone::Normal, "log files are empty")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn reload_logs(args: &PlainArgs) -> Done {
+    let manner = Manner::of(&args.common)?;
+    let link = Link::open().await?;
+    for app in link.apps().await? {
+        let _: Value = link.post(&format!("/v1/apps/{}/reopen", segment(&app.name)), &json!({})).await?;
+    }
+    if !manner.silent {
+        voice::out(format_args!("{}", says(Tone::Normal, "log files are opened anew")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
