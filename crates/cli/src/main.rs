@@ -5,11 +5,15 @@ mod args;
 mod attach;
 mod commands;
 mod error;
+#[allow(dead_code, unused_imports, reason = "joined by the next commits")]
+mod guards;
 mod output;
 mod program;
 mod render;
 mod signals;
 mod strangers;
+#[allow(dead_code, unused_imports, reason = "joined by the next commits")]
+mod usage;
 
 use std::process::ExitCode;
 

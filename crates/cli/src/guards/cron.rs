@@ -51,7 +51,9 @@ impl Schedule {
             6 => &FIELDS[..],
             fields => {
                 let s = if fields == 1 { "" } else { "s" };
-                return Err(format!("it has {fields} field{s}: expected 5, or 6 with seconds first, or @daily"));
+                return Err(format!(
+                    "it has {fields} field{s}: expected 5, or 6 with seconds first, or @daily"
+                ));
             }
         };
         let cron = parser().parse(text).map_err(|error| blame(&words, expected, &error.to_string()))?;

@@ -68,7 +68,11 @@ mod tests {
         let above = samples(&[(1, 101), (2, 100)]);
         assert_eq!(guard.over(&[(1, 10), (2, 20)], &above), [Over { key: 1, used: 101 }]);
         assert_eq!(guard.over(&[(1, 10), (2, 20)], &above), [], "it is being replaced");
-        assert_eq!(guard.over(&[(1, 11), (2, 20)], &above), [Over { key: 1, used: 101 }], "the new one as well");
+        assert_eq!(
+            guard.over(&[(1, 11), (2, 20)], &above),
+            [Over { key: 1, used: 101 }],
+            "the new one as well"
+        );
     }
 
     #[test]

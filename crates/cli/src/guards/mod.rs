@@ -34,8 +34,9 @@ impl Plan {
     pub(crate) fn of(spec: &AppSpec, cwd: &Path, own: &[PathBuf]) -> Result<Plan, Failure> {
         let text = spec.cron_restart.as_ref().map_or("", |text| text.0.as_str());
         let refuse = |cause| {
-            Failure::usage(format!("cannot use `{text}` for `cron_restart`: {cause}"))
-                .hint("minute, hour, day of the month, month, day of the week: `0 3 * * *` is three in the morning")
+            Failure::usage(format!("cannot use `{text}` for `cron_restart`: {cause}")).hint(
+                "minute, hour, day of the month, month, day of the week: `0 3 * * *` is three in the morning",
+            )
         };
         Ok(Plan {
             memory: spec.max_memory_restart.map(|limit| limit.0).filter(|limit| *limit > 0),

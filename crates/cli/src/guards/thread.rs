@@ -121,7 +121,7 @@ struct Round<W, A> {
 
 impl<W: Fn() -> Vec<(u32, i32)>, A: Fn(Alarm)> Round<W, A> {
     fn run(mut self, notes: Vec<Note>) {
-        notes.into_iter().for_each(|note| (self.act)(Alarm::Note(note)));
+        self.tell(notes.into_iter().map(Alarm::Note));
         loop {
             self.sleep();
             if self.shared.stop.load(Ordering::Acquire) {
@@ -130,6 +130,15 @@ impl<W: Fn() -> Vec<(u32, i32)>, A: Fn(Alarm)> Round<W, A> {
             self.look_at_files();
             self.look_at_memory();
             self.look_at_the_clock();
+        }
+    }
+
+    /// The one who is told may drop what it is told by.
+    fn tell(&self, alarms: impl IntoIterator<Item = Alarm>) {
+        for alarm in alarms {
+            if !self.shared.stop.load(Ordering::Acquire) {
+                (self.act)(alarm);
+            }
         }
     }
 
@@ -147,8 +156,11 @@ impl<W: Fn() -> Vec<(u32, i32)>, A: Fn(Alarm)> Round<W, A> {
         });
         let waker = self.shared.waker.as_fd();
         let files = self.watcher.as_ref().and_then(Watcher::fd);
-        let mut polled: Vec<PollFd<'_>> =
-            [Some(waker), files].into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let mut polled: Vec<PollFd<'_>> = [Some(waker), files]
+            .into_iter()
+            .flatten()
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         // Interrupted: everything is looked at, and it sleeps on.
         let _ = poll(&mut polled, timeout.as_ref());
     }
@@ -156,10 +168,8 @@ impl<W: Fn() -> Vec<(u32, i32)>, A: Fn(Alarm)> Round<W, A> {
     fn look_at_files(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         let turn = watcher.turn(Instant::now());
-        turn.notes.into_iter().for_each(|note| (self.act)(Alarm::Note(note)));
-        if let Some(path) = turn.changed {
-            (self.act)(Alarm::Changed { path });
-        }
+        self.tell(turn.notes.into_iter().map(Alarm::Note));
+        self.tell(turn.changed.map(|path| Alarm::Changed { path }));
     }
 
     fn look_at_memory(&mut self) {
@@ -171,16 +181,15 @@ impl<W: Fn() -> Vec<(u32, i32)>, A: Fn(Alarm)> Round<W, A> {
         let workers = (self.workers)();
         let samples = memory.usage.take(&workers, &[]);
         let limit = memory.guard.limit();
-        for over in memory.guard.over(&workers, &samples) {
-            (self.act)(Alarm::Memory { key: over.key, used: over.used, limit });
-        }
+        let over = memory.guard.over(&workers, &samples);
         memory.next = Instant::now() + MEMORY_INTERVAL;
+        self.tell(over.into_iter().map(|over| Alarm::Memory { key: over.key, used: over.used, limit }));
     }
 
     fn look_at_the_clock(&mut self) {
         let Some(table) = &mut self.timetable else { return };
         if table.is_due(&Zoned::now(), boot()) {
-            (self.act)(Alarm::Cron);
+            self.tell([Alarm::Cron]);
         }
     }
 }

@@ -23,7 +23,8 @@ pub(super) fn count(families: &[Vec<Relative>], ports: &[u16]) -> Vec<Option<u64
     }
     inodes.sort_unstable();
     let mut left = MOST_DESCRIPTORS;
-    let counts: Option<Vec<_>> = families.iter().map(|family| of_family(family, &inodes, &mut left)).collect();
+    let counts: Option<Vec<_>> =
+        families.iter().map(|family| of_family(family, &inodes, &mut left)).collect();
     counts.unwrap_or_else(nothing)
 }
 

@@ -81,8 +81,9 @@ fn look(family: &[Relative], root: &Relative, before: Option<Seen>, now: u64) ->
         None => (root.start_ns(), None),
     };
     let earlier = |process| known.and_then(|known| known.get(process)).copied().unwrap_or(0);
-    let spent =
-        used.iter().fold(0, |sum: u64, (process, ns)| sum.saturating_add(ns.saturating_sub(earlier(process))));
+    let spent = used
+        .iter()
+        .fold(0, |sum: u64, (process, ns)| sum.saturating_add(ns.saturating_sub(earlier(process))));
     // A process that has just started: no shorter than the tick its time is counted in.
     let elapsed = now.saturating_sub(since).max(10_000_000);
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a percentage")]

@@ -240,22 +240,22 @@ impl Watcher {
 
     fn walk(&mut self, now: Instant, notes: &mut Vec<Note>) {
         self.stale = None;
-        let scanned = match &mut self.means {
+        let scan = match &mut self.means {
             Means::Notified(notified) => notified.scan(&self.plan),
             Means::Polled(_) => return,
         };
-        let scan = match scanned {
-            Ok(scan) => scan,
-            Err(error) => {
-                notes.push(fallen_back(&self.plan, error));
-                let (polled, scan) = Polled::new(&self.plan, self.plan.interval);
-                self.means = Means::Polled(polled);
-                scan
-            }
-        };
+        let scan = scan.unwrap_or_else(|error| self.fall_back(error, notes));
         self.told.tell(&self.plan, &scan, notes);
         self.note(scan.changed, now);
         self.rest(now);
+    }
+
+    /// The kernel tells no more: files are looked at from now on.
+    fn fall_back(&mut self, error: Errno, notes: &mut Vec<Note>) -> Scan {
+        notes.push(fallen_back(&self.plan, error));
+        let (polled, scan) = Polled::new(&self.plan, self.plan.interval);
+        self.means = Means::Polled(polled);
+        scan
     }
 
     /// A tree that changes all the time is not walked all the time.
@@ -284,7 +284,8 @@ impl Watcher {
 impl Told {
     fn tell(&mut self, plan: &Plan, scan: &Scan, notes: &mut Vec<Note>) {
         if scan.is_cut && !std::mem::replace(&mut self.cut, true) {
-            let message = format!("cannot watch all of {}: it has too many directories or files", words(plan));
+            let message =
+                format!("cannot watch all of {}: it has too many directories or files", words(plan));
             notes.push(Note { message, hint: Some("name large directories in `ignore_watch`".to_owned()) });
         }
         if let Some(refused) = &scan.refused
@@ -315,7 +316,10 @@ fn fallen_back(plan: &Plan, error: Errno) -> Note {
             "the limit of inotify instances is reached".to_owned(),
             "raise it (`sysctl fs.inotify.max_user_instances=1024`)",
         ),
-        other => (crate::error::plain(&other.into()), "`watch_options: { usePolling: true }` asks for that at once"),
+        other => (
+            crate::error::plain(&other.into()),
+            "`watch_options: { usePolling: true }` asks for that at once",
+        ),
     };
     let interval = plan.interval.as_millis();
     let message = format!(

@@ -50,6 +50,7 @@ pub(super) struct Notified {
     inotify: OwnedFd,
     watched: HashMap<i32, Watched>,
     standings: Vec<Standing>,
+    most: usize,
 }
 
 /// What one watch is for.
@@ -76,13 +77,18 @@ pub(super) struct News {
 impl Notified {
     /// Watches nothing yet. `EMFILE`: too many instances of this user (fs.inotify.max_user_instances), or descriptors.
     pub(super) fn new() -> Result<Notified, Errno> {
+        Self::with_most(MOST_WATCHES)
+    }
+
+    pub(super) fn with_most(most: usize) -> Result<Notified, Errno> {
         let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Notified { inotify, watched: HashMap::new(), standings: Vec::new() })
+        Ok(Notified { inotify, watched: HashMap::new(), standings: Vec::new(), most })
     }
 
     /// Walks the tree and watches what is there now. `ENOSPC`: the kernel gives no more watches to this user.
     pub(super) fn scan(&mut self, plan: &Plan) -> Result<Scan, Errno> {
-        let mut round = Round { inotify: &self.inotify, plan, watched: HashMap::new(), scan: Scan::default() };
+        let (inotify, most) = (&self.inotify, self.most);
+        let mut round = Round { inotify, plan, watched: HashMap::new(), scan: Scan::default(), most };
         let mut standings = Vec::new();
         for (place, root) in plan.roots.iter().enumerate() {
             let standing = round.root(place, root)?;
@@ -157,7 +163,9 @@ impl Watched {
         for (_, place) in self.doors.iter().filter(|(door, _)| door == name) {
             news.is_stale |= moved;
             match standings.get(*place) {
-                Some(Standing::File) if !plan.rules.is_own(&path) && is_change(&path, what) => news.note(&path),
+                Some(Standing::File) if !plan.rules.is_own(&path) && is_change(&path, what) => {
+                    news.note(&path)
+                }
                 Some(Standing::Link) if moved => news.note(&path),
                 // That a missing one is there now is seen when the tree is walked.
                 Some(Standing::File | Standing::Link | Standing::Directory | Standing::Missing) | None => {}
@@ -205,6 +213,7 @@ struct Round<'a> {
     plan: &'a Plan,
     watched: HashMap<i32, Watched>,
     scan: Scan,
+    most: usize,
 }
 
 impl Round<'_> {
@@ -266,7 +275,7 @@ impl Round<'_> {
 
     /// `None`: it is gone, may not be read, or is one too many. Of two paths to the same the first names it.
     fn add(&mut self, path: &Path, flags: WatchFlags) -> Result<Option<&mut Watched>, Errno> {
-        if self.watched.len() >= MOST_WATCHES {
+        if self.watched.len() >= self.most {
             self.scan.is_cut = true;
             return Ok(None);
         }

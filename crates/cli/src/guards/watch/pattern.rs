@@ -50,7 +50,11 @@ impl Pattern {
 
 /// An empty glob is the directory itself.
 pub(super) fn glob_matches(glob: &str, candidate: &OsStr) -> bool {
-    if is_glob(glob) { glob_match(glob, candidate.as_bytes()) } else { glob.as_bytes() == candidate.as_bytes() }
+    if is_glob(glob) {
+        glob_match(glob, candidate.as_bytes())
+    } else {
+        glob.as_bytes() == candidate.as_bytes()
+    }
 }
 
 /// Whether it has letters that a glob gives a meaning to.
@@ -67,7 +71,8 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     if text.contains('\0') {
         return Err("a path has no NUL in it".to_owned());
     }
-    validate(text).map_err(|error| error.to_string().split(" (to match").next().unwrap_or_default().to_owned())
+    validate(text)
+        .map_err(|error| error.to_string().split(" (to match").next().unwrap_or_default().to_owned())
 }
 
 /// The directory down to the first component with special letters, as an absolute path, and the glob below it. Without special
@@ -125,7 +130,9 @@ mod tests {
     fn globs_are_those_of_chokidar() {
         assert!(matches("**/*.tmp", "/app/x.tmp") && matches("**/*.tmp", "/app/a/b/x.tmp"));
         assert!(!matches("a/*.tmp", "/app/a/b/x.tmp") && matches("a/**/*.tmp", "/app/a/b/x.tmp"));
-        assert!(matches("{a,b}/c", "/app/b/c") && matches("[ab].js", "/app/a.js") && matches("?.js", "/app/x.js"));
+        assert!(
+            matches("{a,b}/c", "/app/b/c") && matches("[ab].js", "/app/a.js") && matches("?.js", "/app/x.js")
+        );
         assert!(matches("logs/**", "/app/logs") && matches("logs/", "/app/logs"));
         assert!(matches("\\.git", "/app/.git") && !matches("\\.git", "/app/xgit"));
         assert!(matches("**/node_modules/**", "/app/a/node_modules"));
@@ -142,7 +149,9 @@ mod tests {
     #[test]
     fn special_letters_in_the_directory_of_the_app_mean_nothing() {
         let pattern = Pattern::parse("src/*.js", Path::new("/a[b]*{c}")).unwrap();
-        assert!(pattern.matches(Path::new("/a[b]*{c}/src/x.js")) && !pattern.matches(Path::new("/ab/src/x.js")));
+        assert!(
+            pattern.matches(Path::new("/a[b]*{c}/src/x.js")) && !pattern.matches(Path::new("/ab/src/x.js"))
+        );
     }
 
     #[test]

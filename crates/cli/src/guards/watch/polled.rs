@@ -28,13 +28,18 @@ pub(super) struct Polled {
     hasher: RandomState,
     /// For each root.
     seen: Vec<HashMap<u64, u64>>,
+    most: usize,
 }
 
 impl Polled {
     /// The first look, which nothing can have changed before.
     pub(super) fn new(plan: &Plan, interval: Duration) -> (Polled, Scan) {
+        Self::with_most(plan, interval, MOST_FILES)
+    }
+
+    pub(super) fn with_most(plan: &Plan, interval: Duration, most: usize) -> (Polled, Scan) {
         let (hasher, next) = (RandomState::new(), Instant::now());
-        let mut polled = Polled { interval, next, hasher, seen: Vec::new() };
+        let mut polled = Polled { interval, next, hasher, seen: Vec::new(), most };
         let scan = polled.look(plan);
         (polled, scan)
     }
@@ -48,7 +53,7 @@ impl Polled {
     pub(super) fn look(&mut self, plan: &Plan) -> Scan {
         let begun = Instant::now();
         let mut scan = Scan::default();
-        let mut left = MOST_FILES;
+        let mut left = self.most;
         let is_first = self.seen.is_empty();
         let mut before = std::mem::take(&mut self.seen).into_iter();
         for root in &plan.roots {

@@ -98,7 +98,9 @@ mod tests {
 
     #[test]
     fn a_path_is_meant_with_all_below() {
-        for (text, path) in [(".", "/app"), ("src/", "/app/src"), ("../lib", "/lib"), ("/etc/x.conf", "/etc/x.conf")] {
+        for (text, path) in
+            [(".", "/app"), ("src/", "/app/src"), ("../lib", "/lib"), ("/etc/x.conf", "/etc/x.conf")]
+        {
             let root = root(text);
             assert_eq!((root.path.as_path(), root.dots), (Path::new(path), Dots::Ignored));
             assert!(root.means(&root.path.join("a/b")) && root.enters(&root.path.join("a/b/c")));
@@ -109,11 +111,15 @@ mod tests {
     fn a_glob_means_some_and_enters_no_deeper_than_it_reaches() {
         let shallow = root("client/*.js");
         assert_eq!(shallow.path, PathBuf::from("/app/client"));
-        assert!(shallow.means(Path::new("/app/client/x.js")) && !shallow.means(Path::new("/app/client/x.css")));
+        assert!(
+            shallow.means(Path::new("/app/client/x.js")) && !shallow.means(Path::new("/app/client/x.css"))
+        );
         assert!(shallow.enters(Path::new("/app/client")) && !shallow.enters(Path::new("/app/client/a")));
         let deep = root("**/*.{js,ts}");
         assert!(deep.means(Path::new("/app/a/b/x.ts")) && deep.enters(Path::new("/app/a/b")));
-        assert!(root("a/*/b").enters(Path::new("/app/a/x")) && !root("a/*/b").enters(Path::new("/app/a/x/b")));
+        assert!(
+            root("a/*/b").enters(Path::new("/app/a/x")) && !root("a/*/b").enters(Path::new("/app/a/x/b"))
+        );
     }
 
     #[test]

@@ -76,14 +76,17 @@ fn is_rotated(path: &Path, own: &Path) -> bool {
     if path.parent() != own.parent() {
         return false;
     }
-    let (Some(name), Some(of)) = (path.file_name().map(OsStr::as_bytes), own.file_name().map(OsStr::as_bytes))
+    let (Some(name), Some(of)) =
+        (path.file_name().map(OsStr::as_bytes), own.file_name().map(OsStr::as_bytes))
     else {
         return false;
     };
     if let Some(rest) = name.strip_prefix(of) {
         return rest.first().is_none_or(|next| !next.is_ascii_alphanumeric());
     }
-    let Some(dot) = of.iter().rposition(|letter| *letter == b'.').filter(|dot| *dot > 0) else { return false };
+    let Some(dot) = of.iter().rposition(|letter| *letter == b'.').filter(|dot| *dot > 0) else {
+        return false;
+    };
     let (stem, extension) = of.split_at(dot);
     let Some(rest) = name.strip_prefix(stem) else { return false };
     if rest.first().is_some_and(u8::is_ascii_alphanumeric) {
@@ -130,7 +133,9 @@ mod tests {
     #[test]
     fn what_ignore_watch_names_comes_on_top_and_an_exclamation_mark_takes_back() {
         let rules = rules(&["logs", "*.tmp", "!.env", "!keep.tmp", " "], &[]);
-        assert!(ignored(&rules, "/app/logs") && ignored(&rules, "/app/a.tmp") && ignored(&rules, "/app/.git"));
+        assert!(
+            ignored(&rules, "/app/logs") && ignored(&rules, "/app/a.tmp") && ignored(&rules, "/app/.git")
+        );
         assert!(!ignored(&rules, "/app/.env") && !ignored(&rules, "/app/keep.tmp"));
     }
 
@@ -138,13 +143,27 @@ mod tests {
     fn files_that_are_written_for_the_app_are_never_of_interest() {
         let rules = rules(&["!*"], &["/app/out.log", "/app/run/app.pid", "/app/state", "/app/plain"]);
         for path in [
-            "/app/out.log", "/app/out.log.1", "/app/out.log.2.gz", "/app/out-0.log", "/app/out-2026-11-20.log.gz",
-            "/app/run/app.pid", "/app/run/app-3.pid", "/app/state", "/app/state/x", "/app/plain.1",
+            "/app/out.log",
+            "/app/out.log.1",
+            "/app/out.log.2.gz",
+            "/app/out-0.log",
+            "/app/out-2026-11-20.log.gz",
+            "/app/run/app.pid",
+            "/app/run/app-3.pid",
+            "/app/state",
+            "/app/state/x",
+            "/app/plain.1",
         ] {
             assert!(ignored(&rules, path), "{path}");
         }
-        for path in ["/app/out.js", "/app/outer.log", "/app/out.logic.js", "/app/a/out.log", "/app/plainer", "/app/run"]
-        {
+        for path in [
+            "/app/out.js",
+            "/app/outer.log",
+            "/app/out.logic.js",
+            "/app/a/out.log",
+            "/app/plainer",
+            "/app/run",
+        ] {
             assert!(!ignored(&rules, path), "{path}");
         }
         assert!(rules.leads_to_own(Path::new("/app/run")) && !rules.leads_to_own(Path::new("/app/src")));
