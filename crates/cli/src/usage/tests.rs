@@ -1,4 +1,5 @@
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,10 @@ fn connections_are_counted_for_who_holds_them() {
         assert_eq!((count(1), count(2)), (Some(3), Some(0)));
         let _same = served[0].try_clone().unwrap();
         assert_eq!(count(1), Some(3), "a duplicate is the same connection");
+        let shared = Stdio::from(OwnedFd::from(served[1].try_clone().unwrap()));
+        let child = Running(Command::new("cat").stdin(shared).spawn().unwrap());
+        assert_eq!(count(1), Some(3), "and so is one that a child has as well");
+        drop(child);
         drop((served.pop(), clients));
         eventually("one less", || count(1) == Some(2));
     }

@@ -123,9 +123,18 @@ impl Notified {
         news
     }
 
+    /// As the kernel counts them.
     #[cfg(test)]
     pub(super) fn watches(&self) -> usize {
-        self.watched.len()
+        use std::os::fd::AsRawFd;
+        let info = format!("/proc/self/fdinfo/{}", self.inotify.as_raw_fd());
+        let count = std::fs::read_to_string(info)
+            .unwrap()
+            .lines()
+            .filter(|line| line.starts_with("inotify "))
+            .count();
+        assert_eq!(count, self.watched.len());
+        count
     }
 }
 

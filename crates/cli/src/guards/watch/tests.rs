@@ -114,6 +114,13 @@ impl Watching {
     }
 }
 
+fn watches(watching: &Watching) -> usize {
+    match &watching.watcher.means {
+        Means::Notified(notified) => notified.watches(),
+        Means::Polled(_) => panic!("not notified"),
+    }
+}
+
 /// Both ways of watching, each with a directory of its own.
 fn both(test: impl Fn(&Dir, &dyn Fn(AppSpec) -> AppSpec)) {
     test(&Dir::new(), &|spec| spec);
@@ -240,6 +247,7 @@ fn a_burst_is_one_change_and_one_that_does_not_end_is_told_all_the_same() {
             break path;
         }
         now += step;
+        assert!(now < begun + 4 * (DELAY + LONGEST), "not told");
         dir.write("0");
     };
     assert_eq!(told, first);

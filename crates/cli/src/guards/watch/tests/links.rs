@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::guards::watch::polled::Polled;
 
 fn following(spec: AppSpec) -> AppSpec {
     let options = WatchOptions { follow_symlinks: Some(true), ..spec.watch_options.unwrap_or_default() };
@@ -52,6 +53,19 @@ fn links_are_followed_when_asked_and_those_that_lead_back_are_not_entered_again(
         assert_eq!(watching.next(), dir.path("app/late.js"));
         watching.expect_nothing_but(dir, "app/a.js");
     });
+}
+
+#[test]
+fn a_tree_with_a_link_back_is_finite() {
+    let dir = Dir::new();
+    dir.write("a/x.js");
+    symlink(dir.path("a"), dir.path("a/back")).unwrap();
+    symlink(&dir.0, dir.path("a/top")).unwrap();
+    let watching = Watching::new(&dir, &following(spec()));
+    assert_eq!(watches(&watching), 2);
+    // The root, a, a/x.js, a/back and a/top, and as much once more on the other way.
+    let scan = Polled::with_most(&watching.watcher.plan, Duration::ZERO, 10).1;
+    assert!(!scan.is_cut);
 }
 
 #[test]
