@@ -10,6 +10,7 @@ mod config;
 mod control;
 mod daemon;
 mod error;
+mod guards;
 mod logs;
 mod output;
 mod program;
@@ -18,6 +19,7 @@ mod signals;
 mod state;
 mod strangers;
 mod time;
+mod usage;
 
 use std::process::ExitCode;
 

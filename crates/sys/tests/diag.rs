@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use oneport_sys::diag::{Connection, is_idle, listen_queue, tcp_connections};
+use oneport_sys::diag::{Connection, connection_inodes, is_idle, listen_queue, tcp_connections};
 
 fn inode_of(socket: &impl AsFd) -> u64 {
     let duplicate: std::fs::File = socket.as_fd().try_clone_to_owned().expect("dup").into();
@@ -122,4 +122,18 @@ fn the_accept_queue_counts_who_waits() {
     common::eventually("three wait", || queue().waiting == 3);
     listener.accept().unwrap();
     assert_eq!(queue().waiting, 2);
+}
+
+#[test]
+fn inodes_alone_are_those_of_the_connections_and_are_not_asked_for_without_end() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let (listener, _client, server) = connect(address);
+        let port = server.local_addr().unwrap().port();
+        assert_eq!(connection_inodes(&[port], 10).unwrap(), Some(vec![inode_of(&server)]));
+        assert_eq!(connection_inodes(&[port, 1], 1).unwrap(), Some(vec![inode_of(&server)]));
+        let _second = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _accepted = listener.accept().unwrap();
+        assert_eq!(connection_inodes(&[port], 1).unwrap(), None);
+        assert_eq!(connection_inodes(&[], 1).unwrap(), Some(vec![]));
+    }
 }

@@ -21,19 +21,6 @@ pub(crate) fn notify_stopping() -> io::Result<()> {
     say("STOPPING=1")
 }
 
-/// It reads its configuration again; [`notify_ready`] follows.
-pub(crate) fn notify_reloading() -> io::Result<()> {
-    let now = clock_gettime(ClockId::Monotonic);
-    // What `Type=notify-reload` compares with its own clock.
-    let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
-    say(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"))
-}
-
-/// How it is, in a line for people: `systemctl status` shows it.
-pub(crate) fn notify_status(text: &str) -> io::Result<()> {
-    say(&format!("STATUS={}", text.replace(char::is_control, " ")))
-}
-
 fn say(message: &str) -> io::Result<()> {
     match std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) {
         Some(name) => say_to(&name, message),

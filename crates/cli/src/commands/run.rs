@@ -60,6 +60,8 @@ enum Happening {
     Told,
     /// Somebody asks for something, where there is a daemon.
     Control(Box<managed::Request>),
+    /// A guard found something, where there is a daemon.
+    Alarm(crate::guards::Alarm),
 }
 
 /// Who is there to look after the app.
@@ -262,7 +264,7 @@ impl Run {
                 }
                 Ok(Happening::PrimaryLost) => return self.give_up(queue),
                 // These come when it is over.
-                Ok(Happening::Carried | Happening::Told | Happening::Control(_)) => {}
+                Ok(Happening::Carried | Happening::Told | Happening::Control(_) | Happening::Alarm(_)) => {}
                 Err(RecvTimeoutError::Timeout) => self.look_at_unheard(Instant::now()),
                 Err(RecvTimeoutError::Disconnected) => return FAILED,
             }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -57,10 +57,6 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(socket: impl Into<PathBuf>) -> Client {
         Client { socket: socket.into() }
-    }
-
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
     }
 
     /// Connects, and nothing else. The other side is our own user's or root's: what is sent may be secret.

@@ -17,7 +17,7 @@ mod store;
 mod testing;
 
 pub(crate) use plan::{Plan, file_name};
-pub(crate) use show::{Look, Paint, Show, Wanted, show};
+pub(crate) use show::{Look, Paint, Show, Wanted, empty_files, show};
 pub(crate) use store::Store;
 
 /// Which of a worker's two streams.

@@ -104,6 +104,7 @@ impl Store {
     }
 
     /// Bytes written so far: while this grows, waiting is worth it.
+    #[cfg(test)]
     pub(crate) fn progress(&self) -> u64 {
         self.0.queue.written()
     }

@@ -147,11 +147,6 @@ impl Home {
     pub(crate) fn run(&self) -> PathBuf {
         self.path.join("run")
     }
-
-    /// The saved list.
-    pub(crate) fn saved(&self) -> PathBuf {
-        self.path.join("save.json")
-    }
 }
 
 fn enter(path: &Path) -> Result<OwnedFd, Errno> {

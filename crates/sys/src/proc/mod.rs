@@ -1,9 +1,11 @@
-//! What `/proc` says about a process: identity and use here, its sockets in `sockets`.
+//! What `/proc` says about a process: identity and use here, with what it started in `family`, its sockets in
+//! `sockets`.
 //!
 //! Everything here reads text the kernel makes up at that moment: slow (a scan of all processes takes milliseconds), so it
 //! belongs off the accept loop, and only true for an instant. Invariant: a process that is gone or not ours to look at is an
 //! error or an empty answer, never a panic.
 
+mod family;
 mod open_files;
 mod sockets;
 mod stat;
@@ -15,13 +17,14 @@ use rustix::thread::sched_getaffinity;
 
 use crate::process::Pid;
 
+pub use family::{Relative, families};
 pub use open_files::OpenFiles;
 pub(crate) use sockets::is_unix_path_bound;
 pub use sockets::{
     Listening, ListeningKind, holder_of, holder_of_inode, holder_of_unix, listening_around,
     listening_sockets, may_hold, network_of, open_sockets,
 };
-pub(crate) use stat::read_stat;
+pub(crate) use stat::{Stat, read_stat};
 
 /// Longest text read from one `/proc` file. The kernel's own bound for an environment is larger than this only with
 /// a raised stack limit.

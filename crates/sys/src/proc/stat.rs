@@ -22,6 +22,8 @@ pub(crate) struct Stat {
     pub(crate) threads: i32,
     /// Start, in ticks since boot.
     pub(crate) start_ticks: u64,
+    /// Resident pages, as exact as the kernel keeps them between its own countings.
+    pub(crate) rss_pages: u64,
 }
 
 impl Stat {
@@ -54,6 +56,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         cpu_ticks: ticks(11)?.saturating_add(ticks(12)?),
         threads: number(17)?,
         start_ticks: ticks(19)?,
+        rss_pages: ticks(21)?,
     })
 }
 
@@ -63,10 +66,10 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_and_blanks_does_not_shift_the_fields() {
-        let line = b"42 (a) Z 7 (b) S 1 40 39 0 -1 4 0 0 0 0 5 6 0 0 20 0 1 0 777 0 0";
+        let line = b"42 (a) Z 7 (b) S 1 40 39 0 -1 4 0 0 0 0 5 6 0 0 20 0 1 0 777 4096 12";
         let stat = parse_stat(line).unwrap();
         assert_eq!((stat.state, stat.parent, stat.group, stat.session), (b'S', 1, 40, 39));
-        assert_eq!((stat.cpu_ticks, stat.start_ticks), (11, 777));
+        assert_eq!((stat.cpu_ticks, stat.start_ticks, stat.rss_pages), (11, 777, 12));
         assert!(stat.is_live());
     }
 

@@ -18,7 +18,7 @@ use crate::args::keep::LogsArgs;
 use crate::args::manager::{MaybeArgs, PlainArgs};
 use crate::control::segment;
 use crate::error::{Failure, plain};
-use crate::logs::{Look, Paint, Show, Stream, Wanted, show};
+use crate::logs::{Look, Paint, Show, Stream, Wanted, empty_files, show};
 use crate::render::manager::{Tone, says};
 use crate::render::voice;
 
@@ -117,7 +117,7 @@ pub(super) async fn flush(args: &MaybeArgs) -> Done {
     }
     if args.targets.is_empty() {
         // What the daemon itself has said. It appends, so it goes on at the beginning.
-        let _ = std::fs::File::options().write(true).open(link.home.log()).and_then(|file| file.set_len(0));
+        empty_files(&[link.home.log()])?;
     }
     if !manner.silent {
         voice::out(format_args!("{}", says(Tone::Normal, "log files are empty")));

@@ -72,7 +72,8 @@ impl Run {
                     | Happening::PrimaryLost
                     | Happening::Carried
                     | Happening::Told
-                    | Happening::Control(_),
+                    | Happening::Control(_)
+                    | Happening::Alarm(_),
                 ) => {}
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Waited::GivenUp,

@@ -92,6 +92,7 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 /// The apps in the text of a dump.
+#[cfg(test)]
 pub(crate) fn import_dump(
     text: &str,
     options: &ImportOptions,

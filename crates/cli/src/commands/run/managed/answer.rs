@@ -1,7 +1,9 @@
 //! What comes by the control socket, answered: orders become jobs, questions are answered at once.
 
 use oneport::{Canary, ReloadTerms, Signal as SignalName, Slot as Place};
-use oneport_wire::control::{AppSpec, Job, JobKind, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots};
+use oneport_wire::control::{
+    AppSpec, Job, JobKind, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots,
+};
 use serde_json::json;
 
 use super::course::Manner;
@@ -203,7 +205,7 @@ impl Managed {
         (settings.uid, settings.gid) = plan.account;
     }
 
-    fn restart(&mut self, restart: Restart) -> Result<u64, Problem> {
+    pub(super) fn restart(&mut self, restart: Restart) -> Result<u64, Problem> {
         self.is_free()?;
         let places = self.places(&restart.ids)?;
         let takes = self.reconfigure(restart.spec.map(|spec| *spec), restart.environment)?;
@@ -242,7 +244,7 @@ impl Managed {
         }
     }
 
-    fn reload(&mut self, reload: Reload) -> Result<u64, Problem> {
+    pub(super) fn reload(&mut self, reload: Reload) -> Result<u64, Problem> {
         self.is_free()?;
         let whole = reload.ids.is_empty();
         let mut places = self.places(&reload.ids)?;
@@ -318,6 +320,7 @@ impl Managed {
         self.awaits_word = plan.awaits_word();
         self.number_slots();
         self.keep_trace();
+        self.set_guards();
         let Some(running) = &self.running else { return Ok(takes) };
         if takes == Takes::NewWorkers {
             let mut settings =
@@ -373,13 +376,19 @@ impl Managed {
             let input = input.and_then(|(tenant, running)| running.run.inputs.get(&tenant.worker.id));
             // It does not block: a worker that does not read loses the line, and this one says so.
             let text = format!("{}\n", line.line);
-            sent += u32::from(input.is_some_and(|input| rustix::io::write(input, text.as_bytes()) == Ok(text.len())));
+            sent += u32::from(
+                input.is_some_and(|input| rustix::io::write(input, text.as_bytes()) == Ok(text.len())),
+            );
         }
         if sent > 0 {
             return Ok(json!({"sent": sent}).to_string());
         }
         let message = format!("cannot send a line to `{}`: nobody reads its standard input", self.spec.name);
-        Err(problem(ProblemKind::BadRequest, message, Some("workers in fork mode have one (exec_mode, or -x)")))
+        Err(problem(
+            ProblemKind::BadRequest,
+            message,
+            Some("workers in fork mode have one (exec_mode, or -x)"),
+        ))
     }
 
     fn keep_trace(&self) {

@@ -4,6 +4,7 @@
 mod answer;
 mod boot;
 mod course;
+mod guard;
 mod plan;
 mod request;
 mod seen;
@@ -25,14 +26,17 @@ use super::{Beginner, Happening, Manner as RunManner, PATIENCE, Run, WAITING};
 use crate::Done;
 use crate::args::LogFormat;
 use crate::error::Failure;
+use crate::guards::Guards;
 use crate::logs::Store;
 use crate::output::{Carrier, Shelf, Sink};
 use crate::render::life::{Loudness, Notes, Teller, gap};
 use crate::render::scribe::Scribe;
+use crate::usage::Usage;
 use crate::{signals, strangers};
 
 pub(crate) use boot::{Boot, Origin, Trace, boot_id, socket_of, trace_of};
 use course::{Course, Do, Ends, Manner};
+use guard::Living;
 use plan::Plan;
 pub(crate) use request::{Request, ScaleTo};
 use seen::Seen;
@@ -80,9 +84,15 @@ struct Managed {
     past: VecDeque<Job>,
     next_job: u64,
     after: After,
-    usage: view::Usage,
+    usage: Usage,
     notes: Notes,
     shelf: Shelf,
+    /// Who watches over memory, hours and files.
+    guards: Option<Guards>,
+    /// Who runs, for those who watch: numbers and processes.
+    living: Living,
+    /// What the guards want done as soon as nothing else is.
+    wishes: guard::Wishes,
     connections_lost: u64,
     scribe: Scribe,
     happenings: SyncSender<Happening>,
@@ -113,9 +123,12 @@ pub(crate) fn run() -> Done {
         past: VecDeque::new(),
         next_job: 1,
         after: After::Stay,
-        usage: view::Usage::default(),
+        usage: Usage::default(),
         notes: Notes::default(),
         shelf,
+        guards: None,
+        living: Living::default(),
+        wishes: guard::Wishes::default(),
         connections_lost: 0,
         scribe,
         happenings,
@@ -124,6 +137,7 @@ pub(crate) fn run() -> Done {
     };
     managed.number_slots();
     managed.plan_ahead();
+    managed.set_guards();
     managed.tell(What::Created);
     if !managed.boot.stopped {
         managed.start(&managed.all(), JobKind::Start);
@@ -162,6 +176,7 @@ impl Managed {
                 Ok(Happening::Cluster(event)) => self.hear(*event),
                 Ok(Happening::Control(request)) => self.answer(*request),
                 Ok(Happening::Signal(signal)) => self.obey(signal),
+                Ok(Happening::Alarm(alarm)) => self.alarmed(alarm),
                 Ok(Happening::PrimaryLost) => {
                     self.teller().error("cannot go on: the primary has ended unexpectedly", None);
                     return crate::error::BUG;
@@ -187,6 +202,8 @@ impl Managed {
         if over {
             self.run_over();
         }
+        self.count_living();
+        self.grant_wishes();
     }
 
     /// Keeps the slots up to date.
@@ -340,6 +357,9 @@ impl Managed {
             && let Some((culprit, running)) = course.culprit.zip(self.running.as_ref())
         {
             course.job.last_lines = running.run.carrier.last_lines(culprit);
+        }
+        if course.job.state == JobState::Failed {
+            self.forgive(course.job.steps.iter().map(|step| step.id));
         }
         self.past.push_back(course.job.clone());
         if self.past.len() > REMEMBERED {

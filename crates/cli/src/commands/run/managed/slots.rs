@@ -84,11 +84,6 @@ impl Slot {
         self.lived_in = true;
     }
 
-    /// The next one is counted as the first.
-    pub(super) fn start_afresh(&mut self) {
-        self.lived_in = false;
-    }
-
     pub(super) fn tenant_mut(&mut self, worker: WorkerId) -> Option<&mut Tenant> {
         let tenants = [self.tenant.as_mut(), self.successor.as_mut()];
         tenants.into_iter().flatten().find(|tenant| tenant.worker.id == worker)

@@ -6,6 +6,7 @@ use oneport_wire::control::{AppView, ExecMode, WorkerView};
 
 use super::plan::Plan;
 use super::{Managed, place, tenant_of};
+use crate::usage::Sample;
 
 /// Addresses that are told of one app.
 pub(super) const MOST_ADDRESSES: usize = 64;
@@ -56,14 +57,14 @@ fn version_of(script: &Path) -> Option<String> {
     None
 }
 
-/// What processes use, asked again and again.
-#[derive(Default)]
-pub(super) struct Usage {}
-
 impl Managed {
     pub(super) fn view(&mut self) -> AppView {
         let listed: Vec<usize> = self.all().iter().map(|place| place.0 as usize).collect();
-        let workers = listed.into_iter().map(|at| self.worker_view(at)).collect::<Vec<_>>();
+        let tenants: Vec<(u32, i32)> =
+            self.slots.iter().filter_map(|slot| Some((slot.id, tenant_of(slot)?.1))).collect();
+        let used = self.usage.take(&tenants, &ports_of(&self.addresses));
+        let of = |at: usize| used.get(&self.slots[at].id).copied();
+        let workers = listed.into_iter().map(|at| self.worker_view(at, of(at))).collect::<Vec<_>>();
         AppView {
             name: self.spec.name.clone(),
             namespace: namespace(&self.spec.namespace),
@@ -86,11 +87,9 @@ impl Managed {
         }
     }
 
-    fn worker_view(&self, at: usize) -> WorkerView {
+    fn worker_view(&self, at: usize, used: Option<Sample>) -> WorkerView {
         let slot = &self.slots[at];
         let pid = tenant_of(slot).map(|(_, pid)| pid);
-        let memory =
-            pid.and_then(oneport_sys::process::Pid::new).and_then(|pid| oneport_sys::proc::rss(pid).ok());
         WorkerView {
             id: slot.id,
             slot: place(at).0,
@@ -101,9 +100,9 @@ impl Managed {
             proven: slot.tenant.is_some_and(|tenant| tenant.proven),
             restarts: slot.restarts,
             unstable_restarts: slot.unstable,
-            cpu: None,
-            memory,
-            connections: None,
+            cpu: used.and_then(|used| used.cpu),
+            memory: used.and_then(|used| used.memory),
+            connections: used.and_then(|used| used.connections),
             last_exit: slot.last_exit,
             says: slot.says.clone(),
             logs: self.shelf.store.paths(slot.id, place(at).0),
@@ -112,6 +111,15 @@ impl Managed {
             ),
         }
     }
+}
+
+/// The TCP ports among these addresses.
+fn ports_of(addresses: &[String]) -> Vec<u16> {
+    let mut ports: Vec<u16> =
+        addresses.iter().filter_map(|address| address.rsplit_once(':')?.1.parse().ok()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 pub(super) fn namespace(written: &str) -> String {

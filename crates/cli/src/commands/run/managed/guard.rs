@@ -1,0 +1,135 @@
+//! What the guards want: workers replaced that take too much memory, all of them by the clock or when files change. It is done
+//! as soon as nothing else is under way; wishes that come meanwhile are one.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use oneport_wire::control::{ByteSize, Reload, Restart};
+
+use super::super::Happening;
+use super::{Managed, Vacancy, tenant_of};
+use crate::guards::{Alarm, Guards, Plan};
+
+/// Who runs: the numbers of slots, and processes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Living(Arc<Mutex<Vec<(u32, i32)>>>);
+
+impl Living {
+    fn set(&self, living: Vec<(u32, i32)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = living;
+    }
+
+    fn list(&self) -> Vec<(u32, i32)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wishes {
+    /// These take too much memory.
+    heavy: Vec<u32>,
+    /// The hour has come.
+    hour: bool,
+    /// Files have changed.
+    changed: bool,
+}
+
+impl Wishes {
+    fn is_empty(&self) -> bool {
+        *self == Wishes::default()
+    }
+}
+
+impl Managed {
+    /// Begins to watch over what the configuration says, in place of what was watched before.
+    pub(super) fn set_guards(&mut self) {
+        self.guards = None;
+        self.count_living();
+        let cwd = self.spec.cwd.clone().map_or_else(|| PathBuf::from("/"), PathBuf::from);
+        let several = self.slots.len() > 1;
+        let mut own = vec![self.boot.home.clone()];
+        for slot in &self.slots {
+            let logs = self.shelf.store.paths(slot.id, 0);
+            own.extend([logs.out, logs.error, logs.both].into_iter().flatten().map(PathBuf::from));
+            own.push(self.boot.pid_file(&self.spec, slot.id, several));
+        }
+        let (living, happenings) = (self.living.clone(), self.happenings.clone());
+        let tell = move |alarm: Alarm| {
+            // Fails only when this primary is over.
+            let _ = happenings.send(Happening::Alarm(alarm));
+        };
+        let guards = Plan::of(&self.spec, &cwd, &own)
+            .and_then(|plan| Guards::start(plan, move || living.list(), tell));
+        match guards {
+            Ok(guards) => self.guards = guards,
+            Err(failure) => self.teller().error(failure.message(), failure.advice()),
+        }
+    }
+
+    pub(super) fn count_living(&self) {
+        if self.guards.is_some() || self.spec.max_memory_restart.is_some() {
+            let proven = self.slots.iter().filter_map(|slot| Some((slot.id, tenant_of(slot)?.1)));
+            self.living.set(proven.collect());
+        }
+    }
+
+    pub(super) fn alarmed(&mut self, alarm: Alarm) {
+        match alarm {
+            Alarm::Memory { key, used, limit } => {
+                let (used, limit) = (ByteSize(used), ByteSize(limit));
+                self.teller()
+                    .notice(&format!("worker {key} takes {used}, more than {limit}: it is replaced"), None);
+                if !self.wishes.heavy.contains(&key) {
+                    self.wishes.heavy.push(key);
+                }
+            }
+            Alarm::Cron => {
+                self.teller().notice("the hour has come: all workers are replaced", None);
+                self.wishes.hour = true;
+            }
+            Alarm::Changed { path } => {
+                self.teller().notice(&format!("`{}` changed: restarting", path.display()), None);
+                self.wishes.changed = true;
+            }
+            Alarm::Note(note) => self.teller().notice(&note.message, note.hint.as_deref()),
+        }
+        self.grant_wishes();
+    }
+
+    /// Does what was wished for, if nothing else is under way.
+    pub(super) fn grant_wishes(&mut self) {
+        if self.wishes.is_empty() || self.course.is_some() {
+            return;
+        }
+        let wishes = std::mem::take(&mut self.wishes);
+        // PM2's watch brings back what had crashed, and leaves alone what was stopped.
+        let stopped = |slot: &&super::Slot| slot.vacancy == Vacancy::Stopped && slot.tenant.is_none();
+        if self.slots.iter().filter(|slot| !slot.deleted).all(|slot| stopped(&slot)) {
+            return;
+        }
+        let begun = if wishes.changed {
+            self.restart(Restart::default())
+        } else if wishes.hour {
+            self.reload(Reload::default())
+        } else {
+            let still = |id: &u32| self.slots.iter().any(|slot| slot.id == *id && slot.tenant.is_some());
+            let ids: Vec<u32> = wishes.heavy.iter().copied().filter(still).collect();
+            if ids.is_empty() {
+                return;
+            }
+            self.reload(Reload { ids, ..Reload::default() })
+        };
+        if let Err(problem) = begun {
+            self.teller().error(&problem.error, problem.hint.as_deref());
+        }
+        self.settle_job();
+    }
+
+    /// Replacing these did not work: they are told of again.
+    pub(super) fn forgive(&self, ids: impl Iterator<Item = u32>) {
+        if let Some(guards) = &self.guards {
+            ids.for_each(|id| guards.forget(id));
+        }
+    }
+}
