@@ -39,6 +39,17 @@ fn find(
     Ok((of_user.map(|(uid, _)| uid), gid))
 }
 
+/// The name of who runs this.
+pub(crate) fn own_name() -> Option<String> {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    fields
+        .filter(|fields| fields.len() > 2)
+        .find(|fields| fields[2] == uid)
+        .map(|fields| fields[0].to_owned())
+}
+
 /// The line of that name, or of that number.
 fn entry<'a>(table: &'a str, wanted: &str) -> Option<Vec<&'a str>> {
     let lines = table.lines().map(|line| line.split(':').collect::<Vec<_>>());

@@ -7,8 +7,6 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use rustix::time::{ClockId, clock_gettime};
-
 const VARIABLE: &str = "NOTIFY_SOCKET";
 
 /// It has started, or is done with a reload of its own.

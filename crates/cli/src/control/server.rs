@@ -66,8 +66,12 @@ impl Connected<IncomingStream<'_, Door>> for Peer {
     }
 }
 
-/// Answers until the process ends.
-pub(crate) async fn serve(door: Door, routes: Router) -> io::Result<()> {
+/// Answers until `over`; what is being answered then is answered.
+pub(crate) async fn serve(
+    door: Door,
+    routes: Router,
+    over: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let described =
         || async { ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], OPENAPI) };
     let routes = routes
@@ -79,7 +83,7 @@ pub(crate) async fn serve(door: Door, routes: Router) -> io::Result<()> {
         })
         .layer(DefaultBodyLimit::max(LARGEST))
         .layer(middleware::from_fn(only_ours));
-    axum::serve(door, routes.into_make_service_with_connect_info::<Peer>()).await
+    axum::serve(door, routes.into_make_service_with_connect_info::<Peer>()).with_graceful_shutdown(over).await
 }
 
 /// Our own user and root may ask; the directory keeps others out already, unless somebody widened it.

@@ -180,7 +180,7 @@ async fn live(daemon: Daemon, place: Place, saved: SavedApps) -> Result<(), Fail
     }
     let mut terminate = start::signals()?;
     tokio::select! {
-        served = server::serve(door, routes::routes(daemon.clone())) => {
+        served = server::serve(door, routes::routes(daemon.clone()), std::future::pending()) => {
             served.map_err(|cause| Failure::new(format!("cannot answer: {}", plain(&cause))))?;
         }
         () = daemon.0.over.notified() => {}

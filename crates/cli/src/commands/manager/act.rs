@@ -17,7 +17,7 @@ use crate::args::keep::SendArgs;
 use crate::args::manager::{ChangeArgs, ReloadArgs, ScaleArgs, SelectArgs, SignalArgs};
 use crate::control::segment;
 use crate::error::Failure;
-use crate::render::manager::{Applied, Change, Secrets, Tone, applying, plan, says};
+use crate::render::manager::{Applied, Change, Secrets, Tone, applying, plan};
 use crate::render::voice;
 
 fn path(app: &str, verb: &str) -> String {
@@ -245,7 +245,7 @@ fn show_plan(app: &str, answer: &Value) {
     let text = format!(
         "{workers} workers would be replaced, {parallel} at a time, each once its successor is proven"
     );
-    voice::out(format_args!("{}", says(Tone::Normal, &text)));
+    super::say(Tone::Normal, &text);
 }
 
 /// What differs between two configurations, by key.
@@ -321,7 +321,7 @@ pub(super) async fn signal(args: &SignalArgs) -> Done {
         let answer: Value = link.post(&path(&one.app, "signal"), &wanted).await?;
         if !manner.silent {
             let text = format!("{} sent to {} workers of `{}`", args.signal, answer["sent"], one.app);
-            voice::out(format_args!("{}", says(Tone::Normal, &text)));
+            super::say(Tone::Normal, &text);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -336,7 +336,7 @@ pub(super) async fn send(args: &SendArgs) -> Done {
         let answer: Value = link.post(&path(&one.app, "send"), &wanted).await?;
         if !manner.silent {
             let text = format!("a line was sent to {} workers of `{}`", answer["sent"], one.app);
-            voice::out(format_args!("{}", says(Tone::Normal, &text)));
+            super::say(Tone::Normal, &text);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -11,8 +11,7 @@ use super::select::{Chosen, choose};
 use crate::args::spec::SpecArgs;
 use crate::config::{self, Loaded, Reading};
 use crate::error::Failure;
-use crate::render::manager::{Tone, says};
-use crate::render::voice;
+use crate::render::manager::Tone;
 use crate::state::Home;
 
 /// JSON on standard input may be so long.
@@ -83,7 +82,7 @@ pub(super) fn of_this_directory(how: &How<'_>) -> Result<Option<Vec<Meant>>, Fai
 
 fn configured(loaded: Loaded) -> Vec<Meant> {
     for warning in &loaded.warnings {
-        voice::err(format_args!("{}", says(Tone::Warning, warning)));
+        super::say(Tone::Warning, warning);
     }
     loaded.apps.into_iter().map(|spec| Meant::Configured(Box::new(spec))).collect()
 }

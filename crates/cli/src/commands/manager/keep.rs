@@ -8,7 +8,7 @@ use oneport_wire::control::Job;
 
 use super::link::Link;
 use super::watch::{Ended, watch};
-use super::{Manner, show_list, start};
+use super::{Manner, say, show_list, start};
 use crate::Done;
 use crate::args::keep::{CompletionArgs, ImportArgs, InitArgs, SaveArgs, StartupArgs};
 use crate::args::manager::PlainArgs;
@@ -17,17 +17,10 @@ use crate::commands::run::managed::now_ms;
 use crate::control::segment;
 use crate::daemon::saving::{Resurrect, Resurrected, Save, SaveDone};
 use crate::error::{Failure, plain};
-use crate::render::manager::{Tone, clean, says};
+use crate::render::manager::{Tone, clean};
 use crate::render::voice;
 use crate::state::import::{ImportOptions, Secrets, dump_path, import_file};
 use crate::state::{Home, Saves};
-
-fn say(tone: Tone, text: &str) {
-    match tone {
-        Tone::Normal | Tone::Info => voice::out(format_args!("{}", says(tone, text))),
-        Tone::Warning | Tone::Error => voice::err(format_args!("{}", says(tone, text))),
-    }
-}
 
 pub(super) async fn save(args: &SaveArgs) -> Done {
     let manner = Manner::of(&args.common)?;
@@ -158,10 +151,9 @@ pub(super) fn init(args: &InitArgs) -> Done {
         _ => ("oneport.toml", crate::config::TOML),
     };
     let failed = |cause: &std::io::Error| {
-        let hint = match cause.kind() {
-            std::io::ErrorKind::AlreadyExists => "it is not overwritten; remove it first",
-            _ => "the directory must be writable",
-        };
+        let there = cause.kind() == std::io::ErrorKind::AlreadyExists;
+        let hint =
+            if there { "it is not overwritten; remove it first" } else { "the directory must be writable" };
         Failure::new(format!("cannot write `{name}`: {}", plain(cause))).hint(hint)
     };
     let mut file = std::fs::File::options()

@@ -15,7 +15,7 @@ use crate::Done;
 use crate::args::manager::CommonArgs;
 use crate::control::client::{CallError, Client};
 use crate::error::{Failure, plain};
-use crate::render::manager::{Tone, says};
+use crate::render::manager::Tone;
 use crate::render::voice;
 use crate::state::{Home, VARIABLE, environment};
 
@@ -37,7 +37,7 @@ impl Link {
     pub(super) async fn open() -> Result<Link, Failure> {
         let (home, warnings) = Home::open()?;
         for warning in warnings {
-            voice::err(format_args!("{}", says(Tone::Warning, &warning)));
+            super::say(Tone::Warning, &warning);
         }
         let client = Client::new(home.socket());
         let link = Link { home, client };
@@ -196,7 +196,7 @@ pub(super) async fn kill(common: &CommonArgs) -> Done {
     let manner = Manner::of(common)?;
     let say = |text: &str| {
         if !manner.silent {
-            voice::out(format_args!("{}", says(Tone::Normal, text)));
+            super::say(Tone::Normal, text);
         }
     };
     let Some(link) = Link::existing().await? else {
@@ -226,7 +226,7 @@ pub(super) async fn update(common: &CommonArgs) -> Done {
         match link.client.get::<Welcome>("/v1").await {
             Ok(now) if now.started_at != before.started_at => {
                 let text = format!("the daemon is oneport {} now; apps went on", now.version);
-                voice::out(format_args!("{}", says(Tone::Normal, &text)));
+                super::say(Tone::Normal, &text);
                 super::show_list(&link, manner).await?;
                 return Ok(ExitCode::SUCCESS);
             }

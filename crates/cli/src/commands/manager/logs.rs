@@ -19,8 +19,7 @@ use crate::args::manager::{MaybeArgs, PlainArgs};
 use crate::control::segment;
 use crate::error::{Failure, plain};
 use crate::logs::{Look, Paint, Show, Stream, Wanted, empty_files, show};
-use crate::render::manager::{Tone, says};
-use crate::render::voice;
+use crate::render::manager::Tone;
 
 /// The daemon's own log is asked for by these names.
 const DAEMON: [&str; 3] = ["oneport", "PM2", "daemon"];
@@ -34,7 +33,10 @@ pub(super) async fn logs(args: &LogsArgs) -> Done {
     });
     // As PM2: nothing is said of an unknown app, and the code is 0.
     let chosen = match words.is_empty() {
-        false => words.iter().flat_map(|word| choose(&[word.clone()], &apps).unwrap_or_default()).collect(),
+        false => words
+            .iter()
+            .flat_map(|word| choose(std::slice::from_ref(word), &apps).unwrap_or_default())
+            .collect(),
         true if of_daemon.is_empty() => choose(&["all".into()], &apps).unwrap_or_default(),
         true => Vec::new(),
     };
@@ -46,7 +48,7 @@ pub(super) async fn logs(args: &LogsArgs) -> Done {
         wanted.push(Wanted { app: "oneport".into(), id: 0, stream: Stream::Out, path: link.home.log() });
     }
     if wanted.is_empty() {
-        voice::err(format_args!("{}", says(Tone::Warning, "there is nothing to show")));
+        super::say(Tone::Warning, "there is nothing to show");
         return Ok(ExitCode::SUCCESS);
     }
     let how = Show {
@@ -120,7 +122,7 @@ pub(super) async fn flush(args: &MaybeArgs) -> Done {
         empty_files(&[link.home.log()])?;
     }
     if !manner.silent {
-        voice::out(format_args!("{}", says(Tone::Normal, "log files are empty")));
+        super::say(Tone::Normal, "log files are empty");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -132,7 +134,7 @@ pub(super) async fn reload_logs(args: &PlainArgs) -> Done {
         let _: Value = link.post(&format!("/v1/apps/{}/reopen", segment(&app.name)), &json!({})).await?;
     }
     if !manner.silent {
-        voice::out(format_args!("{}", says(Tone::Normal, "log files are opened anew")));
+        super::say(Tone::Normal, "log files are opened anew");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,8 @@ use crate::Done;
 use crate::args::Verb;
 use crate::args::manager::CommonArgs;
 use crate::error::Failure;
+use crate::render::manager::{Tone, says};
+use crate::render::voice;
 
 use link::Link;
 
@@ -122,4 +124,13 @@ async fn show_list(link: &Link, manner: Manner) -> Result<(), Failure> {
     let apps = link.apps().await?;
     show::print_list(&apps, manner);
     Ok(())
+}
+
+/// A line for the person: what is good on standard output, what is not on standard error.
+fn say(tone: Tone, text: &str) {
+    let line = says(tone, text);
+    match tone {
+        Tone::Normal | Tone::Info => voice::out(format_args!("{}", line.trim_end())),
+        Tone::Warning | Tone::Error => voice::err(format_args!("{}", line.trim_end())),
+    }
 }

@@ -76,27 +76,11 @@ fn one(word: &str, apps: &[AppView]) -> Result<Vec<Chosen>, Failure> {
 
 pub(super) fn unknown(word: &str, apps: &[AppView]) -> Failure {
     let failure = Failure::new(format!("cannot find `{}`: there is no such app", word.escape_debug()));
-    let near = apps.iter().map(|app| (distance(word, &app.name), &app.name)).min();
+    let near = apps.iter().map(|app| (strsim::osa_distance(word, &app.name), &app.name)).min();
     match near.filter(|(distance, _)| *distance <= 1 + word.chars().count() / 4) {
         Some((_, name)) => failure.hint(format!("did you mean `{name}`?")),
         None => failure.hint("`oneport list` shows those there are"),
     }
-}
-
-/// How many letters differ (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = corner + usize::from(x != *y);
-            corner = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -139,12 +123,5 @@ mod tests {
         assert!(chosen(&["9"]).unwrap_err().contains("cannot find `9`"));
         assert!(chosen(&["/x(/"]).unwrap_err().contains("cannot use pattern"));
         assert!(chosen(&["api", "nothing-like-it"]).unwrap_err().contains("oneport list"));
-    }
-
-    #[test]
-    fn letters_that_differ_are_counted() {
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("web", "web"), 0);
     }
 }

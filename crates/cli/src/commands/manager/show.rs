@@ -30,7 +30,7 @@ pub(super) enum Layout {
 }
 
 pub(super) fn print_list(apps: &[AppView], manner: Manner) {
-    let user = std::env::var("USER").ok();
+    let user = crate::account::own_name();
     let look = Look { now_ms: now_ms(), width: width(), user: user.as_deref(), sort: manner.sort };
     let text = if manner.mini { shown::mini(apps, &look) } else { shown::table(apps, &look) };
     voice::out(format_args!("{}", text.trim_end()));
@@ -44,7 +44,7 @@ pub(super) async fn list(args: &ListArgs) -> Done {
         if args.json {
             voice::out(format_args!("{}", shown::list_json(&apps, Secrets::Masked)));
         } else if args.watch && width().is_some() {
-            let user = std::env::var("USER").ok();
+            let user = crate::account::own_name();
             let look = Look { now_ms: now_ms(), width: width(), user: user.as_deref(), sort: manner.sort };
             voice::show(format_args!("{}", shown::in_place(&shown::table(&apps, &look))));
         } else {

@@ -19,7 +19,7 @@ use crate::args::target::TargetArgs;
 use crate::control::segment;
 use crate::error::Failure;
 use crate::program::Program;
-use crate::render::manager::{Tone, applying, says};
+use crate::render::manager::{Tone, applying};
 use crate::render::voice;
 
 /// The environment of this command. What is no UTF-8 is left out.
@@ -34,7 +34,7 @@ pub(super) fn warn_of_foreign(args: &SpecArgs) {
     let given = args.foreign.given();
     if !given.is_empty() {
         let text = format!("{} mean nothing here", given.join(", "));
-        voice::err(format_args!("{}", says(Tone::Warning, &text)));
+        super::say(Tone::Warning, &text);
     }
 }
 
@@ -53,7 +53,9 @@ pub(super) async fn start(args: &StartArgs) -> Done {
         match args.rest.split_first() {
             Some((program, rest)) => {
                 let spec = spec_of_script(args, program, rest)?;
-                meant.push(Meant::Configured(Box::new(spec)));
+                let ended = create(&link, spec, args.force, manner).await?;
+                show_list(&link, manner).await?;
+                return Ok(ended.code());
             }
             None => match of_this_directory(&how)? {
                 Some(configured) => meant = configured,
@@ -119,7 +121,7 @@ async fn start_configured(
     manner: Manner,
 ) -> Result<Ended, Failure> {
     let is_known = apps.iter().any(|app| app.name == spec.name) && !args.force;
-    if is_known && !args.targets.is_empty() || is_known && args.rest.is_empty() {
+    if is_known {
         let chosen = Chosen { app: spec.name.clone(), ids: Vec::new() };
         return start_known(link, args, &chosen, Some(&spec), apps, manner).await;
     }

@@ -10,7 +10,7 @@ use super::{Manner, screen};
 use crate::control::client::CallError;
 use crate::control::segment;
 use crate::error::Failure;
-use crate::render::manager::{Colours, Place, Progress, Tone, job_failure, says};
+use crate::render::manager::{Colours, Place, Progress, Tone, job_failure};
 use crate::render::voice;
 
 /// How watching ended.
@@ -79,7 +79,7 @@ pub(super) async fn watch(link: &Link, app: &str, job: Job, manner: Manner) -> R
                 line = lines.next() => line,
                 _ = interrupted.recv() => {
                     let text = format!("the {} of `{app}` goes on; `oneport list` shows how far it is", last.kind.word());
-                    voice::err(format_args!("{}", says(Tone::Warning, &text)));
+                    super::say(Tone::Warning, &text);
                     return Ok(Ended::LeftAlone);
                 }
             };

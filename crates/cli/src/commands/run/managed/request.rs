@@ -25,6 +25,8 @@ use crate::error::Failure;
 
 /// How long the primary's own loop may take to answer.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// What answers under way get at the end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Events that may wait for a slow listener.
 pub(super) const WAITING: usize = 256;
 
@@ -94,13 +96,21 @@ impl Desk {
         let work = move || {
             runtime.block_on(async move {
                 let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return };
+                let (closing, closed) = oneshot::channel::<()>();
+                let over = async move {
+                    let _ = stopped.await;
+                    drop(closing);
+                };
+                let late = async move {
+                    let _ = closed.await;
+                    tokio::time::sleep(LAST_WORDS).await;
+                };
                 tokio::select! {
-                    _ = server::serve(Door(listener), routes(asking)) => {}
-                    _ = stopped => {}
+                    _ = server::serve(Door(listener), routes(asking), over) => {}
+                    // Who listens to what happens here may go on listening.
+                    () = late => {}
                 }
             });
-            // Answers under way, above all that of who wanted this end, get a moment to leave.
-            runtime.shutdown_timeout(Duration::from_millis(500));
         };
         let thread = thread::Builder::new().name("control".into()).spawn(work).map_err(failed)?;
         Ok(Desk { stop: Some(stop), thread: Some(thread) })
@@ -198,7 +208,9 @@ impl Asking {
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
                 };
-                if sender.send(serde_json::to_string(&told).unwrap_or_default() + "\n").await.is_err() {
+                let last = told.what == What::Deleted;
+                let line = serde_json::to_string(&told).unwrap_or_default() + "\n";
+                if sender.send(line).await.is_err() || last {
                     return;
                 }
             }
