@@ -2,6 +2,8 @@
 //! answered are the types of `oneport_wire::control`.
 
 pub(crate) mod client;
+#[cfg(test)]
+mod openapi;
 pub(crate) mod server;
 
 use oneport_wire::control::{Problem, ProblemKind};

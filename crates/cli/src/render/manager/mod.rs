@@ -38,7 +38,7 @@ pub(crate) use monit::{Host, Screen, in_place, monit};
 pub(crate) use plan::{Applied, Change, plan};
 pub(crate) use progress::{Colours, Place, Progress};
 #[cfg(test)]
-pub(crate) use sample::apps as sample_apps;
+pub(crate) use sample::{apps as sample_apps, full as full_app};
 pub(crate) use secrets::{Secrets, looks_secret};
 pub(crate) use sort::{Order, Sort, SortField};
 pub(crate) use table::{Look, table};

@@ -167,7 +167,7 @@ pub(super) fn failed_job() -> Job {
 }
 
 /// Every field of everything is there. Without `..`, so that a new field has to be thought of here.
-pub(super) fn full() -> AppView {
+pub(crate) fn full() -> AppView {
     AppView {
         name: text("api"),
         namespace: text("shop"),

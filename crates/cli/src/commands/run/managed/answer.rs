@@ -4,11 +4,10 @@ use oneport::{Canary, ReloadTerms, Signal as SignalName, Slot as Place};
 use oneport_wire::control::{
     AppSpec, Job, JobKind, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots,
 };
-use serde_json::json;
 
 use super::course::Manner;
 use super::plan::{self, Plan};
-use super::request::{Order, Reply, Request, ScaleTo};
+use super::request::{Order, Planned, Reply, Request, ScaleTo, Sent};
 use super::slots::Slot;
 use super::{After, Managed, Origin, place};
 use crate::control::problem;
@@ -342,15 +341,14 @@ impl Managed {
         let takes = self.takes(reload.spec.as_deref())?;
         let after = reload.spec.map_or_else(|| self.spec.clone(), |spec| self.completed(*spec));
         let parallel = reload.parallel.map_or(self.width(places.len()), |parallel| parallel.max(1) as usize);
-        Ok(json!({
-            "app": self.spec.name,
-            "workers": places.len(),
-            "parallel": parallel,
-            "restart_needed": takes == Takes::NewCluster,
-            "before": self.spec,
-            "after": after,
-        })
-        .to_string())
+        Ok(spell(&Planned {
+            app: self.spec.name.clone(),
+            workers: places.len(),
+            parallel,
+            restart_needed: takes == Takes::NewCluster,
+            before: self.spec.clone(),
+            after,
+        }))
     }
 
     fn signal(&mut self, signal: &Signal) -> Reply {
@@ -365,7 +363,7 @@ impl Managed {
             let worker = worker.and_then(|(tenant, running)| running.run.cluster.worker(tenant.worker.id));
             sent += u32::from(worker.is_some_and(|worker| worker.kill(name).is_ok()));
         }
-        Ok(json!({"sent": sent}).to_string())
+        Ok(spell(&Sent { sent }))
     }
 
     fn send(&self, line: &Line) -> Reply {
@@ -381,7 +379,7 @@ impl Managed {
             );
         }
         if sent > 0 {
-            return Ok(json!({"sent": sent}).to_string());
+            return Ok(spell(&Sent { sent }));
         }
         let message = format!("cannot send a line to `{}`: nobody reads its standard input", self.spec.name);
         Err(problem(

@@ -38,6 +38,8 @@ pub(crate) use boot::{Boot, Origin, Trace, boot_id, socket_of, trace_of};
 use course::{Course, Do, Ends, Manner};
 use guard::Living;
 use plan::Plan;
+#[cfg(test)]
+pub(crate) use request::{Planned, Sent};
 pub(crate) use request::{Request, ScaleTo};
 use seen::Seen;
 use slots::{Slot, Vacancy};

@@ -12,7 +12,8 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use oneport_wire::control::{
-    Happening as Told, Job, JobState, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots, Start, What,
+    AppSpec, Happening as Told, Job, JobState, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots,
+    Start, What,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -67,6 +68,25 @@ pub(super) enum Order {
 pub(crate) struct ScaleTo {
     pub(crate) to: u32,
     pub(crate) ids: Vec<u32>,
+}
+
+/// What a reload would do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Planned {
+    pub(crate) app: String,
+    /// Workers that would be replaced.
+    pub(crate) workers: usize,
+    pub(crate) parallel: usize,
+    /// A reload is refused then.
+    pub(crate) restart_needed: bool,
+    pub(crate) before: AppSpec,
+    pub(crate) after: AppSpec,
+}
+
+/// How many workers got a signal, or a line.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Sent {
+    pub(crate) sent: u32,
 }
 
 #[derive(Clone)]
