@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
+use axum::http::Method;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use oneport_sys::process;
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::apps::{App, Primary};
 use super::{Again, Daemon, saving};
-use crate::commands::run::managed::{ScaleTo, now_ms};
+use crate::commands::run::managed::{Origin, ScaleTo, now_ms};
 use crate::control::client::{ANSWER, CallError, Client};
 use crate::control::server::{self, json, read, refuse};
 use crate::control::{problem, segment};
@@ -111,8 +112,15 @@ async fn pass_on(State(daemon): Ask, request: Request) -> Response {
         return refuse(problem(ProblemKind::BadRequest, "cannot read the request: it is too long", None));
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let changes = parts.method == Method::POST
+        && ["restart", "reload", "delete"].iter().any(|verb| parts.uri.path().ends_with(verb));
     match client.send(parts.method, path, body, ANSWER).await {
-        Ok(answer) => answer.map(Body::new),
+        Ok(answer) => {
+            if changes && answer.status().is_success() {
+                daemon.learn(&unescape(name), &client).await;
+            }
+            answer.map(Body::new)
+        }
         Err(error) => refuse(of_call(&unescape(name), &error)),
     }
 }
@@ -245,6 +253,16 @@ impl Daemon {
         }
         let client = self.primary_of(&name)?;
         client.get(&format!("/v1/apps/{}", segment(&name))).await.map_err(|error| of_call(&name, &error))
+    }
+
+    /// What an app is made of may be different now. If its primary is killed it has to come back so.
+    async fn learn(&self, name: &str, client: &Client) {
+        let origin = client.get::<Origin>(&format!("/v1/apps/{}/origin", segment(name))).await;
+        // One that is just ending needs no coming back.
+        let Ok(origin) = origin else { return };
+        if let Some(app) = self.table().apps.get_mut(name) {
+            (app.spec, app.environment, app.ids) = (origin.spec, origin.environment, origin.ids);
+        }
     }
 
     async fn scale(&self, name: &str, wanted: Scale) -> Result<Job, Problem> {

@@ -109,8 +109,10 @@ fn additional(document: &Value, words: &Map<String, Value>, value: &Value) -> Re
     let unknown = value.as_object().into_iter().flatten();
     let mut unknown = unknown.filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)));
     let says = &words["additionalProperties"];
-    unknown.try_for_each(|(name, value)| match says {
-        Value::Bool(false) => Err(format!("`{name}` is not known")),
-        schema => check(document, schema, value).map_err(|why| format!("{name}: {why}")),
+    unknown.try_for_each(|(name, value)| {
+        if *says == Value::Bool(false) {
+            return Err(format!("`{name}` is not known"));
+        }
+        check(document, says, value).map_err(|why| format!("{name}: {why}"))
     })
 }

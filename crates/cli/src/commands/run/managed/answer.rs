@@ -36,7 +36,8 @@ impl Managed {
                 return Ok(spell(&Origin {
                     spec: self.spec.clone(),
                     environment: self.environment.clone(),
-                    ids: self.slots.iter().map(|slot| slot.id).collect(),
+                    // Not those that were scaled away: they would come again with the next primary.
+                    ids: self.slots.iter().filter(|slot| !slot.deleted).map(|slot| slot.id).collect(),
                     created_at: self.boot.created_at,
                 }));
             }

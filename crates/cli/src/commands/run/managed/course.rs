@@ -143,8 +143,12 @@ impl Course {
                 let leaves = step.state == StepState::Draining && manner != Manner::Come;
                 leaves.then_some(StepState::Stopping)
             }),
-            Seen::Replaced(slot) => self.step(Some(*slot), |_, manner| match manner {
-                Manner::Reload => Some(StepState::Draining),
+            Seen::Replaced(slot) => self.step(Some(*slot), |step, manner| match manner {
+                Manner::Reload => {
+                    // Who drains and stops is the old one.
+                    step.pid = None;
+                    Some(StepState::Draining)
+                }
                 Manner::Come | Manner::Leave | Manner::Change { .. } | Manner::Renew => None,
             }),
             Seen::Late(worker) => {

@@ -110,6 +110,7 @@ fn a_reload_follows_the_core_to_its_end() {
     course.see(&Seen::Ready(worker(3, 0)));
     assert_eq!(states(&course), [StepState::Proving, StepState::Waiting]);
     course.see(&Seen::Replaced(Slot(0)));
+    assert_eq!(course.job.steps[0].pid, None, "the new one does not drain");
     course.see(&gone(1, 0, Exit::Code(0), EndCause::Asked));
     assert_eq!(states(&course), [StepState::Done, StepState::Waiting]);
     course.see(&Seen::Born(worker(4, 1)));
