@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use oneport::{Attach, Policy, Restarts, Settings};
 use oneport_sys::process;
+use oneport_sys::tree::MARK_VARIABLE;
 use oneport_wire::control::{AppSpec, ExecMode, StopWith};
 
 use super::super::policy::{self, Placing};
@@ -184,8 +185,10 @@ pub(super) fn adjust(
         env.insert("PORT".to_owned(), port.to_string());
     }
     env.extend(spec.env.clone());
-    // What was set for the run itself (the watchdog's time) stays.
-    let own = settings.env.iter().filter(|(name, _)| name == "WATCHDOG_USEC").cloned().collect::<Vec<_>>();
+    // What was set for the run itself stays: the watchdog's time, and the mark by which a daemon finds and ends what outlives
+    // this primary.
+    let is_own = |name: &OsString| name == "WATCHDOG_USEC" || name == MARK_VARIABLE;
+    let own = settings.env.iter().filter(|(name, _)| is_own(name)).cloned().collect::<Vec<_>>();
     settings.slot_env = slots
         .iter()
         .zip(0u32..)
