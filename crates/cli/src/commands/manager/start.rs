@@ -44,6 +44,15 @@ pub(super) fn view_of<'a>(name: &str, apps: &'a [AppView]) -> Result<&'a AppView
 
 pub(super) async fn start(args: &StartArgs) -> Done {
     let manner = Manner::of(&args.common)?;
+    if args.no_daemon {
+        // A container whose first process went into the background would end at once.
+        return Err(Failure::usage(
+            "cannot use option `--no-daemon`: `start` does not stay in the foreground",
+        )
+        .hint(
+            "`oneport run` does, for one app; `oneport daemon --foreground --resurrect` for all saved ones",
+        ));
+    }
     warn_of_foreign(&args.spec);
     let link = Link::open().await?;
     let apps = link.apps().await?;
