@@ -79,7 +79,7 @@ pub(super) async fn logs(args: &LogsArgs) -> Done {
 }
 
 /// Whether the reader of standard output has gone: `oneport logs | head`.
-fn nobody_reads() -> bool {
+pub(super) fn nobody_reads() -> bool {
     let stdout = std::io::stdout();
     let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
     let told = poll(&mut asked, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }));

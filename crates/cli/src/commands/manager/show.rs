@@ -50,7 +50,7 @@ pub(super) async fn list(args: &ListArgs) -> Done {
         } else {
             print_list(&apps, manner);
         }
-        if !args.watch {
+        if !args.watch || super::logs::nobody_reads() {
             return Ok(ExitCode::SUCCESS);
         }
         tokio::time::sleep(REFRESH).await;
