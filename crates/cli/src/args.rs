@@ -3,6 +3,8 @@
 
 mod check;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod grant;
 pub(crate) mod keep;
 pub(crate) mod manager;

@@ -237,7 +237,7 @@ fn slot_variables(
     let mut variables: Vec<(OsString, OsString)> = [
         ("pm_id", id.to_string()),
         ("name", spec.name.clone()),
-        ("namespace", spec.namespace.clone()),
+        ("namespace", super::view::namespace(&spec.namespace)),
         ("instances", slots.to_string()),
         ("exec_mode", mode.to_owned()),
         ("INSTANCE_ID", slot.to_string()),
