@@ -116,6 +116,13 @@ impl Link {
         self.get("/v1/apps").await
     }
 
+    /// Waits until the daemon is gone: it is the last to go, when all apps have drained.
+    pub(super) async fn await_end(&self) {
+        while self.is_answered().await.unwrap_or(false) {
+            sleep(GLANCE).await;
+        }
+    }
+
     /// Waits until these are off the list: their primaries end a moment after their last worker.
     pub(super) async fn await_without(&self, gone: &[&str]) -> Result<(), Failure> {
         let until = Instant::now() + CHANGES;
@@ -204,10 +211,7 @@ pub(super) async fn kill(common: &CommonArgs) -> Done {
         return Ok(ExitCode::SUCCESS);
     };
     let _: Value = link.post("/v1/kill", &json!({})).await?;
-    // As long as apps may drain: the daemon is the last to go.
-    while link.is_answered().await.unwrap_or(false) {
-        sleep(GLANCE).await;
-    }
+    link.await_end().await;
     say("all apps are stopped and the daemon is gone");
     Ok(ExitCode::SUCCESS)
 }

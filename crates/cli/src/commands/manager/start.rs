@@ -54,8 +54,7 @@ pub(super) async fn start(args: &StartArgs) -> Done {
             Some((program, rest)) => {
                 let spec = spec_of_script(args, program, rest)?;
                 let ended = create(&link, spec, args.force, manner).await?;
-                show_list(&link, manner).await?;
-                return Ok(ended.code());
+                return finish(&link, args, ended, manner).await;
             }
             None => match of_this_directory(&how)? {
                 Some(configured) => meant = configured,
@@ -89,7 +88,14 @@ pub(super) async fn start(args: &StartArgs) -> Done {
             return Ok(ended.code());
         }
     }
-    show_list(&link, manner).await?;
+    finish(&link, args, ended, manner).await
+}
+
+async fn finish(link: &Link, args: &StartArgs, ended: Ended, manner: Manner) -> Done {
+    show_list(link, manner).await?;
+    if args.no_daemon {
+        return super::stay::stay(link).await;
+    }
     Ok(ended.code())
 }
 

@@ -86,6 +86,11 @@ impl Managed {
 
     fn is_free(&self) -> Result<(), Problem> {
         match &self.course {
+            None if self.rolling => {
+                let message =
+                    format!("cannot do two things with `{}` at once: a reload is under way", self.spec.name);
+                Err(problem(ProblemKind::Conflict, message, Some("wait for it, or `oneport stop` ends it")))
+            }
             None => Ok(()),
             Some((course, _)) => {
                 let (verb, name) = (course.job.kind.word(), &self.spec.name);
@@ -200,8 +205,7 @@ impl Managed {
 
     fn adjust(&self, settings: &mut oneport::Settings, plan: &Plan) {
         let ids: Vec<u32> = self.slots.iter().map(|slot| slot.id).collect();
-        let home = self.boot.home.display().to_string();
-        plan::adjust(settings, &self.spec, &self.environment, &ids, plan.mode(), &home);
+        plan::adjust(settings, &self.spec, &self.environment, &ids, plan.mode(), &self.boot);
         (settings.uid, settings.gid) = plan.account;
     }
 
@@ -282,7 +286,7 @@ impl Managed {
         let terms = ReloadTerms { slots: places, parallel: Some(parallel), canary };
         if let Some(running) = &self.running {
             // The primary has ended: its last event is on its way, and ends the job.
-            let _ = running.run.cluster.reload_with(terms);
+            self.rolling = running.run.cluster.reload_with(terms).is_ok();
         }
         Ok(job)
     }
@@ -314,13 +318,16 @@ impl Managed {
             Some(running) if plan.shape() != running.shape => Takes::NewCluster,
             Some(_) | None => Takes::NewWorkers,
         };
+        let is_other = self.spec != spec;
         self.spec = spec;
         self.environment = environment.unwrap_or_else(|| std::mem::take(&mut self.environment));
         self.words = super::view::Words::of(&plan);
         self.awaits_word = plan.awaits_word();
         self.number_slots();
         self.keep_trace();
-        self.set_guards();
+        if is_other {
+            self.set_guards();
+        }
         let Some(running) = &self.running else { return Ok(takes) };
         if takes == Takes::NewWorkers {
             let mut settings =

@@ -155,7 +155,10 @@ impl Course {
             Seen::Aborted(_, worker, failure) if self.manner == Manner::Reload => {
                 self.fail(*worker, failure_words(*failure)) | self.give_up()
             }
-            Seen::Reloaded if self.manner == Manner::Reload => self.all_done(),
+            Seen::Reloaded if self.manner == Manner::Reload => {
+                self.job.state = JobState::Done;
+                self.all_done()
+            }
             Seen::Over => match self.manner {
                 Manner::Leave => self.all_done(),
                 Manner::Come | Manner::Change { .. } | Manner::Reload => self.give_up(),
@@ -278,15 +281,13 @@ impl Course {
         let under_way = self.job.steps.iter().any(|step| is_under_way(step.state));
         let waiting = self.job.steps.iter().any(|step| step.state == StepState::Waiting);
         match (self.manner, failed) {
+            // Only the core says when it is through: another reload before that would become a second whole one.
+            (Manner::Reload, _) => {}
             // A restart goes no further, as a reload does; who is on the way comes to its end.
             (Manner::Change { .. }, true) if !under_way => self.job.state = JobState::Failed,
-            // The core says when it is through.
-            (Manner::Reload, false) if under_way || waiting => {}
-            (Manner::Reload, true) => {}
             (_, true) if !under_way && !waiting => self.job.state = JobState::Failed,
             (_, false) if !under_way && !waiting => self.job.state = JobState::Done,
-            (Manner::Come | Manner::Leave | Manner::Change { .. } | Manner::Renew, _)
-            | (Manner::Reload, false) => {}
+            (Manner::Come | Manner::Leave | Manner::Change { .. } | Manner::Renew, _) => {}
         }
     }
 }

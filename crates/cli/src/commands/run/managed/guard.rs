@@ -99,7 +99,7 @@ impl Managed {
 
     /// Does what was wished for, if nothing else is under way.
     pub(super) fn grant_wishes(&mut self) {
-        if self.wishes.is_empty() || self.course.is_some() {
+        if self.wishes.is_empty() || self.course.is_some() || self.rolling {
             return;
         }
         let wishes = std::mem::take(&mut self.wishes);

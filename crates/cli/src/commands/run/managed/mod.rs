@@ -84,6 +84,8 @@ struct Managed {
     past: VecDeque<Job>,
     next_job: u64,
     after: After,
+    /// The core is replacing workers, whether a job still tells of it or not.
+    rolling: bool,
     usage: Usage,
     notes: Notes,
     shelf: Shelf,
@@ -123,6 +125,7 @@ pub(crate) fn run() -> Done {
         past: VecDeque::new(),
         next_job: 1,
         after: After::Stay,
+        rolling: false,
         usage: Usage::default(),
         notes: Notes::default(),
         shelf,
@@ -253,7 +256,8 @@ impl Managed {
                 }
             }
             Seen::Lost(connections) => self.connections_lost += u64::from(*connections),
-            Seen::Trouble(..) | Seen::Replaced(_) | Seen::Reloaded | Seen::Aborted(..) | Seen::Over => {}
+            Seen::Reloaded | Seen::Aborted(..) | Seen::Over => self.rolling = false,
+            Seen::Trouble(..) | Seen::Replaced(_) => {}
         }
     }
 
@@ -506,7 +510,6 @@ impl Managed {
         let carrier = Carrier::start(Sink::Store(self.shelf.clone()))?;
         let ids: Vec<u32> = self.slots.iter().map(|slot| slot.id).collect();
         let (mode, account) = (plan.mode(), plan.account);
-        let home = self.boot.home.display().to_string();
         let beginner = Beginner {
             args: &plan.args,
             placing: &plan.placing,
@@ -515,7 +518,7 @@ impl Managed {
             manner: RunManner::Managed,
         };
         let run = beginner.begin(plan.program, self.teller(), carrier, |settings| {
-            plan::adjust(settings, &self.spec, &self.environment, &ids, mode, &home);
+            plan::adjust(settings, &self.spec, &self.environment, &ids, mode, &self.boot);
             (settings.uid, settings.gid) = account;
         })?;
         self.running = Some(Running { run, shape });

@@ -8,10 +8,12 @@ use std::time::Duration;
 use clap::Parser;
 use oneport::{Attach, Policy, Restarts, Settings};
 use oneport_sys::process;
+use oneport_sys::tree::MARK_VARIABLE;
 use oneport_wire::control::{AppSpec, ExecMode, StopWith};
 
 use super::super::policy::{self, Placing};
 use super::super::setup;
+use super::boot::Boot;
 use crate::args::{Args, RunArgs, Verb};
 use crate::attach::{self, Attachment, Class};
 use crate::error::{self, Failure};
@@ -173,13 +175,15 @@ pub(super) fn adjust(
     environment: &BTreeMap<String, String>,
     slots: &[u32],
     mode: ExecMode,
-    home: &str,
+    boot: &Boot,
 ) {
     let let_through = environment.iter().filter(|(name, _)| spec.filter_env.lets_through(name));
     let mut env: BTreeMap<String, String> =
         let_through.map(|(name, value)| (name.clone(), value.clone())).collect();
     // A worker that calls `oneport` itself means the daemon it belongs to.
-    env.insert(crate::state::VARIABLE.to_owned(), home.to_owned());
+    env.insert(crate::state::VARIABLE.to_owned(), boot.home.display().to_string());
+    // By which the daemon finds what this primary leaves behind when it is killed.
+    env.insert(MARK_VARIABLE.to_owned(), boot.mark.clone());
     if let Some(port) = spec.port {
         env.insert("PORT".to_owned(), port.to_string());
     }
@@ -308,8 +312,18 @@ mod tests {
         spec.env.insert("A".into(), "1".into());
         let environment = BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]);
         let mut settings = Settings::new("x");
-        adjust(&mut settings, &spec, &environment, &[0], ExecMode::Fork, "/home/x");
+        let boot = Boot {
+            home: "/home/x".into(),
+            serial: 1,
+            spec: spec.clone(),
+            environment: environment.clone(),
+            ids: vec![0],
+            stopped: false,
+            created_at: 0,
+            mark: "m".into(),
+        };
+        adjust(&mut settings, &spec, &environment, &[0], ExecMode::Fork, &boot);
         let names: Vec<_> = settings.env.iter().map(|(name, _)| name.to_str().unwrap()).collect();
-        assert_eq!(names, ["A", "ONEPORT_HOME"]);
+        assert_eq!(names, ["A", "ONEPORT_HOME", MARK_VARIABLE]);
     }
 }
