@@ -8,8 +8,8 @@ use oneport_wire::control::ProblemKind;
 
 use super::Daemon;
 use super::apps::{App, Primary};
-use super::launch::{end_leftovers, open_pidfd};
-use crate::commands::run::managed::{Origin, Trace, boot_id, socket_of, trace_of};
+use super::launch::{end_leftovers, open_pidfd, read_trace};
+use crate::commands::run::managed::{Origin, boot_id, socket_of, trace_of};
 use crate::control::client::{CallError, Client};
 use crate::control::segment;
 use crate::state::environment;
@@ -31,8 +31,7 @@ pub(super) async fn find_all(daemon: &Daemon) {
 
 async fn find(daemon: &Daemon, serial: u32) {
     let path = trace_of(daemon.0.home.path(), serial);
-    let text = std::fs::read(&path).unwrap_or_default();
-    let Ok(trace) = serde_json::from_slice::<Trace>(&text) else {
+    let Some(trace) = read_trace(daemon.0.home.path(), serial) else {
         daemon.say(&format!("cannot understand `{}`: it is put aside", path.display()));
         let _ = std::fs::rename(&path, path.with_extension("broken"));
         return;
@@ -62,7 +61,7 @@ async fn find(daemon: &Daemon, serial: u32) {
         end_leftovers(&trace.mark).await;
         app.environment = environment::allowed(&std::env::vars().collect());
         daemon.table().apps.insert(trace.name.clone(), app);
-        daemon.bring_back(trace.name, Duration::ZERO);
+        daemon.bring_back(trace.name, trace.stopped, Duration::ZERO);
         return;
     };
     app.primary = Primary::Up { pid: pid.get() };

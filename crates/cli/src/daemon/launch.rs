@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 use super::apps::{App, Primary};
 use super::{Daemon, open_log};
-use crate::commands::run::managed::{Boot, socket_of, trace_of};
+use crate::commands::run::managed::{Boot, Origin, Trace, socket_of, trace_of};
 use crate::control::client::Client;
-use crate::control::problem;
+use crate::control::{problem, segment};
 use crate::error::plain;
 use crate::state::VARIABLE;
 
@@ -31,7 +31,7 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
 impl Daemon {
     /// Starts the primary of an app that is in the table, and watches it.
-    pub(super) async fn launch(&self, name: &str, stopped: bool) -> Result<(), Problem> {
+    pub(super) async fn launch(&self, name: &str, stopped: Vec<u32>) -> Result<(), Problem> {
         let boot = self.table().apps.get(name).map(|app| app.boot(self.0.home.path(), stopped));
         let Some(boot) = boot else { return Ok(()) };
         let (pid, pidfd) = self.spawn(&boot).await?;
@@ -67,6 +67,9 @@ impl Daemon {
     /// A primary is gone. It removes its trace when it was asked to go.
     async fn ended(&self, name: &str, serial: u32, pid: Pid) {
         let in_order = !trace_of(self.0.home.path(), serial).exists();
+        // What was changed since it was started is in its trace.
+        let trace = read_trace(self.0.home.path(), serial);
+        let stopped = trace.as_ref().map(|trace| trace.stopped.clone()).unwrap_or_default();
         let (mark, pause) = {
             let mut table = self.table();
             let Some(app) = table.apps.get_mut(name).filter(|app| app.serial == serial) else { return };
@@ -78,6 +81,9 @@ impl Daemon {
                 return;
             }
             app.primary = Primary::Coming;
+            if let Some(trace) = trace {
+                (app.spec, app.ids) = (trace.spec, trace.ids);
+            }
             if app.up_since.is_some_and(|since| since.elapsed() > FORGIVEN_AFTER) {
                 app.crashes = 0;
             }
@@ -90,16 +96,16 @@ impl Daemon {
         if left > 0 {
             self.say(&format!("{left} processes that it left behind were ended"));
         }
-        self.bring_back(name.to_owned(), pause);
+        self.bring_back(name.to_owned(), stopped, pause);
     }
 
     /// Starts it again after a pause, as often as it takes.
-    pub(super) fn bring_back(&self, name: String, mut pause: Duration) {
+    pub(super) fn bring_back(&self, name: String, stopped: Vec<u32>, mut pause: Duration) {
         let daemon = self.clone();
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(pause).await;
-                match daemon.launch(&name, false).await {
+                match daemon.launch(&name, stopped.clone()).await {
                     Ok(()) => return,
                     Err(problem) => daemon.say(&problem.error),
                 }
@@ -148,6 +154,18 @@ impl Daemon {
         }
     }
 
+    /// An app was changed by a request that passed: its environment is nowhere but in its primary and here.
+    pub(super) async fn refresh(&self, name: &str) {
+        let client = self.table().apps.get(name).map(|app| (app.serial, self.client(app)));
+        let Some((serial, client)) = client else { return };
+        let asked = client.get::<Origin>(&format!("/v1/apps/{}/origin", segment(name))).await;
+        if let Ok(origin) = asked
+            && let Some(app) = self.table().apps.get_mut(name).filter(|app| app.serial == serial)
+        {
+            (app.spec, app.environment, app.ids) = (origin.spec, origin.environment, origin.ids);
+        }
+    }
+
     pub(super) fn client(&self, app: &App) -> Client {
         Client::new(socket_of(self.0.home.path(), app.serial))
     }
@@ -156,6 +174,10 @@ impl Daemon {
 pub(super) fn open_pidfd(pid: Pid) -> std::io::Result<OwnedFd> {
     let number = rustix::process::Pid::from_raw(pid.get()).ok_or(rustix::io::Errno::SRCH)?;
     Ok(pidfd_open(number, PidfdFlags::empty())?)
+}
+
+pub(super) fn read_trace(home: &std::path::Path, serial: u32) -> Option<Trace> {
+    serde_json::from_slice(&std::fs::read(trace_of(home, serial)).ok()?).ok()
 }
 
 /// Passes on what a primary tells, until it has ended.

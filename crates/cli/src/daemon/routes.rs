@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
+use axum::http::Method;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use oneport_sys::process;
@@ -111,8 +112,15 @@ async fn pass_on(State(daemon): Ask, request: Request) -> Response {
         return refuse(problem(ProblemKind::BadRequest, "cannot read the request: it is too long", None));
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let changes = parts.method == Method::POST;
     match client.send(parts.method, path, body, ANSWER).await {
-        Ok(answer) => answer.map(Body::new),
+        Ok(answer) => {
+            if changes && answer.status().is_success() {
+                let (daemon, name) = (daemon.clone(), unescape(name));
+                tokio::spawn(async move { daemon.refresh(&name).await });
+            }
+            answer.map(Body::new)
+        }
         Err(error) => refuse(of_call(&unescape(name), &error)),
     }
 }
@@ -239,7 +247,8 @@ impl Daemon {
             table.apps.insert(spec.name.clone(), app);
             spec.name
         };
-        if let Err(problem) = self.launch(&name, stopped).await {
+        let stopped = if stopped { self.table().apps.get(&name).map(|app| app.ids.clone()) } else { None };
+        if let Err(problem) = self.launch(&name, stopped.unwrap_or_default()).await {
             self.table().apps.remove(&name);
             return Err(problem);
         }
@@ -267,13 +276,10 @@ impl Daemon {
         }
         let ids = self.table().new_ids(to.saturating_sub(now));
         let job: Job = client
-            .post(&format!("{path}/scale"), &ScaleTo { to, ids: ids.clone() })
+            .post(&format!("{path}/scale"), &ScaleTo { to, ids })
             .await
             .map_err(|error| of_call(name, &error))?;
-        if let Some(app) = self.table().apps.get_mut(name) {
-            app.ids.truncate(to as usize);
-            app.ids.extend(ids);
-        }
+        self.refresh(name).await;
         Ok(job)
     }
 

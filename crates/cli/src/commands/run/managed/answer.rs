@@ -37,7 +37,7 @@ impl Managed {
                 return Ok(spell(&Origin {
                     spec: self.spec.clone(),
                     environment: self.environment.clone(),
-                    ids: self.slots.iter().map(|slot| slot.id).collect(),
+                    ids: self.slots.iter().filter(|slot| !slot.deleted).map(|slot| slot.id).collect(),
                     created_at: self.boot.created_at,
                 }));
             }
@@ -120,6 +120,7 @@ impl Managed {
         let living: Vec<Place> = places.iter().copied().filter(|place| self.is_there(*place)).collect();
         let job = self.begin_job(JobKind::Stop, Manner::Leave, &living);
         self.leave(&places, After::Stay);
+        self.keep_trace();
         Ok(job)
     }
 
@@ -398,9 +399,12 @@ impl Managed {
         ))
     }
 
-    fn keep_trace(&self) {
-        let ids: Vec<u32> = self.slots.iter().filter(|slot| !slot.deleted).map(|slot| slot.id).collect();
-        if let Err(failure) = self.boot.leave_trace(&self.spec, &ids) {
+    /// For the next daemon, and for the next primary if this one is killed.
+    pub(super) fn keep_trace(&self) {
+        let listed = || self.slots.iter().filter(|slot| !slot.deleted);
+        let ids: Vec<u32> = listed().map(|slot| slot.id).collect();
+        let stopped = listed().filter(|slot| slot.vacancy == super::Vacancy::Stopped).map(|slot| slot.id);
+        if let Err(failure) = self.boot.leave_trace(&self.spec, &ids, &stopped.collect::<Vec<_>>()) {
             self.teller().error(failure.message(), failure.advice());
         }
     }

@@ -34,8 +34,8 @@ pub(crate) struct Boot {
     pub(crate) environment: BTreeMap<String, String>,
     /// The numbers of its slots.
     pub(crate) ids: Vec<u32>,
-    /// Nobody is started yet.
-    pub(crate) stopped: bool,
+    /// Those of them that are not started.
+    pub(crate) stopped: Vec<u32>,
     /// Milliseconds since 1970.
     pub(crate) created_at: u64,
     /// By which everything that it starts is known.
@@ -62,6 +62,9 @@ pub(crate) struct Trace {
     pub(crate) mark: String,
     pub(crate) name: String,
     pub(crate) ids: Vec<u32>,
+    /// Those of them in which nobody is to be.
+    #[serde(default)]
+    pub(crate) stopped: Vec<u32>,
     pub(crate) spec: AppSpec,
     pub(crate) created_at: u64,
 }
@@ -96,12 +99,12 @@ impl Boot {
         let _ = std::fs::remove_file(&path);
         let address = socket_address(&path).map_err(failed)?;
         let listener = UnixListener::bind(address.path()).map_err(failed)?;
-        self.leave_trace(&self.spec, &self.ids)?;
+        self.leave_trace(&self.spec, &self.ids, &self.stopped)?;
         Desk::open(listener, happenings, events)
     }
 
     /// Writes down who this is, as often as that changes.
-    pub(super) fn leave_trace(&self, spec: &AppSpec, ids: &[u32]) -> Result<(), Failure> {
+    pub(super) fn leave_trace(&self, spec: &AppSpec, ids: &[u32], stopped: &[u32]) -> Result<(), Failure> {
         let pid = process::own_pid();
         let trace = Trace {
             pid: pid.get(),
@@ -110,6 +113,7 @@ impl Boot {
             mark: self.mark.clone(),
             name: spec.name.clone(),
             ids: ids.to_vec(),
+            stopped: stopped.to_vec(),
             spec: spec.clone(),
             created_at: self.created_at,
         };

@@ -142,8 +142,12 @@ pub(crate) fn run() -> Done {
     managed.plan_ahead();
     managed.set_guards();
     managed.tell(What::Created);
-    if !managed.boot.stopped {
-        managed.start(&managed.all(), JobKind::Start);
+    let stopped = |id: u32| managed.boot.stopped.contains(&id);
+    let to_start = managed.all();
+    let to_start: Vec<Place> =
+        to_start.into_iter().filter(|at| !stopped(managed.slots[at.0 as usize].id)).collect();
+    if !to_start.is_empty() {
+        managed.start(&to_start, JobKind::Start);
     }
     boot::say_ready();
     let code = managed.until_the_end(&queue);
@@ -470,6 +474,7 @@ impl Managed {
         self.after = After::Stay;
         self.settle_job();
         self.fill(&absent);
+        self.keep_trace();
         id
     }
 

@@ -318,7 +318,7 @@ mod tests {
             spec: spec.clone(),
             environment: environment.clone(),
             ids: vec![0],
-            stopped: false,
+            stopped: Vec::new(),
             created_at: 0,
             mark: "m".into(),
         };
