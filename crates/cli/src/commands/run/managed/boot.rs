@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
@@ -99,6 +100,7 @@ impl Boot {
         let _ = std::fs::remove_file(&path);
         let address = socket_address(&path).map_err(failed)?;
         let listener = UnixListener::bind(address.path()).map_err(failed)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         self.leave_trace(&self.spec, &self.ids, &self.stopped)?;
         Desk::open(listener, happenings, events)
     }
