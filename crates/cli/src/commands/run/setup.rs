@@ -106,7 +106,12 @@ pub(super) fn log(args: &RunArgs, scribe: &Scribe) {
     if args.log_format == LogFormat::Json || args.quiet {
         return;
     }
-    let wire = if args.verbose > 1 { LevelFilter::TRACE } else { LevelFilter::WARN };
+    log_to(scribe, args.verbose > 1);
+}
+
+/// The same for a primary without a terminal; `trace`: also every message of the protocol.
+pub(super) fn log_to(scribe: &Scribe, trace: bool) {
+    let wire = if trace { LevelFilter::TRACE } else { LevelFilter::WARN };
     let shown = Targets::new().with_default(LevelFilter::WARN).with_target("oneport::wire", wire);
     // Its complaints about a full disk would be a panic on the same full disk.
     let lines = tracing_subscriber::fmt::layer()

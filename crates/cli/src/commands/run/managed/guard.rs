@@ -44,7 +44,10 @@ impl Wishes {
 impl Managed {
     /// Begins to watch over what the configuration says, in place of what was watched before.
     pub(super) fn set_guards(&mut self) {
-        self.guards = None;
+        if let Some(before) = self.guards.take() {
+            // It waits for its thread, and that may wait for this one to take what it tells.
+            let _ = std::thread::Builder::new().name("guards-end".into()).spawn(move || drop(before));
+        }
         self.count_living();
         let cwd = self.spec.cwd.clone().map_or_else(|| PathBuf::from("/"), PathBuf::from);
         let several = self.slots.len() > 1;

@@ -109,6 +109,7 @@ pub(crate) fn run() -> Done {
     signals::listen(happenings.clone(), Happening::Signal)?;
     let app = boot.spec.name.clone();
     let scribe = Scribe::stamped(boot::stamp(&app), move |dropped| gap(LogFormat::Text, &app, dropped))?;
+    super::setup::log_to(&scribe, false);
     let (events, _) = broadcast::channel(request::WAITING);
     let shelf =
         Shelf { store: Store::start(boot.log_plan(&boot.spec, boot.ids.len()))?, ids: Arc::default() };
