@@ -26,7 +26,7 @@ use crate::commands::run::managed::now_ms;
 use crate::control::server::{self, Door};
 use crate::error::{Failure, plain};
 use crate::render::voice;
-use crate::state::{Home, socket_address};
+use crate::state::{Home, atomic, socket_address};
 
 use apps::App;
 
@@ -171,7 +171,7 @@ async fn live(daemon: Daemon, place: Place, saved: SavedApps) -> Result<(), Fail
         daemon.start_saved().await;
     }
     // For people and scripts; nothing here reads it.
-    let _ = std::fs::write(daemon.0.home.pid(), format!("{}\n", std::process::id()));
+    let _ = atomic::write(&daemon.0.home.pid(), format!("{}\n", std::process::id()).as_bytes());
     daemon.say("started");
     match place {
         Place::Background => start::say_ready(),

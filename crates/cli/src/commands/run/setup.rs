@@ -1,6 +1,7 @@
 //! From the command line to what the cluster is told: policy, time limits, the log. Nothing here runs anything.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use oneport::{Conduct, Readiness, Settings, Stdio, StopWith};
@@ -61,8 +62,10 @@ pub(super) fn settings(
         None if program.kind.is_javascript() => Signal::INT,
         None => Signal::TERM,
     };
+    // The first answer is what this process was started with; later ones are what it has raised that to.
+    static BEFORE: OnceLock<u64> = OnceLock::new();
     settings.worker_nofile = match process::set_nofile_to_hard() {
-        Ok(before) => Some(before),
+        Ok(before) => Some(*BEFORE.get_or_init(|| before)),
         Err(cause) => {
             warn!(%cause, "cannot raise the limit of open files");
             None

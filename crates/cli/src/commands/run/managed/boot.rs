@@ -16,7 +16,6 @@ use tokio::sync::broadcast;
 
 use super::super::Happening;
 use super::request::Desk;
-use super::slots::Slot;
 use crate::error::{Failure, plain};
 use crate::logs::{Plan, file_name};
 use crate::state::{atomic, socket_address};
@@ -101,7 +100,10 @@ impl Boot {
         let address = socket_address(&path).map_err(failed)?;
         let listener = UnixListener::bind(address.path()).map_err(failed)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        self.leave_trace(&self.spec, &self.ids, &self.stopped)?;
+        if let Err(failure) = self.leave_trace(&self.spec, &self.ids, &self.stopped) {
+            // A full disk: the app runs all the same, and the trace is written at the next change.
+            failure.report();
+        }
         Desk::open(listener, happenings, events)
     }
 
@@ -121,7 +123,7 @@ impl Boot {
         };
         let path = trace_of(&self.home, self.serial);
         let text = serde_json::to_vec(&trace).unwrap_or_default();
-        atomic::write(&path, &text)
+        atomic::write_fleeting(&path, &text)
             .map_err(|cause| Failure::new(format!("cannot write `{}`: {}", path.display(), plain(&cause))))
     }
 
@@ -146,18 +148,17 @@ impl Boot {
         }
     }
 
-    pub(super) fn write_pid(&self, id: u32, pid: i32) {
-        let path = self.pid_file(&self.spec, id, self.ids.len() > 1);
+    pub(super) fn write_pid(&self, spec: &AppSpec, id: u32, several: bool, pid: i32) {
+        let path = self.pid_file(spec, id, several);
         // Of use to scripts only: a full disk does not stop the app.
         let _ = std::fs::write(path, format!("{pid}\n"));
     }
 
-    pub(super) fn remove_pid(&self, id: u32) {
-        let _ = std::fs::remove_file(self.pid_file(&self.spec, id, self.ids.len() > 1));
+    pub(super) fn remove_pid(&self, spec: &AppSpec, id: u32, several: bool) {
+        let _ = std::fs::remove_file(self.pid_file(spec, id, several));
     }
 
-    pub(super) fn clean_up(&self, slots: &[Slot]) {
-        slots.iter().for_each(|slot| self.remove_pid(slot.id));
+    pub(super) fn remove_trace(&self) {
         for path in [trace_of(&self.home, self.serial), self.socket()] {
             let _ = std::fs::remove_file(path);
         }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Parser;
-use oneport::{Attach, Policy, Restarts, Settings};
+use oneport::{Attach, Policy, Restarts, Settings, TierChoice};
 use oneport_sys::process;
 use oneport_sys::tree::MARK_VARIABLE;
 use oneport_wire::control::{AppSpec, ExecMode, StopWith};
@@ -33,6 +33,18 @@ pub(super) struct Plan {
     pub(super) account: (Option<u32>, Option<u32>),
 }
 
+/// What cannot change while a cluster runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    policy: Policy,
+    tier: TierChoice,
+    attach: Attach,
+    way: &'static str,
+    credits: Option<u32>,
+    /// The line that makes ready is looked for by who reads the output.
+    ready_on: String,
+}
+
 impl Plan {
     /// Decides everything that can be decided before it is started.
     pub(super) fn of(spec: &AppSpec) -> Result<Plan, Failure> {
@@ -52,8 +64,15 @@ impl Plan {
     }
 
     /// What decides whether a running app can go on with another plan, or has to be started anew.
-    pub(super) fn shape(&self) -> (Policy, Attach, &'static str) {
-        (self.placing.policy, self.attachment.attach, self.attachment.name)
+    pub(super) fn shape(&self) -> Shape {
+        Shape {
+            policy: self.placing.policy,
+            tier: self.placing.choice,
+            attach: self.attachment.attach,
+            way: self.attachment.name,
+            credits: self.args.credits,
+            ready_on: format!("{:?}", self.args.program.ready_on),
+        }
     }
 
     pub(super) fn mode(&self) -> ExecMode {
