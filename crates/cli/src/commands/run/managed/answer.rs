@@ -201,7 +201,7 @@ impl Managed {
     fn adjust(&self, settings: &mut oneport::Settings, plan: &Plan) {
         let ids: Vec<u32> = self.slots.iter().map(|slot| slot.id).collect();
         let home = self.boot.home.display().to_string();
-        plan::adjust(settings, &self.spec, &self.environment, &ids, plan.mode(), &home);
+        plan::adjust(settings, &self.spec, &self.environment, &ids, plan.manner(), &home);
         (settings.uid, settings.gid) = plan.account;
     }
 

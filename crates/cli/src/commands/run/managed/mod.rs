@@ -505,7 +505,7 @@ impl Managed {
         let shape = plan.shape();
         let carrier = Carrier::start(Sink::Store(self.shelf.clone()))?;
         let ids: Vec<u32> = self.slots.iter().map(|slot| slot.id).collect();
-        let (mode, account) = (plan.mode(), plan.account);
+        let (manner, account) = (plan.manner(), plan.account);
         let home = self.boot.home.display().to_string();
         let beginner = Beginner {
             args: &plan.args,
@@ -515,7 +515,7 @@ impl Managed {
             manner: RunManner::Managed,
         };
         let run = beginner.begin(plan.program, self.teller(), carrier, |settings| {
-            plan::adjust(settings, &self.spec, &self.environment, &ids, mode, &home);
+            plan::adjust(settings, &self.spec, &self.environment, &ids, manner, &home);
             (settings.uid, settings.gid) = account;
         })?;
         self.running = Some(Running { run, shape });

@@ -6,14 +6,15 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Parser;
-use oneport::{Attach, Policy, Restarts, Settings};
+use oneport::{Attach, ChildChannel, Policy, Readiness, Restarts, Settings, TreeRule};
 use oneport_sys::process;
 use oneport_wire::control::{AppSpec, ExecMode, StopWith};
 
 use super::super::policy::{self, Placing};
 use super::super::setup;
+use crate::args::program::{AttachArg, ReadyOnArg};
 use crate::args::{Args, RunArgs, Verb};
-use crate::attach::{self, Attachment, Class};
+use crate::attach::{self, Attachment, Class, Survey};
 use crate::error::{self, Failure};
 use crate::program::{Kind, Program};
 
@@ -29,6 +30,16 @@ pub(super) struct Plan {
     pub(super) attachment: Attachment,
     /// User and group of the workers.
     pub(super) account: (Option<u32>, Option<u32>),
+    manner: Manner,
+}
+
+/// What an app's settings have beside what `oneport run` could be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Manner {
+    pub(super) mode: ExecMode,
+    /// Of workers that are none of a cluster.
+    channel: ChildChannel,
+    readiness: Option<Readiness>,
 }
 
 impl Plan {
@@ -40,13 +51,23 @@ impl Plan {
         }
         let program = Program::resolve(&args.what)?;
         if binds_for_itself(spec, &program) {
-            args.program.attach = crate::args::program::AttachArg::Own;
+            args.program.attach = own_or_none(&program)?;
         }
-        let placing = policy::choose(&args, &program, Class::of(&program, &args.program))?;
+        let class = Class::of(&program, &args.program);
+        let channel = channel_of(&program, class);
+        let mut readiness = None;
+        let plain = matches!(args.program.ready_on, ReadyOnArg::Listen);
+        if channel != ChildChannel::None && plain && std::mem::take(&mut args.wait_ready) {
+            // On another channel than the one `run` knows of.
+            readiness = Some(Readiness::Message);
+        }
+        let placing = policy::choose(&args, &program, class)?;
         let instances = spec.instances.count(process::cpus());
         let attachment = attach::settle(&args, &program, &placing, instances)?;
         let account = crate::account::ids(spec.uid.as_ref(), spec.gid.as_ref())?;
-        Ok(Plan { args, program, placing, attachment, account })
+        let mode = mode_of(attachment.class, args.program.attach);
+        let manner = Manner { mode, channel, readiness };
+        Ok(Plan { args, program, placing, attachment, account, manner })
     }
 
     /// What decides whether a running app can go on with another plan, or has to be started anew.
@@ -54,15 +75,8 @@ impl Plan {
         (self.placing.policy, self.attachment.attach, self.attachment.name)
     }
 
-    pub(super) fn mode(&self) -> ExecMode {
-        match self.attachment.class {
-            Class::Channel | Class::ListenFds => ExecMode::Cluster,
-            Class::Program if self.args.program.attach == crate::args::program::AttachArg::Own => {
-                ExecMode::Fork
-            }
-            Class::Program => ExecMode::Cluster,
-            Class::Nothing => ExecMode::Fork,
-        }
+    pub(super) fn manner(&self) -> Manner {
+        self.manner
     }
 
     /// The policy in force: `least A`.
@@ -80,16 +94,42 @@ impl Plan {
 
     /// What a worker says has to come before it counts as ready.
     pub(super) fn awaits_word(&self) -> bool {
-        self.args.wait_ready
+        self.args.wait_ready || self.manner.readiness == Some(Readiness::Message)
     }
 }
 
-/// PM2's fork mode, for Node: a script that is no worker of a cluster. One that waits for its word needs the channel.
+/// PM2's fork mode, for Node: a script that is no worker of a cluster, and may be the primary of one itself.
 fn binds_for_itself(spec: &AppSpec, program: &Program) -> bool {
-    let words = spec.wait_ready || spec.shutdown_with_message;
     let wished = spec.exec_mode == Some(ExecMode::Fork);
     let primary_itself = spec.exec_mode.is_none() && program.forks_itself();
-    program.kind == Kind::Node && spec.attach.is_none() && !words && (wished || primary_itself)
+    program.kind == Kind::Node && spec.attach.is_none() && (wished || primary_itself)
+}
+
+/// Its binds are had where this system allows it. Where not, it binds as under PM2.
+fn own_or_none(program: &Program) -> Result<AttachArg, Failure> {
+    match Survey::of(program)?.way(AttachArg::Own) {
+        Ok(_) => Ok(AttachArg::Own),
+        Err(_) => Ok(AttachArg::None),
+    }
+}
+
+/// Under PM2 every script of Node is a forked child with a channel, in fork mode too.
+fn channel_of(program: &Program, class: Class) -> ChildChannel {
+    match (program.kind, class) {
+        (Kind::Node, Class::Program | Class::Nothing) => ChildChannel::Json,
+        // The cluster's own, or sockets in its place.
+        (Kind::Node, Class::Channel | Class::ListenFds)
+        | (Kind::Deno | Kind::Library | Kind::Wrapper | Kind::Other, _) => ChildChannel::None,
+    }
+}
+
+fn mode_of(class: Class, attach: AttachArg) -> ExecMode {
+    match class {
+        Class::Channel | Class::ListenFds => ExecMode::Cluster,
+        Class::Program if attach == AttachArg::Own => ExecMode::Fork,
+        Class::Program => ExecMode::Cluster,
+        Class::Nothing => ExecMode::Fork,
+    }
 }
 
 fn parse(spec: &AppSpec) -> Result<RunArgs, Failure> {
@@ -172,9 +212,10 @@ pub(super) fn adjust(
     spec: &AppSpec,
     environment: &BTreeMap<String, String>,
     slots: &[u32],
-    mode: ExecMode,
+    manner: Manner,
     home: &str,
 ) {
+    let Manner { mode, channel, readiness } = manner;
     let let_through = environment.iter().filter(|(name, _)| spec.filter_env.lets_through(name));
     let mut env: BTreeMap<String, String> =
         let_through.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -201,7 +242,15 @@ pub(super) fn adjust(
         settings.instance_var = name.into();
     }
     settings.stop_message = spec.shutdown_with_message.then(|| "\"shutdown\"".to_owned());
+    settings.child_channel = channel;
+    settings.tree = match spec.treekill {
+        Some(false) => TreeRule::LeftAlone,
+        Some(true) | None => TreeRule::EndsWithIt,
+    };
     let conduct = &mut settings.conduct;
+    if let Some(readiness) = readiness {
+        conduct.readiness = readiness;
+    }
     conduct.restarts = match spec.autorestart {
         Some(false) => Restarts::Never,
         Some(true) | None => Restarts::Always,
@@ -302,13 +351,77 @@ mod tests {
         assert_eq!((of("PORT"), of("name")), (Some("8002"), None));
     }
 
+    const FORKED: Manner =
+        Manner { mode: ExecMode::Fork, channel: ChildChannel::Json, readiness: Some(Readiness::Message) };
+
+    #[test]
+    fn a_forked_worker_has_its_channel_and_its_tree_is_treated_as_the_configuration_says() {
+        for (treekill, rule) in [
+            (None, TreeRule::EndsWithIt),
+            (Some(true), TreeRule::EndsWithIt),
+            (Some(false), TreeRule::LeftAlone),
+        ] {
+            let spec = AppSpec { treekill, shutdown_with_message: true, ..spec() };
+            let mut settings = Settings::new("x");
+            adjust(&mut settings, &spec, &BTreeMap::new(), &[0], FORKED, "/home/x");
+            assert_eq!((settings.tree, settings.child_channel), (rule, ChildChannel::Json));
+            assert_eq!(settings.conduct.readiness, Readiness::Message);
+            assert_eq!(settings.stop_message.as_deref(), Some("\"shutdown\""));
+        }
+    }
+
+    #[test]
+    fn scripts_of_node_outside_a_cluster_have_a_channel_and_programs_have_none() {
+        let dir = std::env::temp_dir().join(format!("oneport-plan-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let (plain, forks) =
+            (write("plain.js", ""), write("forks.js", "if (cluster.isPrimary) cluster.fork()"));
+        let fork = Some(ExecMode::Fork);
+        let cluster = Some(ExecMode::Cluster);
+        let table = [
+            (&plain, None, None, ExecMode::Cluster, ChildChannel::None),
+            (&plain, fork, None, ExecMode::Fork, ChildChannel::Json),
+            (&forks, None, None, ExecMode::Fork, ChildChannel::Json),
+            (&forks, cluster, None, ExecMode::Cluster, ChildChannel::None),
+            (&plain, None, Some("none"), ExecMode::Fork, ChildChannel::Json),
+        ];
+        for (script, exec_mode, attach, mode, channel) in table {
+            for wait_ready in [false, true] {
+                let spec = AppSpec {
+                    script: script.clone(),
+                    exec_mode,
+                    attach: attach.map(str::to_owned),
+                    wait_ready,
+                    shutdown_with_message: wait_ready,
+                    ..spec()
+                };
+                let plan = Plan::of(&spec).unwrap_or_else(|failure| panic!("{}", failure.words()));
+                let manner = plan.manner();
+                assert_eq!(
+                    (manner.mode, manner.channel),
+                    (mode, channel),
+                    "{script} {exec_mode:?} {attach:?}"
+                );
+                assert_eq!(plan.awaits_word(), wait_ready);
+            }
+        }
+        let refused = Plan::of(&AppSpec { attach: Some("none".into()), wait_ready: true, ..spec() });
+        assert!(refused.err().unwrap().words().contains("it has no channel"));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
     #[test]
     fn the_starters_environment_is_filtered_and_the_configurations_is_not() {
         let mut spec = AppSpec { filter_env: oneport_wire::control::FilterEnv::Everything, ..spec() };
         spec.env.insert("A".into(), "1".into());
         let environment = BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]);
         let mut settings = Settings::new("x");
-        adjust(&mut settings, &spec, &environment, &[0], ExecMode::Fork, "/home/x");
+        adjust(&mut settings, &spec, &environment, &[0], FORKED, "/home/x");
         let names: Vec<_> = settings.env.iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["A", "ONEPORT_HOME"]);
     }
