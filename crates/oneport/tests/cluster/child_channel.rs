@@ -109,7 +109,7 @@ fn a_child_that_speaks_as_a_worker_of_a_cluster_is_ended() {
         r#"{"cmd":"NODE_CLUSTER","act":"exitedAfterDisconnect","seq":1}"#,
     ] {
         let mut test = child("raw", Attach::Nothing, |_| {});
-        assert_eq!(test.ask(1, &format!("say {line}")), "said");
+        test.tell(1, &format!("say {line}"));
         let condemned = test.event(1, "condemned");
         assert_eq!(condemned.text.as_deref(), Some("cannot take message: it is no worker of a cluster"));
         assert_eq!(test.exit(1), (Exit::Signal(9), EndCause::Violation));
