@@ -35,7 +35,7 @@ impl Managed {
 
     fn adjust(&self, settings: &mut oneport::Settings, plan: &Plan) {
         let ids: Vec<u32> = self.slots.iter().map(|slot| slot.id).collect();
-        plan::adjust(settings, &self.spec, &self.environment, &ids, plan.mode(), &self.boot);
+        plan::adjust(settings, &self.spec, &self.environment, &ids, plan.manner(), &self.boot);
         (settings.uid, settings.gid) = plan.account;
     }
 

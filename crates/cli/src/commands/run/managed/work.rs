@@ -190,7 +190,7 @@ impl Managed {
         let shape = plan.shape();
         let carrier = Carrier::start(Sink::Store(self.shelf.clone()))?;
         let ids: Vec<u32> = self.slots.iter().map(|slot| slot.id).collect();
-        let (mode, account) = (plan.mode(), plan.account);
+        let (manner, account) = (plan.manner(), plan.account);
         let beginner = Beginner {
             args: &plan.args,
             placing: &plan.placing,
@@ -199,7 +199,7 @@ impl Managed {
             manner: RunManner::Managed,
         };
         let run = beginner.begin(plan.program, self.teller(), carrier, |settings| {
-            plan::adjust(settings, &self.spec, &self.environment, &ids, mode, &self.boot);
+            plan::adjust(settings, &self.spec, &self.environment, &ids, manner, &self.boot);
             (settings.uid, settings.gid) = account;
         })?;
         self.running = Some(Running { run, shape });
