@@ -140,7 +140,7 @@ impl Carrier {
         self.order(Order::Forget { worker });
     }
 
-    /// Writes what is still in the pipes, calls `done` and ends.
+    /// Writes what is still in the pipes, calls `done` and ends; where output is stored, once nobody writes any more.
     pub(crate) fn finish(&self, done: impl FnOnce() + Send + 'static) {
         self.order(Order::Finish { done: Box::new(done) });
     }
@@ -187,6 +187,8 @@ struct Pump {
 
 enum Flow {
     GoesOn,
+    /// Until nobody writes any more.
+    Lingers,
     Ends,
 }
 
@@ -194,7 +196,8 @@ impl Pump {
     fn run(mut self) {
         let mut readiness = Readiness::new();
         let mut buffer = vec![0; 64 * 1024];
-        loop {
+        let mut lingers = false;
+        while !lingers || !self.pipes.is_empty() {
             if self.poller.wait(&mut readiness, None).is_err() {
                 return;
             }
@@ -206,8 +209,12 @@ impl Pump {
                     self.carry(ready.token, &mut buffer);
                 }
             }
-            if ordered && matches!(self.obey(&mut buffer), Flow::Ends) {
-                return;
+            if ordered {
+                match self.obey(&mut buffer) {
+                    Flow::GoesOn => {}
+                    Flow::Lingers => lingers = true,
+                    Flow::Ends => return,
+                }
             }
         }
     }
@@ -238,7 +245,12 @@ impl Pump {
                 Order::Finish { done } => {
                     self.carry_all(None, buffer);
                     done();
-                    return Flow::Ends;
+                    return match &self.sink {
+                        Sink::Pass | Sink::Keep => Flow::Ends,
+                        // Who was left alone when a worker ended (`treekill`) has the same pipes, and would end of writing to
+                        // one that nobody reads.
+                        Sink::Store(_) => Flow::Lingers,
+                    };
                 }
             }
         }

@@ -401,7 +401,8 @@ impl Drop for Events {
 fn check(settings: &Settings) -> Result<()> {
     match settings.conduct.attach {
         Attach::Program => {
-            let checked = settings.program.check(&settings.conduct, settings.extra_pipes);
+            let checked =
+                settings.program.check(&settings.conduct, settings.extra_pipes, settings.child_channel);
             checked.map_err(Kind::UseProgram)?;
         }
         Attach::Channel | Attach::Nothing => {}

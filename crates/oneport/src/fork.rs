@@ -48,7 +48,7 @@ pub enum State {
     Online,
     /// One of its servers listens.
     Listening,
-    /// Its channel is closed.
+    /// Its channel is closed. One that merely has a [`ChildChannel`](crate::ChildChannel) stays what it was.
     Disconnected,
     /// Its process has ended.
     Dead,
@@ -247,7 +247,7 @@ impl Worker {
         self.order(Command::Core(oneport_core::Event::Ready { worker: self.id() }))
     }
 
-    /// Ends it and everything it started, now.
+    /// Ends it and everything it started ([`TreeRule`](crate::TreeRule) permitting), now.
     ///
     /// # Errors
     /// When the primary has ended.
@@ -271,9 +271,14 @@ impl Worker {
         self.0.state.fetch_max(state as u8, Ordering::AcqRel);
     }
 
-    /// False if that was known.
+    /// Its channel is closed, and what it was with it. False if that was known.
     pub(crate) fn disconnected(&self) -> bool {
         self.reached(State::Disconnected);
+        self.hung_up()
+    }
+
+    /// Its channel is closed. False if that was known.
+    pub(crate) fn hung_up(&self) -> bool {
         self.0.connected.swap(false, Ordering::AcqRel)
     }
 

@@ -306,7 +306,7 @@ pub use oneport_core::{
 };
 pub use oneport_sys::process::Signal;
 pub use program::{ListenFd, MOST_TRAPPED, Ports, ProgramSettings, ProgramWay, ReadyOn};
-pub use settings::{Settings, Stdio, TierChoice, scheduling_policy_of};
+pub use settings::{ChildChannel, Settings, Stdio, TierChoice, TreeRule, scheduling_policy_of};
 pub use worker::{
     Channel, Incoming, ListenOptions, TcpListener, ThisWorker, UdpSocket, UnixIncoming, UnixListener,
     channel, disconnected, is_primary, is_worker, worker,

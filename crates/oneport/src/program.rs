@@ -9,6 +9,8 @@ use std::time::Duration;
 use oneport_core::{Claims, Policy, Readiness};
 use oneport_wire::health::is_path;
 
+use crate::settings::ChildChannel;
+
 /// What [`crate::Settings`] says about workers whose [`crate::Attach`] is `Program`. Node has no counterpart: its
 /// cluster runs Node only.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -43,7 +45,7 @@ pub enum ProgramWay {
     /// The program is started with sockets that listen already (systemd's `LISTEN_FDS` and `LISTEN_FDNAMES`), one of its
     /// own for each address; nothing that it binds besides is the app's, and `claims` mean nothing. What can listen counts as
     /// listening from its start on, so what makes it ready had better be something else. Under [`Policy::Shared`] the
-    /// sockets are the same for all copies. Not with extra pipes, which have the same numbers.
+    /// sockets are the same for all copies. Not with extra pipes or a [`ChildChannel`], which have the same numbers.
     ListenFds {
         /// Where they listen, in the order of their descriptors, from 3 on; at least one, and no address twice. Port 0 is one
         /// port of the kernel's choice for all copies.
@@ -61,7 +63,8 @@ pub struct ListenFd {
 }
 
 /// What makes a copy of a program ready. For all but `Listening` the conduct's readiness has to be
-/// [`crate::Readiness::Message`].
+/// [`crate::Readiness::Message`]. With that a copy that has a [`ChildChannel`] is ready as soon as it says `ready` there, too,
+/// and with `Listening` by nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum ReadyOn {
     /// It listens.
@@ -117,6 +120,8 @@ pub(crate) enum Unfit {
     Name,
     #[error("cannot start a program with sockets: its extra pipes have the same numbers")]
     Pipes,
+    #[error("cannot start a program with sockets: its channel has the number of the first")]
+    Channel,
     #[error("cannot run more than {MOST_TRAPPED} copies of a program whose calls are trapped")]
     TooMany,
 }
@@ -141,7 +146,12 @@ impl ProgramSettings {
     }
 
     /// Whether programs can be run so.
-    pub(crate) fn check(&self, conduct: &oneport_core::Settings, extra_pipes: u8) -> Result<(), Unfit> {
+    pub(crate) fn check(
+        &self,
+        conduct: &oneport_core::Settings,
+        extra_pipes: u8,
+        channel: ChildChannel,
+    ) -> Result<(), Unfit> {
         let shared = conduct.policy == Policy::Shared;
         match &self.ready_on {
             ReadyOn::Listening => {}
@@ -161,6 +171,7 @@ impl ProgramSettings {
         match &self.way {
             ProgramWay::Own | ProgramWay::Slot | ProgramWay::Preload { .. } => Ok(()),
             ProgramWay::ListenFds { .. } if extra_pipes > 0 => Err(Unfit::Pipes),
+            ProgramWay::ListenFds { .. } if channel != ChildChannel::None => Err(Unfit::Channel),
             ProgramWay::ListenFds { sockets } => check_sockets(sockets),
         }
     }

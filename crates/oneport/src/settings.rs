@@ -39,6 +39,34 @@ pub enum TierChoice {
     C,
 }
 
+/// Whether a worker that is none of a cluster ([`Attach::Program`](crate::Attach::Program),
+/// [`Attach::Nothing`](crate::Attach::Nothing)) has a channel for messages all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChildChannel {
+    /// No: [`Worker::send`](crate::Worker::send) is refused.
+    #[default]
+    None,
+    /// The one that Node gives a child of `child_process.fork` (`serialization: 'json'`), on descriptor 3: Node, Deno, Bun
+    /// and programs with [`channel()`](crate::channel) exchange messages and handles on it. Its `cluster` is that of a
+    /// primary, and it binds as its [`Attach`](crate::Attach) says. What it says as `ready` counts as for every worker; when
+    /// it closes the channel [`Event::Disconnect`](crate::Event::Disconnect) is told and it lives on. Not with
+    /// [`ProgramWay::ListenFds`](crate::ProgramWay::ListenFds), whose first socket has the same number.
+    Json,
+}
+
+/// What becomes of the processes that a worker has started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TreeRule {
+    /// They are asked to stop together with it, and none outlives it.
+    #[default]
+    EndsWithIt,
+    /// Nobody but the worker's own process is signalled or ended, and nobody looks for the others (PM2's `treekill: false`).
+    /// A socket of the app that one of them has inherited stays open in it, and it can go on taking connections there. The
+    /// calls of trapped ones ([`ProgramWay::Own`](crate::ProgramWay::Own), [`Slot`](crate::ProgramWay::Slot)) pass as long
+    /// as the primary lives; after its end their `bind` and `listen` fail (ENOSYS).
+    LeftAlone,
+}
+
 /// One app (Node's `cluster.settings`, and what a supervised app needs besides).
 ///
 /// What is executed is `exec_path exec_args... exec args...`, or `exec exec_args... args...` without an
@@ -81,11 +109,15 @@ pub struct Settings {
     /// The signal that asks a worker to stop. Default: SIGINT for scripts, which JavaScript programs clean up on,
     /// SIGTERM for programs.
     pub stop_signal: Signal,
-    /// A message, as JSON text, that a worker with a channel is sent in place of that signal (PM2's
+    /// A message, as JSON text, that a worker with a channel of any kind is sent in place of that signal (PM2's
     /// `shutdown_with_message` sends `"shutdown"`). What is no JSON is not sent, and the signal is. Default: none.
     pub stop_message: Option<String>,
     /// The soft limit of open files that workers get back when the primary raised its own.
     pub worker_nofile: Option<u64>,
+    /// What becomes of the processes that a worker has started.
+    pub tree: TreeRule,
+    /// Whether workers without the channel of a cluster have one for messages.
+    pub child_channel: ChildChannel,
     /// How workers are attached that have no channel ([`crate::Attach::Program`]).
     pub program: ProgramSettings,
     /// How the worker with the fewest open connections is found, under [`Policy::Least`].
@@ -128,6 +160,8 @@ impl Settings {
             stop_signal: if script { Signal::INT } else { Signal::TERM },
             stop_message: None,
             worker_nofile: None,
+            tree: TreeRule::default(),
+            child_channel: ChildChannel::default(),
             program: ProgramSettings::default(),
             tier: TierChoice::default(),
             conduct,
@@ -186,6 +220,8 @@ impl fmt::Debug for Settings {
             .field("inspect_port", &self.inspect_port)
             .field("stop_signal", &self.stop_signal)
             .field("worker_nofile", &self.worker_nofile)
+            .field("tree", &self.tree)
+            .field("child_channel", &self.child_channel)
             .field("program", &self.program)
             .field("conduct", &self.conduct)
             .finish()

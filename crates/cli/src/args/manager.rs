@@ -50,8 +50,8 @@ pub(crate) struct StartArgs {
     /// Only these apps of the configuration
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// PM2's: refused, because that is `oneport run`
-    #[arg(long, hide = true)]
+    /// In the foreground, without a daemon
+    #[arg(long)]
     pub(crate) no_daemon: bool,
     #[command(flatten)]
     pub(crate) spec: SpecArgs,

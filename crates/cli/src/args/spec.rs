@@ -146,10 +146,10 @@ pub(crate) struct SpecArgs {
     #[arg(short, long, value_name = "PATTERN", visible_alias = "cron-restart", allow_hyphen_values = true, help_heading = GUARDS)]
     pub(crate) cron: Option<String>,
     /// Restart when files change
-    #[arg(long, value_name = "PATHS", num_args = 0.., require_equals = false, help_heading = GUARDS)]
+    #[arg(long, value_name = "PATHS", num_args = 0..=1, value_delimiter = ',', help_heading = GUARDS)]
     pub(crate) watch: Option<Vec<String>>,
     /// Files whose changes are of no interest
-    #[arg(long, value_name = "PATHS", num_args = 1.., help_heading = GUARDS)]
+    #[arg(long, value_name = "PATHS", value_delimiter = ',', help_heading = GUARDS)]
     pub(crate) ignore_watch: Vec<String>,
     /// How long after a change the restart comes
     #[arg(long, value_name = "TIME", help_heading = GUARDS)]

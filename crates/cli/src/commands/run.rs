@@ -273,14 +273,19 @@ impl Run {
 
     /// Nobody answers for the workers any more: nothing that was started may outlive this.
     fn give_up(self, queue: &Receiver<Happening>) -> u8 {
-        for pid in self.roll.living().filter_map(|worker| Pid::new(worker.pid)) {
-            // Its number is still its own: who would have reaped it is gone.
-            let _ = process::signal_group(pid, Signal::KILL);
-        }
+        self.end_everybody();
         self.finish(queue, BUG, |teller| {
             let message = "cannot go on: the primary has ended unexpectedly";
             teller.error(message, Some("this is a bug: please report it, with the lines above"));
         })
+    }
+
+    /// Where nobody is left who would.
+    fn end_everybody(&self) {
+        for pid in self.roll.living().filter_map(|worker| Pid::new(worker.pid)) {
+            // Its number is still its own: who would have reaped it is gone.
+            let _ = process::signal_group(pid, Signal::KILL);
+        }
     }
 
     fn obey(&mut self, signal: Signal) {

@@ -98,6 +98,16 @@ async fn only_ours(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next:
     }
 }
 
+/// Work that goes on when whoever asked for it has left: a connection that closes drops what answers it.
+pub(crate) async fn to_the_end(work: impl Future<Output = Response> + Send + 'static) -> Response {
+    match tokio::spawn(work).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            refuse(problem(ProblemKind::Failed, "cannot answer: this is a bug, please report it", None))
+        }
+    }
+}
+
 /// A problem as an answer.
 pub(crate) fn refuse(problem: Problem) -> Response {
     let status = StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -53,7 +53,7 @@ impl App {
     }
 
     /// What a primary is told of it.
-    pub(super) fn boot(&self, home: &std::path::Path, stopped: bool) -> Boot {
+    pub(super) fn boot(&self, home: &std::path::Path, stopped: Vec<u32>) -> Boot {
         Boot {
             home: home.to_owned(),
             serial: self.serial,

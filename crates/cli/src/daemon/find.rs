@@ -5,15 +5,18 @@ use std::time::Duration;
 use oneport_sys::proc::start_ticks;
 use oneport_sys::process::Pid;
 use oneport_wire::control::ProblemKind;
+use tokio::task::JoinSet;
 
 use super::Daemon;
 use super::apps::{App, Primary};
-use super::launch::{end_leftovers, open_pidfd};
-use crate::commands::run::managed::{Origin, Trace, boot_id, socket_of, trace_of};
+use super::launch::{end_leftovers, forget, open_pidfd, read_trace};
+use crate::commands::run::managed::{Origin, boot_id, socket_of, trace_of};
 use crate::control::client::{CallError, Client};
 use crate::control::segment;
 use crate::state::environment;
 
+/// How long a primary may take to say what it was made of.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// More files there are not ours.
 const MOST: usize = 10_000;
 
@@ -24,22 +27,26 @@ pub(super) async fn find_all(daemon: &Daemon) {
     let names = files.flatten().take(MOST).filter_map(|file| file.file_name().into_string().ok());
     let mut serials: Vec<u32> = names.filter_map(|name| serial_of(&name)).collect();
     serials.sort_unstable();
+    // One that hangs holds nobody up.
+    let mut finding = JoinSet::new();
     for serial in serials {
-        find(daemon, serial).await;
+        daemon.table().took(serial, &[]);
+        let daemon = daemon.clone();
+        finding.spawn(async move { find(&daemon, serial).await });
     }
+    while finding.join_next().await.is_some() {}
 }
 
 async fn find(daemon: &Daemon, serial: u32) {
     let path = trace_of(daemon.0.home.path(), serial);
-    let text = std::fs::read(&path).unwrap_or_default();
-    let Ok(trace) = serde_json::from_slice::<Trace>(&text) else {
+    let Some(trace) = read_trace(daemon.0.home.path(), serial) else {
         daemon.say(&format!("cannot understand `{}`: it is put aside", path.display()));
         let _ = std::fs::rename(&path, path.with_extension("broken"));
         return;
     };
     if trace.boot_id != boot_id() {
         // Of before the machine was started: `oneport resurrect` brings saved apps back.
-        forget(daemon, serial);
+        forget(daemon.0.home.path(), serial);
         return;
     }
     daemon.table().took(serial, &trace.ids);
@@ -62,11 +69,14 @@ async fn find(daemon: &Daemon, serial: u32) {
         end_leftovers(&trace.mark).await;
         app.environment = environment::allowed(&std::env::vars().collect());
         daemon.table().apps.insert(trace.name.clone(), app);
-        daemon.bring_back(trace.name, Duration::ZERO);
+        daemon.bring_back(trace.name, serial, trace.stopped, Duration::ZERO);
         return;
     };
     app.primary = Primary::Up { pid: pid.get() };
-    match origin(daemon, serial, &trace.name).await {
+    // What may be kept has to do until it answers.
+    app.environment = environment::allowed(&std::env::vars().collect());
+    let asked = tokio::time::timeout(PATIENCE, origin(daemon, serial, &trace.name)).await;
+    match asked.unwrap_or(Err(CallError::TimedOut)) {
         Ok(origin) => {
             (app.spec, app.environment, app.ids) = (origin.spec, origin.environment, origin.ids);
             daemon.table().took(serial, &app.ids);
@@ -77,7 +87,7 @@ async fn find(daemon: &Daemon, serial: u32) {
         }
     }
     daemon.table().apps.insert(trace.name.clone(), app);
-    daemon.watch(&trace.name, pid, pidfd);
+    daemon.watch(&trace.name, serial, pid, pidfd);
     daemon.say(&format!("found `{}`, pid {pid}", trace.name));
 }
 
@@ -87,12 +97,5 @@ async fn origin(daemon: &Daemon, serial: u32, name: &str) -> Result<Origin, Call
     match asked {
         Err(CallError::Refused(problem)) if problem.kind == ProblemKind::TimedOut => Err(CallError::TimedOut),
         other => other,
-    }
-}
-
-fn forget(daemon: &Daemon, serial: u32) {
-    for path in [trace_of(daemon.0.home.path(), serial), socket_of(daemon.0.home.path(), serial)] {
-        // Not there is as good.
-        let _ = std::fs::remove_file(path);
     }
 }

@@ -1,12 +1,13 @@
 //! Starting primaries, watching them, and starting them again when they end unasked.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use oneport_sys::process::{self, Pid};
 use oneport_sys::tree::{MARK_VARIABLE, Table as Processes};
 use oneport_wire::control::{Problem, ProblemKind};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,11 +16,11 @@ use tokio::time::timeout;
 
 use super::apps::{App, Primary};
 use super::{Daemon, open_log};
-use crate::commands::run::managed::{Boot, socket_of, trace_of};
+use crate::commands::run::managed::{Boot, Origin, Trace, socket_of, trace_of};
 use crate::control::client::Client;
-use crate::control::problem;
+use crate::control::{problem, segment};
 use crate::error::plain;
-use crate::state::VARIABLE;
+use crate::state::{VARIABLE, environment};
 
 /// How long a primary may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,34 +32,49 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
 
 impl Daemon {
     /// Starts the primary of an app that is in the table, and watches it.
-    pub(super) async fn launch(&self, name: &str, stopped: bool) -> Result<(), Problem> {
-        let boot = self.table().apps.get(name).map(|app| app.boot(self.0.home.path(), stopped));
+    /// Does nothing for one that has a primary, or is another one of that name by now.
+    pub(super) async fn launch(&self, name: &str, serial: u32, stopped: Vec<u32>) -> Result<(), Problem> {
+        let boot = {
+            let table = self.table();
+            let app =
+                table.apps.get(name).filter(|app| app.serial == serial && app.primary == Primary::Coming);
+            app.filter(|_| !table.ending).map(|app| app.boot(self.0.home.path(), stopped))
+        };
         let Some(boot) = boot else { return Ok(()) };
-        let (pid, pidfd) = self.spawn(&boot).await?;
-        self.watch(name, pid, pidfd);
-        Ok(())
+        match self.spawn(&boot).await {
+            Ok((pid, pidfd)) => {
+                self.watch(name, serial, pid, pidfd);
+                Ok(())
+            }
+            Err(problem) => {
+                // It may have come as far as to start workers.
+                end_leftovers(&boot.mark).await;
+                let _ = std::fs::remove_file(socket_of(self.0.home.path(), serial));
+                Err(problem)
+            }
+        }
     }
 
     /// From now on it is known who runs an app, and its end is noticed.
-    pub(super) fn watch(&self, name: &str, pid: Pid, pidfd: OwnedFd) {
-        let serial = {
+    pub(super) fn watch(&self, name: &str, serial: u32, pid: Pid, pidfd: OwnedFd) {
+        {
             let mut table = self.table();
-            let Some(app) = table.apps.get_mut(name) else { return };
-            (app.primary, app.up_since) = (Primary::Up { pid: pid.get() }, Some(Instant::now()));
-            app.serial
-        };
+            match table.apps.get_mut(name).filter(|app| app.serial == serial) {
+                Some(app) => {
+                    (app.primary, app.up_since) = (Primary::Up { pid: pid.get() }, Some(Instant::now()));
+                }
+                // It was taken off the list while its primary was starting.
+                None => {
+                    let _ = process::signal(pidfd.as_fd(), process::Signal::TERM);
+                    forget(self.0.home.path(), serial);
+                    return;
+                }
+            }
+        }
         let (daemon, name) = (self.clone(), name.to_owned());
         tokio::spawn(async move {
             let followed = tokio::spawn(follow(daemon.clone(), serial));
-            #[allow(
-                deprecated,
-                reason = "an `OwnedFd` keeps what its successor is `unsafe` for; that stays in sys"
-            )]
-            if let Ok(ended) = AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE) {
-                let _ = ended.readable().await;
-                // Not our child, if another daemon has started it.
-                let _ = process::reap(std::os::fd::AsFd::as_fd(ended.get_ref()));
-            }
+            await_end(pidfd).await;
             followed.abort();
             daemon.ended(&name, serial, pid).await;
         });
@@ -67,6 +83,9 @@ impl Daemon {
     /// A primary is gone. It removes its trace when it was asked to go.
     async fn ended(&self, name: &str, serial: u32, pid: Pid) {
         let in_order = !trace_of(self.0.home.path(), serial).exists();
+        // What was changed since it was started is in its trace.
+        let trace = read_trace(self.0.home.path(), serial);
+        let stopped = trace.as_ref().map(|trace| trace.stopped.clone()).unwrap_or_default();
         let (mark, pause) = {
             let mut table = self.table();
             let Some(app) = table.apps.get_mut(name).filter(|app| app.serial == serial) else { return };
@@ -78,6 +97,9 @@ impl Daemon {
                 return;
             }
             app.primary = Primary::Coming;
+            if let Some(trace) = trace {
+                (app.spec, app.ids) = (trace.spec, trace.ids);
+            }
             if app.up_since.is_some_and(|since| since.elapsed() > FORGIVEN_AFTER) {
                 app.crashes = 0;
             }
@@ -90,16 +112,16 @@ impl Daemon {
         if left > 0 {
             self.say(&format!("{left} processes that it left behind were ended"));
         }
-        self.bring_back(name.to_owned(), pause);
+        self.bring_back(name.to_owned(), serial, stopped, pause);
     }
 
     /// Starts it again after a pause, as often as it takes.
-    pub(super) fn bring_back(&self, name: String, mut pause: Duration) {
+    pub(super) fn bring_back(&self, name: String, serial: u32, stopped: Vec<u32>, mut pause: Duration) {
         let daemon = self.clone();
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(pause).await;
-                match daemon.launch(&name, false).await {
+                match daemon.launch(&name, serial, stopped.clone()).await {
                     Ok(()) => return,
                     Err(problem) => daemon.say(&problem.error),
                 }
@@ -115,7 +137,9 @@ impl Daemon {
             problem(ProblemKind::Failed, message, None)
         };
         let mut command = Command::new(&self.0.program);
-        command.arg("primary").env_clear().envs(&boot.environment);
+        // What the app gets comes with the rest; the primary itself needs to know where programs are, and little else.
+        command.arg("primary").env_clear().envs(environment::allowed(&boot.environment));
+        command.envs(boot.environment.get_key_value("NODE_CLUSTER_SCHED_POLICY"));
         // Everything that it starts inherits this mark, by which it is found and ended if the primary is not there to do so.
         command.env(VARIABLE, self.0.home.path()).env(MARK_VARIABLE, &boot.mark);
         let log = open_log(&self.0.home).map(Stdio::from).unwrap_or_else(|_| Stdio::null());
@@ -148,6 +172,18 @@ impl Daemon {
         }
     }
 
+    /// An app was changed by a request that passed: its environment is nowhere but in its primary and here.
+    pub(super) async fn refresh(&self, name: &str) {
+        let client = self.table().apps.get(name).map(|app| (app.serial, self.client(app)));
+        let Some((serial, client)) = client else { return };
+        let asked = client.get::<Origin>(&format!("/v1/apps/{}/origin", segment(name))).await;
+        if let Ok(origin) = asked
+            && let Some(app) = self.table().apps.get_mut(name).filter(|app| app.serial == serial)
+        {
+            (app.spec, app.environment, app.ids) = (origin.spec, origin.environment, origin.ids);
+        }
+    }
+
     pub(super) fn client(&self, app: &App) -> Client {
         Client::new(socket_of(self.0.home.path(), app.serial))
     }
@@ -158,13 +194,49 @@ pub(super) fn open_pidfd(pid: Pid) -> std::io::Result<OwnedFd> {
     Ok(pidfd_open(number, PidfdFlags::empty())?)
 }
 
-/// Passes on what a primary tells, until it has ended.
+pub(super) fn read_trace(home: &std::path::Path, serial: u32) -> Option<Trace> {
+    serde_json::from_slice(&std::fs::read(trace_of(home, serial)).ok()?).ok()
+}
+
+/// Passes on what a primary tells. Ended from outside, when it has ended.
 async fn follow(daemon: Daemon, serial: u32) {
     let client = Client::new(socket_of(daemon.0.home.path(), serial));
-    let Ok(mut lines) = client.lines("/v1/events").await else { return };
-    while let Ok(Some(line)) = lines.next().await {
-        // Nobody may be listening.
-        let _ = daemon.0.events.send(line.into());
+    loop {
+        if let Ok(mut lines) = client.lines("/v1/events").await {
+            while let Ok(Some(line)) = lines.next().await {
+                // Nobody may be listening.
+                let _ = daemon.0.events.send(line.into());
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Waits for the end of a process, and for the process if it is our child.
+async fn await_end(pidfd: OwnedFd) {
+    let Ok(copy) = pidfd.try_clone() else { return };
+    #[allow(deprecated, reason = "an `OwnedFd` keeps what its successor is `unsafe` for; that stays in sys")]
+    match AsyncFd::with_interest(copy, tokio::io::Interest::READABLE) {
+        Ok(ended) => _ = ended.readable().await,
+        // No room in the set: a thread waits.
+        Err(_) => {
+            let Ok(copy) = pidfd.try_clone() else { return };
+            let wait = move || {
+                let mut ended = [PollFd::new(&copy, PollFlags::IN)];
+                while poll(&mut ended, None) == Err(rustix::io::Errno::INTR) {}
+            };
+            let _ = tokio::task::spawn_blocking(wait).await;
+        }
+    }
+    // Not our child, if another daemon has started it.
+    let _ = process::reap(pidfd.as_fd());
+}
+
+/// Removes what a primary has left in `run`.
+pub(super) fn forget(home: &std::path::Path, serial: u32) {
+    for path in [trace_of(home, serial), socket_of(home, serial)] {
+        // Not there is as good.
+        let _ = std::fs::remove_file(path);
     }
 }
 
@@ -188,7 +260,7 @@ pub(super) async fn end_leftovers(mark: &str) -> usize {
             }
             for pidfd in &found {
                 // One that has ended meanwhile needs no signal.
-                let _ = process::signal(std::os::fd::AsFd::as_fd(pidfd), process::Signal::KILL);
+                let _ = process::signal(pidfd.as_fd(), process::Signal::KILL);
             }
             ended += found.len();
             oneport_sys::tree::wait_dead(found, Instant::now() + Duration::from_secs(2));

@@ -11,6 +11,7 @@ pub(crate) mod start;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ use crate::commands::run::managed::now_ms;
 use crate::control::server::{self, Door};
 use crate::error::{Failure, plain};
 use crate::render::voice;
-use crate::state::{Home, socket_address};
+use crate::state::{Home, atomic, socket_address};
 
 use apps::App;
 
@@ -65,6 +66,8 @@ pub(super) struct Table {
     apps: BTreeMap<String, App>,
     next_id: u32,
     next_serial: u32,
+    /// Everything is being stopped: nothing is started any more.
+    ending: bool,
 }
 
 impl Table {
@@ -124,7 +127,11 @@ pub(crate) enum SavedApps {
 /// `oneport daemon`.
 pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
     let (home, warnings) = Home::open()?;
-    let Some(lock) = lock(&home)? else {
+    let (lock, listener) = match start::taken_over() {
+        Some((lock, listener)) => (Some(lock), Some(listener)),
+        None => (lock(&home)?, None),
+    };
+    let Some(lock) = lock else {
         // Another one was quicker, and serves whoever started this one as well.
         start::say_ready();
         return Ok(ExitCode::SUCCESS);
@@ -147,12 +154,10 @@ pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
     warnings.iter().for_each(|warning| daemon.say(warning));
     let failed = |cause: io::Error| Failure::new(format!("cannot run the daemon: {}", plain(&cause)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(live(daemon.clone(), place, saved))?;
-    // Answers under way get a moment to leave.
-    runtime.shutdown_timeout(Duration::from_millis(300));
+    let listener = runtime.block_on(live(daemon.clone(), place, saved, listener))?;
     let again = *daemon.0.again.lock().unwrap_or_else(PoisonError::into_inner);
     match again {
-        Again::Exec => Err(start::become_new(&daemon.0.program, place)),
+        Again::Exec => Err(start::become_new(&daemon.0.program, place, lock, listener)),
         Again::Nothing => {
             for path in [daemon.0.home.socket(), daemon.0.home.pid()] {
                 // Stale ones are no obstacle.
@@ -164,14 +169,28 @@ pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
     }
 }
 
-async fn live(daemon: Daemon, place: Place, saved: SavedApps) -> Result<(), Failure> {
+/// Gives its listening socket back, for who takes over.
+async fn live(
+    daemon: Daemon,
+    place: Place,
+    saved: SavedApps,
+    listener: Option<OwnedFd>,
+) -> Result<OwnedFd, Failure> {
+    let failed = |cause: io::Error| Failure::new(format!("cannot answer: {}", plain(&cause)));
+    let listener = match listener {
+        Some(listener) => std::os::unix::net::UnixListener::from(listener),
+        None => open(&daemon.0.home)?,
+    };
+    let kept = OwnedFd::from(listener.try_clone().map_err(failed)?);
+    listener.set_nonblocking(true).map_err(failed)?;
+    let door = Door(UnixListener::from_std(listener).map_err(failed)?);
+    // Whoever asks meanwhile waits in the socket's queue.
     find::find_all(&daemon).await;
-    let door = open(&daemon.0.home)?;
     if saved == SavedApps::Start {
         daemon.start_saved().await;
     }
     // For people and scripts; nothing here reads it.
-    let _ = std::fs::write(daemon.0.home.pid(), format!("{}\n", std::process::id()));
+    let _ = atomic::write(&daemon.0.home.pid(), format!("{}\n", std::process::id()).as_bytes());
     daemon.say("started");
     match place {
         Place::Background => start::say_ready(),
@@ -179,25 +198,27 @@ async fn live(daemon: Daemon, place: Place, saved: SavedApps) -> Result<(), Fail
         Place::Foreground => _ = crate::boot::notify_ready(),
     }
     let mut terminate = start::signals()?;
+    tokio::spawn(start::tend_log(daemon.clone()));
+    tokio::spawn(start::hear_other_signals(daemon.clone()));
+    let (close, closed) = tokio::sync::oneshot::channel::<()>();
+    let over = async move { _ = closed.await };
+    let serving = tokio::spawn(server::serve(door, routes::routes(daemon.clone()), over));
     tokio::select! {
-        served = server::serve(door, routes::routes(daemon.clone()), std::future::pending()) => {
-            served.map_err(|cause| Failure::new(format!("cannot answer: {}", plain(&cause))))?;
-        }
         () = daemon.0.over.notified() => {}
         signal = terminate.recv() => {
             // As PM2, and as a service manager expects. Who wants apps to live on kills the daemon with SIGKILL, or updates it.
             daemon.say(&format!("{signal}: all apps are stopped"));
             let _ = crate::boot::notify_stopping();
-            if let Err(problem) = daemon.end_apps().await {
-                daemon.say(&problem.error);
-            }
             tokio::select! {
-                () = daemon.await_no_apps() => {}
+                () = daemon.end_apps() => {}
                 again = terminate.recv() => daemon.say(&format!("{again} once more: not waiting for them")),
             }
         }
     }
-    Ok(())
+    // Answers under way get a moment to leave.
+    drop(close);
+    let _ = tokio::time::timeout(Duration::from_millis(300), serving).await;
+    Ok(kept)
 }
 
 /// Only one daemon lives in a home. `None`: there is one.
@@ -214,7 +235,7 @@ fn lock(home: &Home) -> Result<Option<File>, Failure> {
     }
 }
 
-fn open(home: &Home) -> Result<Door, Failure> {
+fn open(home: &Home) -> Result<std::os::unix::net::UnixListener, Failure> {
     let path = home.socket();
     let failed =
         |cause: io::Error| Failure::new(format!("cannot answer at `{}`: {}", path.display(), plain(&cause)));
@@ -225,9 +246,9 @@ fn open(home: &Home) -> Result<Door, Failure> {
         Err(cause) => return Err(failed(cause)),
     }
     let address = socket_address(&path).map_err(failed)?;
-    let listener = UnixListener::bind(address.path()).map_err(failed)?;
+    let listener = std::os::unix::net::UnixListener::bind(address.path()).map_err(failed)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(Door(listener))
+    Ok(listener)
 }
 
 /// The file that the daemon and its primaries write their log to.

@@ -1,7 +1,7 @@
 //! What the daemon answers itself, and what it passes on to the primary of an app.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -9,22 +9,25 @@ use axum::extract::{Path, Request, State};
 use axum::http::Method;
 use axum::response::Response;
 use axum::routing::{any, get, post};
-use oneport_sys::process;
+use oneport_sys::process::{self, Pid};
 use oneport_sys::tree::TreeMark;
-use oneport_wire::control::{AppView, Create, Job, Problem, ProblemKind, Scale, Welcome};
+use oneport_wire::control::{AppView, Create, Job, JobKind, JobState, Problem, ProblemKind, Scale, Welcome};
 use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use super::apps::{App, Primary};
+use super::launch::{end_leftovers, forget, open_pidfd};
 use super::{Again, Daemon, saving};
-use crate::commands::run::managed::{Origin, ScaleTo, now_ms};
+use crate::commands::run::managed::{ScaleTo, now_ms};
 use crate::control::client::{ANSWER, CallError, Client};
 use crate::control::server::{self, json, read, refuse};
 use crate::control::{problem, segment};
 
 /// How long a primary may take for its part of the list.
 const LISTING: Duration = Duration::from_secs(2);
+/// How long all apps together may take to end: longer than any usual drain time.
+const LONGEST_END: Duration = Duration::from_secs(15 * 60);
 /// Apps of one daemon.
 const MOST_APPS: usize = 4096;
 
@@ -37,6 +40,7 @@ pub(super) fn routes(daemon: Daemon) -> Router {
         .route("/v1/apps/{app}/scale", post(scale))
         .route("/v1/apps/{app}", any(pass_on))
         .route("/v1/apps/{app}/{*rest}", any(pass_on))
+        .route("/v1/names", get(names))
         .route("/v1/events", get(events))
         .route("/v1/save", post(saving::save))
         .route("/v1/resurrect", post(saving::resurrect))
@@ -58,12 +62,22 @@ async fn list(State(daemon): Ask) -> Response {
     json(&daemon.views().await)
 }
 
+/// Nothing but their names: cheap, for who waits for one to come or go.
+async fn names(State(daemon): Ask) -> Response {
+    let names: Vec<String> = daemon.table().apps.keys().cloned().collect();
+    json(&names)
+}
+
 async fn events(State(daemon): Ask) -> Response {
     let mut events = daemon.0.events.subscribe();
     let (sender, lines) = mpsc::channel(256);
     tokio::spawn(async move {
         loop {
-            let line = match events.recv().await {
+            let heard = tokio::select! {
+                heard = events.recv() => heard,
+                () = sender.closed() => return,
+            };
+            let line = match heard {
                 Ok(line) => format!("{line}\n"),
                 Err(broadcast::error::RecvError::Lagged(events)) => {
                     format!("{}\n", json!({"at": now_ms(), "app": "", "event": "missed", "events": events}))
@@ -83,10 +97,13 @@ async fn create(State(daemon): Ask, body: Bytes) -> Response {
         Ok(wanted) => wanted,
         Err(problem) => return refuse(problem),
     };
-    match daemon.create(wanted).await {
-        Ok(view) => json(&view),
-        Err(problem) => refuse(problem),
-    }
+    server::to_the_end(async move {
+        match daemon.create(wanted).await {
+            Ok(view) => json(&view),
+            Err(problem) => refuse(problem),
+        }
+    })
+    .await
 }
 
 /// More workers have numbers that no other app has.
@@ -95,15 +112,25 @@ async fn scale(State(daemon): Ask, Path(name): Path<String>, body: Bytes) -> Res
         Ok(wanted) => wanted,
         Err(problem) => return refuse(problem),
     };
-    match daemon.scale(&name, wanted).await {
-        Ok(job) => json(&job),
-        Err(problem) => refuse(problem),
-    }
+    server::to_the_end(async move {
+        match daemon.scale(&name, wanted).await {
+            Ok(job) => json(&job),
+            Err(problem) => refuse(problem),
+        }
+    })
+    .await
 }
 
 async fn pass_on(State(daemon): Ask, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let name = parts.uri.path().split('/').nth(3).unwrap_or_default();
+    let is_delete = parts.method == Method::POST && parts.uri.path().ends_with("/delete");
+    if is_delete && daemon.is_coming(&unescape(name)) {
+        return match daemon.delete_app(&unescape(name)).await {
+            Ok(_) => json(&deleted()),
+            Err(problem) => refuse(problem),
+        };
+    }
     let client = match daemon.primary_of(&unescape(name)) {
         Ok(client) => client,
         Err(problem) => return refuse(problem),
@@ -112,12 +139,12 @@ async fn pass_on(State(daemon): Ask, request: Request) -> Response {
         return refuse(problem(ProblemKind::BadRequest, "cannot read the request: it is too long", None));
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let changes = parts.method == Method::POST
-        && ["restart", "reload", "delete"].iter().any(|verb| parts.uri.path().ends_with(verb));
+    let changes = parts.method == Method::POST;
     match client.send(parts.method, path, body, ANSWER).await {
         Ok(answer) => {
             if changes && answer.status().is_success() {
-                daemon.learn(&unescape(name), &client).await;
+                let (daemon, name) = (daemon.clone(), unescape(name));
+                tokio::spawn(async move { daemon.refresh(&name).await });
             }
             answer.map(Body::new)
         }
@@ -127,17 +154,12 @@ async fn pass_on(State(daemon): Ask, request: Request) -> Response {
 
 /// Everything ends: all apps, and then the daemon.
 async fn kill(State(daemon): Ask) -> Response {
-    match daemon.end_apps().await {
-        Ok(()) => {
-            tokio::spawn(async move {
-                daemon.await_no_apps().await;
-                daemon.say("ended as asked");
-                daemon.end(Again::Nothing);
-            });
-            json(&json!({}))
-        }
-        Err(problem) => refuse(problem),
-    }
+    tokio::spawn(async move {
+        daemon.end_apps().await;
+        daemon.say("ended as asked");
+        daemon.end(Again::Nothing);
+    });
+    json(&json!({}))
 }
 
 /// The daemon becomes the program that is installed now; apps do not notice.
@@ -148,37 +170,79 @@ async fn update(State(daemon): Ask) -> Response {
 }
 
 impl Daemon {
-    /// Tells all apps to end.
-    pub(super) async fn end_apps(&self) -> Result<(), Problem> {
-        let mut deleting = JoinSet::new();
-        for (name, client) in self.clients() {
-            deleting.spawn(async move {
-                let path = format!("/v1/apps/{}/delete", segment(&name));
-                client.post::<Job>(&path, &json!({})).await.map_err(|error| format!("`{name}`: {error}"))
-            });
+    /// Ends all apps, in order; those that do not end in time are killed. Nothing is started meanwhile.
+    pub(super) async fn end_apps(&self) {
+        self.table().ending = true;
+        let until = Instant::now() + LONGEST_END;
+        loop {
+            let names: Vec<String> = self.table().apps.keys().cloned().collect();
+            if names.is_empty() {
+                return;
+            }
+            let mut deleting = JoinSet::new();
+            for name in names {
+                let daemon = self.clone();
+                // Asking again does no harm: one that is on its way out says so.
+                deleting.spawn(async move { _ = daemon.delete_app(&name).await });
+            }
+            while deleting.join_next().await.is_some() {}
+            if Instant::now() > until {
+                return self.kill_all().await;
+            }
+            self.await_fewer(Duration::from_secs(1)).await;
         }
-        let mut failed = Vec::new();
-        while let Some(done) = deleting.join_next().await {
-            if let Ok(Err(error)) = done {
-                failed.push(error);
+    }
+
+    /// Waits until there is no app any more, or so long.
+    async fn await_fewer(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        while !self.table().apps.is_empty() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Takes an app off the list, also one whose primary is not there.
+    async fn delete_app(&self, name: &str) -> Result<Option<Job>, Problem> {
+        let client = {
+            let mut table = self.table();
+            match table.apps.get(name).map(|app| (app.primary, self.client(app), app.serial)) {
+                None => return Err(unknown(name)),
+                Some((Primary::Coming, _, serial)) => {
+                    table.apps.remove(name);
+                    forget(self.0.home.path(), serial);
+                    return Ok(None);
+                }
+                Some((Primary::Up { .. }, client, _)) => client,
+            }
+        };
+        let path = format!("/v1/apps/{}/delete", segment(name));
+        client.post(&path, &json!({})).await.map(Some).map_err(|error| of_call(name, &error))
+    }
+
+    async fn kill_all(&self) {
+        let apps: Vec<App> = std::mem::take(&mut self.table().apps).into_values().collect();
+        for app in apps {
+            self.say(&format!("`{}` does not end in time: it is killed", app.name));
+            if let Primary::Up { pid } = app.primary
+                && let Some(pidfd) = Pid::new(pid).and_then(|pid| open_pidfd(pid).ok())
+            {
+                // One that has ended meanwhile needs no signal.
+                let _ = process::signal(std::os::fd::AsFd::as_fd(&pidfd), process::Signal::KILL);
+            }
+            end_leftovers(&app.mark).await;
+            forget(self.0.home.path(), app.serial);
+        }
+    }
+
+    /// Log files of all apps are opened anew.
+    pub(super) async fn reopen_logs(&self) {
+        let apps: Vec<App> = self.table().apps.values().cloned().collect();
+        for app in apps {
+            let path = format!("/v1/apps/{}/reopen", segment(&app.name));
+            if let Err(error) = self.client(&app).post::<serde_json::Value>(&path, &json!({})).await {
+                self.say(&format!("cannot open the log files of `{}` anew: {error}", app.name));
             }
         }
-        if failed.is_empty() {
-            return Ok(());
-        }
-        Err(problem(ProblemKind::Failed, format!("cannot end everything: {}", failed.join("; ")), None))
-    }
-
-    /// Each ends within its drain and kill times.
-    pub(super) async fn await_no_apps(&self) {
-        while !self.table().apps.is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    fn clients(&self) -> Vec<(String, Client)> {
-        let table = self.table();
-        table.apps.values().map(|app| (app.name.clone(), self.client(app))).collect()
     }
 
     /// All apps, by their names. One that does not answer in time is told with what is known of it.
@@ -204,19 +268,20 @@ impl Daemon {
 
     pub(super) async fn create(&self, wanted: Create) -> Result<AppView, Problem> {
         let Create { mut spec, environment, force, ids, stopped } = wanted;
-        if spec.name.is_empty() || spec.name.len() > 200 || spec.name.chars().any(char::is_control) {
+        if !is_name(&spec.name) {
             let message = format!("cannot name an app `{}`", spec.name.escape_debug());
-            return Err(problem(
-                ProblemKind::BadRequest,
-                message,
-                Some("1 to 200 letters, none of them a control"),
-            ));
+            let hint = "1 to 200 letters, none of them a control; not `all`, nothing that begins with `-` or is a /pattern/";
+            return Err(problem(ProblemKind::BadRequest, message, Some(hint)));
         }
         let count = spec.instances.count(process::cpus());
         let failed =
             |cause: std::io::Error| problem(ProblemKind::Failed, format!("cannot mark it: {cause}"), None);
-        let name = {
+        let (name, serial) = {
             let mut table = self.table();
+            if table.ending {
+                let message = format!("cannot start `{}`: everything is being stopped", spec.name);
+                return Err(problem(ProblemKind::Conflict, message, None));
+            }
             if table.apps.len() >= MOST_APPS {
                 let message = format!("cannot start `{}`: there are {MOST_APPS} apps already", spec.name);
                 return Err(problem(ProblemKind::Conflict, message, None));
@@ -245,24 +310,15 @@ impl Daemon {
                 ..App::nobody(&spec.name, serial, ids)
             };
             table.apps.insert(spec.name.clone(), app);
-            spec.name
+            (spec.name, serial)
         };
-        if let Err(problem) = self.launch(&name, stopped).await {
+        let stopped = if stopped { self.table().apps.get(&name).map(|app| app.ids.clone()) } else { None };
+        if let Err(problem) = self.launch(&name, serial, stopped.unwrap_or_default()).await {
             self.table().apps.remove(&name);
             return Err(problem);
         }
         let client = self.primary_of(&name)?;
         client.get(&format!("/v1/apps/{}", segment(&name))).await.map_err(|error| of_call(&name, &error))
-    }
-
-    /// What an app is made of may be different now. If its primary is killed it has to come back so.
-    async fn learn(&self, name: &str, client: &Client) {
-        let origin = client.get::<Origin>(&format!("/v1/apps/{}/origin", segment(name))).await;
-        // One that is just ending needs no coming back.
-        let Ok(origin) = origin else { return };
-        if let Some(app) = self.table().apps.get_mut(name) {
-            (app.spec, app.environment, app.ids) = (origin.spec, origin.environment, origin.ids);
-        }
     }
 
     async fn scale(&self, name: &str, wanted: Scale) -> Result<Job, Problem> {
@@ -285,14 +341,15 @@ impl Daemon {
         }
         let ids = self.table().new_ids(to.saturating_sub(now));
         let job: Job = client
-            .post(&format!("{path}/scale"), &ScaleTo { to, ids: ids.clone() })
+            .post(&format!("{path}/scale"), &ScaleTo { to, ids })
             .await
             .map_err(|error| of_call(name, &error))?;
-        if let Some(app) = self.table().apps.get_mut(name) {
-            app.ids.truncate(to as usize);
-            app.ids.extend(ids);
-        }
+        self.refresh(name).await;
         Ok(job)
+    }
+
+    fn is_coming(&self, name: &str) -> bool {
+        self.table().apps.get(name).is_some_and(|app| app.primary == Primary::Coming)
     }
 
     fn primary_of(&self, name: &str) -> Result<Client, Problem> {
@@ -303,12 +360,35 @@ impl Daemon {
                 let message = format!("cannot reach `{name}`: its primary is being started");
                 Err(problem(ProblemKind::TimedOut, message, Some("try again in a moment")))
             }
-            None => {
-                let message = format!("cannot find `{name}`: there is no such app");
-                Err(problem(ProblemKind::Unknown, message, Some("`oneport list` shows those there are")))
-            }
+            None => Err(unknown(name)),
         }
     }
+}
+
+/// Whether an app may be called so: what selects several apps, or looks like an option, could never be meant.
+fn is_name(name: &str) -> bool {
+    let is_pattern = name.len() > 2 && name.starts_with('/') && name.ends_with('/');
+    let is_plain = !name.is_empty() && name.len() <= 200 && !name.chars().any(char::is_control);
+    is_plain && name != "all" && !name.starts_with('-') && !is_pattern
+}
+
+/// An app without a primary was taken off the list.
+fn deleted() -> Job {
+    Job {
+        id: 0,
+        kind: JobKind::Delete,
+        state: JobState::Done,
+        steps: Vec::new(),
+        error: None,
+        hint: None,
+        last_lines: Vec::new(),
+        took: 0,
+    }
+}
+
+fn unknown(name: &str) -> Problem {
+    let message = format!("cannot find `{name}`: there is no such app");
+    problem(ProblemKind::Unknown, message, Some("`oneport list` shows those there are"))
 }
 
 fn of_call(name: &str, error: &CallError) -> Problem {

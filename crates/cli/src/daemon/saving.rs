@@ -11,11 +11,11 @@ use oneport_wire::control::{
 use serde::{Deserialize, Serialize};
 
 use super::Daemon;
-use crate::commands::run::managed::{Origin, now_ms};
-use crate::control::server::{json, read, refuse};
+use crate::commands::run::managed::{Origin, boot_id, now_ms};
+use crate::control::server::{json, read, refuse, to_the_end};
 use crate::control::{problem, segment};
 use crate::error::Failure;
-use crate::state::{Change, Force, Saves, environment};
+use crate::state::{Change, Force, Saves, atomic, environment};
 
 /// `POST /v1/save`.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -62,10 +62,13 @@ pub(super) async fn save(State(daemon): State<Daemon>, body: Bytes) -> Response 
         Ok(wanted) => wanted,
         Err(problem) => return refuse(problem),
     };
-    match daemon.save(if wanted.force { Force::Yes } else { Force::No }).await {
-        Ok(done) => json(&done),
-        Err(problem) => refuse(problem),
-    }
+    to_the_end(async move {
+        match daemon.save(if wanted.force { Force::Yes } else { Force::No }).await {
+            Ok(done) => json(&done),
+            Err(problem) => refuse(problem),
+        }
+    })
+    .await
 }
 
 pub(super) async fn resurrect(State(daemon): State<Daemon>, body: Bytes) -> Response {
@@ -73,10 +76,13 @@ pub(super) async fn resurrect(State(daemon): State<Daemon>, body: Bytes) -> Resp
         Ok(wanted) => wanted,
         Err(problem) => return refuse(problem),
     };
-    match daemon.resurrect(wanted.apps).await {
-        Ok(done) => json(&done),
-        Err(problem) => refuse(problem),
-    }
+    to_the_end(async move {
+        match daemon.resurrect(wanted.apps).await {
+            Ok(done) => json(&done),
+            Err(problem) => refuse(problem),
+        }
+    })
+    .await
 }
 
 fn of_failure(failure: &Failure) -> Problem {
@@ -143,6 +149,12 @@ impl Daemon {
 
     /// The saved list, and what came of it in the log.
     pub(super) async fn start_saved(&self) {
+        // Once after the machine has come up: a daemon that is started again by its service manager finds its apps by their
+        // primaries, and those that were deleted since are not to come back.
+        let marker = self.0.home.run().join("resurrected");
+        if std::fs::read_to_string(&marker).is_ok_and(|boot| boot == boot_id()) {
+            return;
+        }
         match self.resurrect(None).await {
             Ok(done) => {
                 done.warnings.iter().for_each(|warning| self.say(warning));
@@ -151,6 +163,8 @@ impl Daemon {
             }
             Err(problem) => self.say(&problem.error),
         }
+        // Without it the list is only started once too often.
+        let _ = atomic::write_fleeting(&marker, boot_id().as_bytes());
     }
 
     /// Starts saved apps that are not there, each as it was.

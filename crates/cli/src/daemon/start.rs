@@ -1,13 +1,16 @@
 //! How a daemon comes to life and leaves: detached, ready, ended by signals, replaced by a newer program.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Place;
+use super::{Daemon, Place};
 use crate::error::{Failure, plain};
 
 /// No terminal and no directory holds this process.
@@ -35,15 +38,64 @@ pub(super) fn own_program() -> Result<PathBuf, Failure> {
     Ok(text.strip_suffix(" (deleted)").map_or(path, PathBuf::from))
 }
 
-/// This process becomes that program. Comes back only when it cannot.
-pub(super) fn become_new(program: &Path, place: Place) -> Failure {
+/// Says that lock and socket of a predecessor are standard input and output.
+const TAKES_OVER: &str = "ONEPORT_DAEMON_TAKES_OVER";
+
+/// This process becomes that program, with its lock, so that no other daemon comes in between, and its socket, so that nobody
+/// finds it closed. Comes back only when it cannot.
+pub(super) fn become_new(program: &Path, place: Place, lock: File, listener: OwnedFd) -> Failure {
     let mut command = Command::new(program);
-    command.arg("daemon");
+    command.arg("daemon").env(TAKES_OVER, "1").stdin(lock).stdout(listener);
     if place == Place::Foreground {
         command.arg("--foreground");
     }
     let cause = command.exec();
     Failure::new(format!("cannot execute `{}`: {}", program.display(), plain(&cause)))
+}
+
+/// What a predecessor of this process has left to it.
+pub(super) fn taken_over() -> Option<(File, OwnedFd)> {
+    std::env::var_os(TAKES_OVER)?;
+    // Copies that no child inherits, in place of those that every child would.
+    let lock = io::stdin().as_fd().try_clone_to_owned().ok()?;
+    let listener = io::stdout().as_fd().try_clone_to_owned().ok()?;
+    let nothing = File::options().read(true).write(true).open("/dev/null").ok()?;
+    rustix::stdio::dup2_stdin(&nothing).and_then(|()| rustix::stdio::dup2_stdout(&nothing)).ok()?;
+    Some((lock.into(), listener))
+}
+
+/// The daemon's log may be so large; then it is put aside, in place of the one before.
+const LARGEST_LOG: u64 = 8 * 1024 * 1024;
+
+/// Keeps the log from growing without bound. All who write there append, so it may be emptied under them; what is written in
+/// the moment between is lost.
+pub(super) async fn tend_log(daemon: Daemon) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let log = daemon.0.home.log();
+        if std::fs::metadata(&log).is_ok_and(|found| found.len() > LARGEST_LOG) {
+            let emptied = std::fs::copy(&log, log.with_extension("log.1"))
+                .and_then(|_| File::options().write(true).open(&log)?.set_len(0));
+            if let Err(cause) = emptied {
+                daemon.say(&format!("cannot put `{}` aside: {}", log.display(), plain(&cause)));
+            }
+        }
+    }
+}
+
+/// SIGUSR2 opens log files anew, as PM2's daemon does. SIGHUP is passed over; being heard, it is not ignored in children of a
+/// daemon that `nohup` has started.
+pub(super) async fn hear_other_signals(daemon: Daemon) {
+    let heard = (signal(SignalKind::user_defined2()), signal(SignalKind::hangup()));
+    let (Ok(mut reopen), Ok(mut hangup)) = heard else {
+        return daemon.say("cannot receive SIGUSR2 and SIGHUP");
+    };
+    loop {
+        tokio::select! {
+            _ = reopen.recv() => daemon.reopen_logs().await,
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 /// Signals that end a daemon.

@@ -81,6 +81,11 @@ fn object(event: &str, app: &str, fields: Value) -> String {
 impl Teller {
     /// Tells one thing, if it is loud enough. `fields` are the facts, `text` is the sentence.
     pub(super) fn tell(&self, loudness: Loudness, event: &str, fields: Value, text: &str) {
+        if loudness == Loudness::Quiet
+            && let Some(notes) = &self.notes
+        {
+            notes.add(text.lines().next().unwrap_or_default());
+        }
         match self.format {
             LogFormat::Json if self.loudness == Loudness::Quiet && loudness > Loudness::Quiet => {}
             LogFormat::Json => {
@@ -275,7 +280,6 @@ impl Teller {
 
     /// Wrong, and the app goes on.
     pub(crate) fn error(&self, message: &str, hint: Option<&str>) {
-        self.notes.iter().for_each(|notes| notes.add(message));
         let text = format!("error: {message}{}", hint_line(hint));
         self.tell(Loudness::Quiet, "error", json!({"message": message, "hint": hint}), &text);
     }

@@ -27,6 +27,17 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_with(path, bytes, Mode::RUSR | Mode::WUSR)
 }
 
+/// The same for what means nothing after the machine has gone down: whole or not there, and not made durable.
+pub(crate) fn write_fleeting(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let draft = path.with_extension("tmp");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(bytes).and_then(|()| std::fs::rename(&draft, path)).inspect_err(|_| {
+        // What is left of it is overwritten by the next.
+        let _ = std::fs::remove_file(&draft);
+    })
+}
+
 /// The same for everybody to read, whatever the umask says.
 pub(crate) fn write_for_all(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_with(path, bytes, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)

@@ -74,9 +74,19 @@ pub(crate) enum Receipt {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unasked;
 
+/// What the two ends of a channel are to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kin {
+    /// Primary and worker of a cluster. Its end is the worker's (Node leaves at once).
+    Cluster,
+    /// Parent and child, as of `child_process.fork`: nothing but messages. The child outlives its end.
+    Child,
+}
+
 #[derive(Debug)]
 pub(crate) struct Channel {
     sock: OwnedFd,
+    kin: Kin,
     inbox: Inbox<OwnedFd>,
     outbox: Outbox,
     scratch: Vec<u8>,
@@ -99,9 +109,10 @@ pub(crate) enum Trust {
 }
 
 impl Channel {
-    pub(crate) fn new(sock: OwnedFd) -> Channel {
+    pub(crate) fn new(sock: OwnedFd, kin: Kin) -> Channel {
         Channel {
             sock,
+            kin,
             inbox: Inbox::new(MAX_LINE),
             outbox: Outbox::default(),
             scratch: Vec::with_capacity(256),
@@ -118,13 +129,22 @@ impl Channel {
         self.sock.as_fd()
     }
 
-    /// The variables by which a worker finds the channel on descriptor 3.
-    pub(crate) fn variables(worker: u32) -> [(&'static str, String); 3] {
+    pub(crate) fn kin(&self) -> Kin {
+        self.kin
+    }
+
+    /// The variables by which a worker finds the channel on descriptor 3. The number is what makes it one of a cluster.
+    pub(crate) fn variables(worker: u32, kin: Kin) -> impl Iterator<Item = (&'static str, String)> {
+        let number = match kin {
+            Kin::Cluster => Some((env::UNIQUE_ID, worker.to_string())),
+            Kin::Child => None,
+        };
         [
             (env::CHANNEL_FD, oneport_sys::spawn::CHANNEL_FD.to_string()),
-            (env::UNIQUE_ID, worker.to_string()),
             (env::SERIALIZATION_MODE, env::SERIALIZATION_JSON.to_owned()),
         ]
+        .into_iter()
+        .chain(number)
     }
 
     pub(crate) fn next_seq(&mut self) -> i64 {

@@ -13,7 +13,7 @@ use oneport_wire::node::message::{FromPrimary, Json, Outcome};
 use tracing::{info, trace, warn};
 
 use super::Primary;
-use super::channel::Carried;
+use super::channel::{Carried, Channel, Kin};
 use super::heard::trace_message;
 use super::port::{Opening, key, open, wished};
 use super::spawn::{Way, Wish};
@@ -316,7 +316,12 @@ impl Primary {
     /// Its channel is closed, as the owner sees it: told once.
     pub(super) fn disconnected(&mut self, worker: WorkerId) {
         let handle = self.handle(worker);
-        if handle.disconnected() {
+        let channel = self.workers.get(&worker).and_then(|w| w.channel.as_ref());
+        let was_open = match channel.map(Channel::kin) {
+            Some(Kin::Child) => handle.hung_up(),
+            Some(Kin::Cluster) | None => handle.disconnected(),
+        };
+        if was_open {
             self.tell(Event::Disconnect { worker: handle });
         }
     }

@@ -12,7 +12,7 @@ use oneport_wire::handoff;
 use oneport_wire::node::message::{FromPrimary, FromWorker, HandleEnvelope, Query, SocketNote};
 use tracing::{debug, trace, warn};
 
-use super::channel::{Carried, Channel, Read, Receipt, Trust};
+use super::channel::{Carried, Channel, Kin, Read, Receipt, Trust};
 use super::ids::IdMap;
 use super::notes::LONGEST_KEY;
 use super::port::{PortSocket, backlog, understand, wished};
@@ -110,9 +110,14 @@ impl Primary {
             return;
         }
         channel.trust = Trust::Ended;
+        let kin = channel.kin();
         // A socket whose other end is closed stays readable for ever.
         let _ = self.poller.remove(channel.fd());
-        self.happen(Core::ChannelClosed { worker }, effects);
+        match kin {
+            Kin::Cluster => self.happen(Core::ChannelClosed { worker }, effects),
+            // It only listens no more.
+            Kin::Child => {}
+        }
         self.disconnected(worker);
     }
 
@@ -172,6 +177,10 @@ impl Primary {
     fn hear(&mut self, worker: WorkerId) -> Option<Heard> {
         let w = self.workers.get_mut(&worker)?;
         let channel = w.channel.as_mut()?;
+        let in_cluster = match channel.kin() {
+            Kin::Cluster => true,
+            Kin::Child => false,
+        };
         let (message, mut handle) = match channel.next() {
             Ok(Some(heard)) => heard,
             Ok(None) => return None,
@@ -179,6 +188,16 @@ impl Primary {
         };
         trace_message("from", worker, |out| message.encode(out));
         let heard = match message {
+            FromWorker::Online { .. }
+            | FromWorker::Query { .. }
+            | FromWorker::Listening { .. }
+            | FromWorker::Close { .. }
+            | FromWorker::Released { .. }
+            | FromWorker::ExitedAfterDisconnect { .. }
+                if !in_cluster =>
+            {
+                Heard::Violation("cannot take message: it is no worker of a cluster".into())
+            }
             FromWorker::HandleAck => match channel.acked() {
                 Ok(Receipt::HandleArrived) => Heard::HandleSettled(None),
                 Ok(
@@ -347,13 +366,18 @@ impl Primary {
         if let Some(channel) = w.channel.as_mut() {
             w.owner.written(channel.take_written());
         }
-        if w.channel.as_mut().is_some_and(Channel::take_broken) {
-            // It may be dying; if it lives on it cannot be talked to and has to leave.
-            self.pending.push_back(Core::ChannelClosed { worker });
-        }
         if w.channel.as_ref().is_some_and(Channel::is_stalled) {
             self.stalled.insert(worker);
         }
+        let broken = w.channel.as_mut().and_then(|channel| channel.take_broken().then_some(channel.kin()));
+        match broken {
+            // It may be dying; if it lives on it cannot be talked to and has to leave.
+            Some(Kin::Cluster) => self.pending.push_back(Core::ChannelClosed { worker }),
+            // Nothing reaches it; what it said is still read.
+            Some(Kin::Child) => self.disconnected(worker),
+            None => {}
+        }
+        let Some(w) = self.workers.get_mut(&worker) else { return };
         let Some(channel) = w.channel.as_ref().filter(|channel| channel.trust == Trust::Heard) else {
             return;
         };

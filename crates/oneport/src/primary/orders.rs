@@ -14,7 +14,7 @@ use super::Primary;
 use crate::event::Event;
 use crate::fork::Worker;
 use crate::handle::Handle;
-use crate::settings::Settings;
+use crate::settings::{Settings, TreeRule};
 
 /// A fork under way: its variables go in, the worker comes out.
 #[derive(Debug, Default)]
@@ -71,7 +71,10 @@ impl Primary {
         let message = self.settings.stop_message.clone().filter(|_| hears);
         match message.and_then(|text| Json::parse(text).ok()) {
             Some(message) => self.send_user(worker, message, None),
-            None => w.signal_group(self.settings.stop_signal),
+            None => match self.settings.tree {
+                TreeRule::EndsWithIt => w.signal_group(self.settings.stop_signal),
+                TreeRule::LeftAlone => w.signal_process(self.settings.stop_signal),
+            },
         }
     }
 

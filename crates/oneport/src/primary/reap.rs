@@ -17,6 +17,7 @@ use super::spawn::TreeEnd;
 use super::trees::{AT_A_TIME, Leftovers, Request};
 use super::{Command, Primary};
 use crate::event::Oddity;
+use crate::settings::TreeRule;
 
 impl Primary {
     /// The pidfd became readable.
@@ -42,8 +43,29 @@ impl Primary {
         }
     }
 
-    /// Ends the tree aside: that takes reading all of `/proc`, and waiting.
+    /// The end of a worker and, unless that is to be left alone, of its tree.
     pub(super) fn end_tree(&mut self, worker: WorkerId, grace: Duration) {
+        match self.settings.tree {
+            TreeRule::EndsWithIt => self.end_whole_tree(worker, grace),
+            TreeRule::LeftAlone => self.end_process(worker, grace),
+        }
+    }
+
+    /// Whoever else is in the tree goes on, and is not looked for: there is nothing to wait for but the process.
+    fn end_process(&mut self, worker: WorkerId, grace: Duration) {
+        let Some(w) = self.workers.get_mut(&worker) else { return };
+        if grace.is_zero() {
+            w.ending.hurry.store(true, Ordering::Relaxed);
+            w.signal_process(Signal::KILL);
+        }
+        if w.ending.tree == TreeEnd::NotAsked {
+            w.ending.tree = TreeEnd::UnderWay;
+            self.own_commands.send(Command::TreeEnded { worker });
+        }
+    }
+
+    /// Ends the tree aside: that takes reading all of `/proc`, and waiting.
+    fn end_whole_tree(&mut self, worker: WorkerId, grace: Duration) {
         let sparing = if grace.is_zero() { self.sparing(worker) } else { None };
         let few = self.workers.len() <= AT_A_TIME;
         let Some(w) = self.workers.get_mut(&worker) else { return };

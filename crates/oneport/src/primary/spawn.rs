@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::Primary;
-use super::channel::Channel;
+use super::channel::{Channel, Kin};
 use super::handoff::StreamId;
 use super::program::ProgramWorker;
 use super::token::Token;
@@ -25,7 +25,7 @@ use super::trees::Leftovers;
 use crate::event::{Address, Event, Output};
 use crate::fork::Worker;
 use crate::program::ProgramWay;
-use crate::settings::Stdio;
+use crate::settings::{ChildChannel, Stdio};
 
 /// Two clusters of one process have workers of the same numbers; their marks must differ, or the end of one
 /// tree would be the end of another.
@@ -149,6 +149,14 @@ impl WorkerProcess {
         }
     }
 
+    /// Its own process, and nobody else.
+    pub(super) fn signal_process(&self, signal: Signal) {
+        if let Some((_, pidfd)) = &self.process {
+            // One that is gone needs no signal.
+            let _ = process::signal(pidfd.as_fd(), signal);
+        }
+    }
+
     pub(super) fn end_now(self) {
         self.signal_group(Signal::KILL);
     }
@@ -156,7 +164,7 @@ impl WorkerProcess {
 
 impl Primary {
     pub(super) fn spawn(&mut self, worker: WorkerId, slot: Option<Slot>, attach: Attach) {
-        let owner = Worker::new(worker, slot, attach == Attach::Channel, self.own_commands.clone());
+        let owner = Worker::new(worker, slot, self.kin(attach).is_some(), self.own_commands.clone());
         self.shared.workers().insert(worker, owner.clone());
         let forking = self.forking.as_mut().filter(|_| slot.is_none());
         let env = forking.map(|forking| {
@@ -169,6 +177,15 @@ impl Primary {
             (Attach::Channel | Attach::Nothing | Attach::Program, _) => {
                 self.bear(owner, attach, env, Vec::new());
             }
+        }
+    }
+
+    /// The channel that a worker gets, if any.
+    fn kin(&self, attach: Attach) -> Option<Kin> {
+        match (attach, self.settings.child_channel) {
+            (Attach::Channel, _) => Some(Kin::Cluster),
+            (Attach::Nothing | Attach::Program, ChildChannel::Json) => Some(Kin::Child),
+            (Attach::Nothing | Attach::Program, ChildChannel::None) => None,
         }
     }
 
@@ -230,14 +247,11 @@ impl Primary {
             set.push(("ONEPORT_SLOT", slot.to_string()));
         }
         let mut ours = None;
-        match attach {
-            Attach::Channel => {
-                let (our_end, their_end) = channel_pair()?;
-                set.extend(Channel::variables(worker.0));
-                command.channel = Some(their_end);
-                ours = Some(our_end);
-            }
-            Attach::Nothing | Attach::Program => {}
+        if let Some(kin) = self.kin(attach) {
+            let (our_end, their_end) = channel_pair()?;
+            set.extend(Channel::variables(worker.0, kin));
+            command.channel = Some(their_end);
+            ours = Some(Channel::new(our_end, kin));
         }
         command.env = self.settings.env.clone();
         if let Some(slot) = slot {
@@ -264,7 +278,7 @@ impl Primary {
             id: worker,
             owner: owner.clone(),
             mark,
-            channel: ours.map(Channel::new),
+            channel: ours,
             interest,
             ending: Ending::default(),
             reason: None,

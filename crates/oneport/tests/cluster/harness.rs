@@ -239,6 +239,11 @@ impl Test {
         self.fact(worker)
     }
 
+    /// Tells a worker no more: a puppet comes to its end.
+    pub(crate) fn hang_up(&mut self, worker: u32) {
+        self.lines.remove(&WorkerId(worker));
+    }
+
     fn line(&mut self, worker: u32) -> &mut BufReader<UnixStream> {
         let id = WorkerId(worker);
         self.until("the fork", |test| test.lines.contains_key(&id).then_some(()));

@@ -13,6 +13,7 @@ mod channel_handles;
 mod channel_kit;
 mod channel_messages;
 mod channel_talker;
+mod child_channel;
 mod crowd;
 mod disconnecting;
 mod errors;

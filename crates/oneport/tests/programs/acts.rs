@@ -145,6 +145,10 @@ impl Player {
                 let child = std::process::Command::new("sleep").arg("100").spawn()?;
                 Ok(child.id().to_string())
             }
+            // A server that goes its own way: it serves once somebody has written to the one path, until to the other.
+            ["apart", address, begin, end] => {
+                odd::starts_another(&format!("await {begin}; server a {address}; await {end}"))
+            }
             ["client", address] => odd::binds_before_it_connects(parsed(address)),
             ["undumpable"] => odd::becomes_undumpable(),
             ["storm", turns, address] => {

@@ -11,6 +11,7 @@ mod harness;
 mod any_port;
 mod claims;
 mod crash;
+mod left_alone;
 mod life;
 mod listen_fds;
 mod notify;

@@ -89,8 +89,7 @@ impl Link {
             Ok(Ok(n)) if n > 0 => self.await_answer(STARTS).await,
             Ok(_) | Err(_) => {
                 let log = self.home.log();
-                let last = std::fs::read_to_string(&log).unwrap_or_default();
-                let last = last.lines().last().unwrap_or("it said nothing").to_owned();
+                let last = last_line(&log).unwrap_or_else(|| "it said nothing".to_owned());
                 Err(Failure::no_daemon(format!("cannot start the daemon: {last}"))
                     .hint(format!("its log is `{}`", log.display())))
             }
@@ -116,12 +115,19 @@ impl Link {
         self.get("/v1/apps").await
     }
 
+    /// Waits until the daemon is gone: it is the last to go, when all apps have drained.
+    pub(super) async fn await_end(&self) {
+        while self.is_answered().await.unwrap_or(false) {
+            sleep(GLANCE).await;
+        }
+    }
+
     /// Waits until these are off the list: their primaries end a moment after their last worker.
     pub(super) async fn await_without(&self, gone: &[&str]) -> Result<(), Failure> {
         let until = Instant::now() + CHANGES;
         while !gone.is_empty() && Instant::now() < until {
-            let apps = self.apps().await?;
-            if !apps.iter().any(|app| gone.contains(&app.name.as_str())) {
+            let names: Vec<String> = self.get("/v1/names").await?;
+            if !names.iter().any(|name| gone.contains(&name.as_str())) {
                 break;
             }
             sleep(GLANCE).await;
@@ -164,6 +170,17 @@ impl Link {
     }
 }
 
+/// The last line of a file.
+fn last_line(path: &std::path::Path) -> Option<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(4096))).ok()?;
+    let mut end = Vec::new();
+    file.take(4096).read_to_end(&mut end).ok()?;
+    String::from_utf8_lossy(&end).lines().last().map(str::to_owned)
+}
+
 /// A problem as a failure, with its exit code.
 pub(super) fn of_problem(problem: &Problem) -> Failure {
     let failure = match problem.kind {
@@ -204,10 +221,7 @@ pub(super) async fn kill(common: &CommonArgs) -> Done {
         return Ok(ExitCode::SUCCESS);
     };
     let _: Value = link.post("/v1/kill", &json!({})).await?;
-    // As long as apps may drain: the daemon is the last to go.
-    while link.is_answered().await.unwrap_or(false) {
-        sleep(GLANCE).await;
-    }
+    link.await_end().await;
     say("all apps are stopped and the daemon is gone");
     Ok(ExitCode::SUCCESS)
 }

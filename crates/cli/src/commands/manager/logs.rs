@@ -86,6 +86,12 @@ pub(super) fn nobody_reads() -> bool {
     told.is_ok_and(|n| n > 0) && asked[0].revents().intersects(PollFlags::ERR)
 }
 
+/// Each file of these apps.
+pub(super) fn files_of(apps: &[AppView]) -> Vec<Wanted> {
+    let whole = |app: &AppView| files(&Chosen { app: app.name.clone(), ids: Vec::new() }, app);
+    apps.iter().flat_map(whole).collect()
+}
+
 /// Each file of what was chosen.
 fn files(chosen: &Chosen, view: &AppView) -> Vec<Wanted> {
     let workers =

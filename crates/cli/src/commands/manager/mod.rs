@@ -9,6 +9,7 @@ mod logs;
 mod select;
 mod show;
 mod start;
+mod stay;
 mod watch;
 
 use std::io::IsTerminal;

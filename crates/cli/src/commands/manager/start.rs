@@ -44,15 +44,6 @@ pub(super) fn view_of<'a>(name: &str, apps: &'a [AppView]) -> Result<&'a AppView
 
 pub(super) async fn start(args: &StartArgs) -> Done {
     let manner = Manner::of(&args.common)?;
-    if args.no_daemon {
-        // A container whose first process went into the background would end at once.
-        return Err(Failure::usage(
-            "cannot use option `--no-daemon`: `start` does not stay in the foreground",
-        )
-        .hint(
-            "`oneport run` does, for one app; `oneport daemon --foreground --resurrect` for all saved ones",
-        ));
-    }
     warn_of_foreign(&args.spec);
     let link = Link::open().await?;
     let apps = link.apps().await?;
@@ -63,8 +54,7 @@ pub(super) async fn start(args: &StartArgs) -> Done {
             Some((program, rest)) => {
                 let spec = spec_of_script(args, program, rest)?;
                 let ended = create(&link, spec, args.force, manner).await?;
-                show_list(&link, manner).await?;
-                return Ok(ended.code());
+                return finish(&link, args, ended, manner).await;
             }
             None => match of_this_directory(&how)? {
                 Some(configured) => meant = configured,
@@ -98,7 +88,14 @@ pub(super) async fn start(args: &StartArgs) -> Done {
             return Ok(ended.code());
         }
     }
-    show_list(&link, manner).await?;
+    finish(&link, args, ended, manner).await
+}
+
+async fn finish(link: &Link, args: &StartArgs, ended: Ended, manner: Manner) -> Done {
+    show_list(link, manner).await?;
+    if args.no_daemon {
+        return super::stay::stay(link).await;
+    }
     Ok(ended.code())
 }
 

@@ -1,6 +1,7 @@
 //! From the command line to what the cluster is told: policy, time limits, the log. Nothing here runs anything.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use oneport::{Conduct, Readiness, Settings, Stdio, StopWith};
@@ -61,8 +62,10 @@ pub(super) fn settings(
         None if program.kind.is_javascript() => Signal::INT,
         None => Signal::TERM,
     };
+    // The first answer is what this process was started with; later ones are what it has raised that to.
+    static BEFORE: OnceLock<u64> = OnceLock::new();
     settings.worker_nofile = match process::set_nofile_to_hard() {
-        Ok(before) => Some(before),
+        Ok(before) => Some(*BEFORE.get_or_init(|| before)),
         Err(cause) => {
             warn!(%cause, "cannot raise the limit of open files");
             None
@@ -106,7 +109,12 @@ pub(super) fn log(args: &RunArgs, scribe: &Scribe) {
     if args.log_format == LogFormat::Json || args.quiet {
         return;
     }
-    let wire = if args.verbose > 1 { LevelFilter::TRACE } else { LevelFilter::WARN };
+    log_to(scribe, args.verbose > 1);
+}
+
+/// The same for a primary without a terminal; `trace`: also every message of the protocol.
+pub(super) fn log_to(scribe: &Scribe, trace: bool) {
+    let wire = if trace { LevelFilter::TRACE } else { LevelFilter::WARN };
     let shown = Targets::new().with_default(LevelFilter::WARN).with_target("oneport::wire", wire);
     // Its complaints about a full disk would be a panic on the same full disk.
     let lines = tracing_subscriber::fmt::layer()

@@ -5,7 +5,7 @@ use oneport_wire::node::message::{HandleKind, Json};
 
 fn pair() -> (Channel, OwnedFd) {
     let (ours, theirs) = fdpass::channel_pair().expect("a socket pair");
-    (Channel::new(ours), theirs)
+    (Channel::new(ours, Kin::Cluster), theirs)
 }
 
 fn long_message() -> FromPrimary<'static> {

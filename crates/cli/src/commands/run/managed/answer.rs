@@ -1,26 +1,14 @@
 //! What comes by the control socket, answered: orders become jobs, questions are answered at once.
 
 use oneport::{Canary, ReloadTerms, Signal as SignalName, Slot as Place};
-use oneport_wire::control::{
-    AppSpec, Job, JobKind, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots,
-};
+use oneport_wire::control::{Job, JobKind, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots};
 
+use super::change::Takes;
 use super::course::Manner;
-use super::plan::{self, Plan};
-use super::request::{Order, Planned, Reply, Request, ScaleTo, Sent};
+use super::request::{Order, Reply, Request, ScaleTo, Sent};
 use super::slots::Slot;
 use super::{After, Managed, Origin, place};
 use crate::control::problem;
-use crate::error::Failure;
-
-/// What has to be done for a changed configuration to count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Takes {
-    /// Later workers are started with it.
-    NewWorkers,
-    /// The cluster has to be begun anew.
-    NewCluster,
-}
 
 impl Managed {
     pub(super) fn answer(&mut self, request: Request) {
@@ -36,7 +24,6 @@ impl Managed {
                 return Ok(spell(&Origin {
                     spec: self.spec.clone(),
                     environment: self.environment.clone(),
-                    // Not those that were scaled away: they would come again with the next primary.
                     ids: self.slots.iter().filter(|slot| !slot.deleted).map(|slot| slot.id).collect(),
                     created_at: self.boot.created_at,
                 }));
@@ -85,7 +72,16 @@ impl Managed {
     }
 
     fn is_free(&self) -> Result<(), Problem> {
+        if matches!(self.after, After::Delete | After::Leave) {
+            let message = format!("cannot do that with `{}`: it is on its way out", self.spec.name);
+            return Err(problem(ProblemKind::Conflict, message, None));
+        }
         match &self.course {
+            None if self.rolling => {
+                let message =
+                    format!("cannot do two things with `{}` at once: a reload is under way", self.spec.name);
+                Err(problem(ProblemKind::Conflict, message, Some("wait for it, or `oneport stop` ends it")))
+            }
             None => Ok(()),
             Some((course, _)) => {
                 let (verb, name) = (course.job.kind.word(), &self.spec.name);
@@ -96,7 +92,7 @@ impl Managed {
     }
 
     /// The slots of these numbers; all where none is named.
-    fn places(&self, ids: &[u32]) -> Result<Vec<Place>, Problem> {
+    pub(super) fn places(&self, ids: &[u32]) -> Result<Vec<Place>, Problem> {
         if ids.is_empty() {
             return Ok(self.all());
         }
@@ -112,35 +108,46 @@ impl Managed {
 
     fn stop(&mut self, slots: &Slots) -> Result<u64, Problem> {
         let places = self.places(&slots.ids)?;
-        let living: Vec<Place> = places.iter().copied().filter(|place| self.is_there(*place)).collect();
+        let living = self.occupied(&places);
         let job = self.begin_job(JobKind::Stop, Manner::Leave, &living);
         self.leave(&places, After::Stay);
         Ok(job)
     }
 
-    /// Asks them to leave; all of them together take the cluster with them.
+    fn occupied(&self, places: &[Place]) -> Vec<Place> {
+        let is_there = |place: &Place| !self.slots[place.0 as usize].is_empty();
+        places.iter().copied().filter(is_there).collect()
+    }
+
+    /// Asks them to leave. With nobody left who is wanted, the cluster goes as well, and then comes what is to come.
     fn leave(&mut self, places: &[Place], after: After) {
-        let everybody = self.all().iter().all(|place| places.contains(place));
         for place in places {
-            self.slots[place.0 as usize].vacancy = super::Vacancy::Stopped;
+            self.slots[place.0 as usize].wanted = after == After::Begin;
         }
-        if everybody {
+        let nobody = |slot: &Slot| slot.deleted || !slot.wanted;
+        let ends = after == After::Begin || self.slots.iter().all(nobody);
+        // A process that is to end for good does, whatever else is wished for.
+        if ends && !matches!(self.after, After::Delete | After::Leave) {
             self.after = after;
         }
-        let Some(running) = &mut self.running else { return };
-        match everybody {
-            true => running.run.ask_to_end(super::super::STOPPED),
-            // The primary has ended: its last event is on its way.
-            false => _ = running.run.cluster.stop_slots(places),
+        if let Some(running) = &mut self.running {
+            match ends {
+                true => running.run.ask_to_end(super::super::STOPPED),
+                // The primary has ended: its last event is on its way.
+                false => _ = running.run.cluster.stop_slots(places),
+            }
         }
+        self.keep_trace();
     }
 
     fn delete(&mut self, slots: &Slots) -> Result<u64, Problem> {
         let places = self.places(&slots.ids)?;
-        let living: Vec<Place> = places.iter().copied().filter(|place| self.is_there(*place)).collect();
+        let living = self.occupied(&places);
         let job = self.begin_job(JobKind::Delete, Manner::Leave, &living);
-        self.leave(&places, After::Delete);
-        if self.after != After::Delete {
+        let whole = self.all().iter().all(|place| places.contains(place));
+        // Its last slots may be off the list while others of it were stopped before.
+        self.leave(&places, if whole { After::Delete } else { After::Stay });
+        if !whole {
             places.iter().for_each(|place| self.slots[place.0 as usize].deleted = true);
             self.keep_trace();
         }
@@ -186,35 +193,20 @@ impl Managed {
         Ok(self.start(&newcomers, JobKind::Scale))
     }
 
-    /// Variables of slots that have come.
-    fn renew_slots(&mut self) {
-        let Some(running) = &self.running else { return };
-        let mut settings = running.run.cluster.settings();
-        if let Ok(plan) = Plan::of(&self.spec) {
-            self.adjust(&mut settings, &plan);
-        }
-        let Some(running) = &self.running else { return };
-        // Said when the next worker is started, if it cannot be.
-        let _ = running.run.cluster.setup_primary(settings);
-    }
-
-    fn adjust(&self, settings: &mut oneport::Settings, plan: &Plan) {
-        let ids: Vec<u32> = self.slots.iter().map(|slot| slot.id).collect();
-        let home = self.boot.home.display().to_string();
-        plan::adjust(settings, &self.spec, &self.environment, &ids, plan.mode(), &home);
-        (settings.uid, settings.gid) = plan.account;
-    }
-
     pub(super) fn restart(&mut self, restart: Restart) -> Result<u64, Problem> {
         self.is_free()?;
         let places = self.places(&restart.ids)?;
         let takes = self.reconfigure(restart.spec.map(|spec| *spec), restart.environment)?;
-        if self.running.is_none() {
+        for place in &places {
+            self.slots[place.0 as usize].wanted = true;
+        }
+        if self.running.is_none() || self.is_ending() {
             return Ok(self.start(&places, JobKind::Restart));
         }
         match takes {
             Takes::NewCluster => {
-                let all = self.all();
+                let wanted = |place: &Place| self.slots[place.0 as usize].wanted;
+                let all: Vec<Place> = self.all().into_iter().filter(wanted).collect();
                 let job = self.begin_job(JobKind::Restart, Manner::Renew, &all);
                 self.leave(&all, After::Begin);
                 Ok(job)
@@ -229,7 +221,7 @@ impl Managed {
     }
 
     /// How many are replaced at a time: PM2's two, one where there are at most two.
-    fn width(&self, of: usize) -> usize {
+    pub(super) fn width(&self, of: usize) -> usize {
         match self.spec.parallel {
             Some(parallel) => parallel.max(1) as usize,
             None if of > 2 => 2,
@@ -253,26 +245,38 @@ impl Managed {
             let hint = "oneport restart with the same arguments; `oneport reload --plan` shows what changed";
             return Err(problem(ProblemKind::Conflict, message, Some(hint)));
         }
+        let unavailable = self.unavailable(reload.spec.as_deref(), places.len());
+        if unavailable.is_some() && reload.canary.is_some() {
+            let message = format!(
+                "cannot reload `{}` with a canary: max_unavailable has workers leave first",
+                self.spec.name
+            );
+            return Err(problem(ProblemKind::BadRequest, message, None));
+        }
+        let before = (self.spec.clone(), self.environment.clone());
+        let changes = reload.spec.is_some() || reload.environment.is_some();
         self.reconfigure(reload.spec.map(|spec| *spec), reload.environment)?;
-        if self.running.is_none() {
+        if self.running.is_none() || self.is_ending() {
             return Ok(self.start(&places, JobKind::Reload));
         }
         if whole {
             // What was stopped by name stays so.
-            let stopped = |place: &Place| self.slots[place.0 as usize].vacancy != super::Vacancy::Stopped;
-            places.retain(|place| self.is_there(*place) || stopped(place));
+            places.retain(|place| self.slots[place.0 as usize].wanted);
+        }
+        for place in &places {
+            self.slots[place.0 as usize].wanted = true;
         }
         if places.is_empty() {
             return Ok(self.begin_job(JobKind::Reload, Manner::Come, &[]));
         }
-        let unavailable = self.spec.max_unavailable.unwrap_or(0) as usize;
-        if unavailable > 0 {
-            let manner = Manner::Change { width: unavailable };
-            let job = self.begin_job(JobKind::Reload, manner, &places);
+        if let Some(width) = unavailable {
+            let job = self.begin_job(JobKind::Reload, Manner::Change { width }, &places);
+            self.before = changes.then_some(before);
             self.do_next();
             return Ok(job);
         }
         let job = self.begin_job(JobKind::Reload, Manner::Reload, &places);
+        self.before = changes.then_some(before);
         let canary = reload.canary.map(|workers| Canary {
             workers: workers.max(1) as usize,
             watch: reload.watch.map_or(std::time::Duration::ZERO, oneport_wire::control::Span::duration),
@@ -282,74 +286,9 @@ impl Managed {
         let terms = ReloadTerms { slots: places, parallel: Some(parallel), canary };
         if let Some(running) = &self.running {
             // The primary has ended: its last event is on its way, and ends the job.
-            let _ = running.run.cluster.reload_with(terms);
+            self.rolling = running.run.cluster.reload_with(terms).is_ok();
         }
         Ok(job)
-    }
-
-    /// What a changed configuration takes.
-    fn takes(&self, spec: Option<&AppSpec>) -> Result<Takes, Problem> {
-        let Some((spec, running)) = spec.zip(self.running.as_ref()) else { return Ok(Takes::NewWorkers) };
-        let plan = Plan::of(&self.completed(spec.clone())).map_err(of_failure)?;
-        Ok(if plan.shape() == running.shape { Takes::NewWorkers } else { Takes::NewCluster })
-    }
-
-    /// The name, and the number of workers, are changed by their own verbs.
-    fn completed(&self, spec: AppSpec) -> AppSpec {
-        AppSpec { name: self.spec.name.clone(), ..spec }
-    }
-
-    /// Takes a configuration and an environment for all workers to come.
-    fn reconfigure(
-        &mut self,
-        spec: Option<AppSpec>,
-        environment: Option<std::collections::BTreeMap<String, String>>,
-    ) -> Result<Takes, Problem> {
-        let spec = spec.map_or_else(|| self.spec.clone(), |spec| self.completed(spec));
-        if let Some(path) = environment.as_ref().and_then(|environment| environment.get("PATH")) {
-            crate::program::look_in(path.into());
-        }
-        let plan = Plan::of(&spec).map_err(of_failure)?;
-        let takes = match &self.running {
-            Some(running) if plan.shape() != running.shape => Takes::NewCluster,
-            Some(_) | None => Takes::NewWorkers,
-        };
-        self.spec = spec;
-        self.environment = environment.unwrap_or_else(|| std::mem::take(&mut self.environment));
-        self.words = super::view::Words::of(&plan);
-        self.awaits_word = plan.awaits_word();
-        self.number_slots();
-        self.keep_trace();
-        self.set_guards();
-        let Some(running) = &self.running else { return Ok(takes) };
-        if takes == Takes::NewWorkers {
-            let mut settings =
-                super::super::setup::settings(&plan.args, &plan.program, &plan.placing, &plan.attachment);
-            // Our own limit was raised when the cluster was begun: what the workers get is known since then.
-            settings.worker_nofile = running.run.cluster.settings().worker_nofile;
-            self.adjust(&mut settings, &plan);
-            let conduct = settings.conduct.clone();
-            let changed =
-                running.run.cluster.setup_primary(settings).and_then(|()| running.run.cluster.treat(conduct));
-            changed.map_err(|error| problem(ProblemKind::Failed, error.to_string(), None))?;
-        }
-        Ok(takes)
-    }
-
-    /// What a reload with this configuration would do.
-    fn plan_of(&self, reload: Reload) -> Reply {
-        let places = self.places(&reload.ids)?;
-        let takes = self.takes(reload.spec.as_deref())?;
-        let after = reload.spec.map_or_else(|| self.spec.clone(), |spec| self.completed(*spec));
-        let parallel = reload.parallel.map_or(self.width(places.len()), |parallel| parallel.max(1) as usize);
-        Ok(spell(&Planned {
-            app: self.spec.name.clone(),
-            workers: places.len(),
-            parallel,
-            restart_needed: takes == Takes::NewCluster,
-            before: self.spec.clone(),
-            after,
-        }))
     }
 
     fn signal(&mut self, signal: &Signal) -> Reply {
@@ -390,23 +329,22 @@ impl Managed {
         ))
     }
 
-    fn keep_trace(&self) {
-        let ids: Vec<u32> = self.slots.iter().filter(|slot| !slot.deleted).map(|slot| slot.id).collect();
-        if let Err(failure) = self.boot.leave_trace(&self.spec, &ids) {
+    /// For the next daemon, and for the next primary if this one is killed.
+    pub(super) fn keep_trace(&self) {
+        let listed = || self.slots.iter().filter(|slot| !slot.deleted);
+        let ids: Vec<u32> = listed().map(|slot| slot.id).collect();
+        let stopped = listed().filter(|slot| !slot.wanted).map(|slot| slot.id);
+        if let Err(failure) = self.boot.leave_trace(&self.spec, &ids, &stopped.collect::<Vec<_>>()) {
             self.teller().error(failure.message(), failure.advice());
         }
     }
 }
 
-fn spell<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn spell<T: serde::Serialize>(value: &T) -> String {
     // These types have no maps with keys that are no texts.
     serde_json::to_string(value).unwrap_or_default()
 }
 
 fn done() -> Reply {
     Ok("{}".to_owned())
-}
-
-fn of_failure(failure: Failure) -> Problem {
-    problem(ProblemKind::BadRequest, failure.message(), failure.advice())
 }

@@ -16,7 +16,6 @@ use tokio::sync::broadcast;
 
 use super::super::Happening;
 use super::request::Desk;
-use super::slots::Slot;
 use crate::error::{Failure, plain};
 use crate::logs::{Plan, file_name};
 use crate::state::{atomic, socket_address};
@@ -35,8 +34,8 @@ pub(crate) struct Boot {
     pub(crate) environment: BTreeMap<String, String>,
     /// The numbers of its slots.
     pub(crate) ids: Vec<u32>,
-    /// Nobody is started yet.
-    pub(crate) stopped: bool,
+    /// Those of them that are not started.
+    pub(crate) stopped: Vec<u32>,
     /// Milliseconds since 1970.
     pub(crate) created_at: u64,
     /// By which everything that it starts is known.
@@ -63,6 +62,9 @@ pub(crate) struct Trace {
     pub(crate) mark: String,
     pub(crate) name: String,
     pub(crate) ids: Vec<u32>,
+    /// Those of them in which nobody is to be.
+    #[serde(default)]
+    pub(crate) stopped: Vec<u32>,
     pub(crate) spec: AppSpec,
     pub(crate) created_at: u64,
 }
@@ -98,12 +100,15 @@ impl Boot {
         let address = socket_address(&path).map_err(failed)?;
         let listener = UnixListener::bind(address.path()).map_err(failed)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        self.leave_trace(&self.spec, &self.ids)?;
+        if let Err(failure) = self.leave_trace(&self.spec, &self.ids, &self.stopped) {
+            // A full disk: the app runs all the same, and the trace is written at the next change.
+            failure.report();
+        }
         Desk::open(listener, happenings, events)
     }
 
     /// Writes down who this is, as often as that changes.
-    pub(super) fn leave_trace(&self, spec: &AppSpec, ids: &[u32]) -> Result<(), Failure> {
+    pub(super) fn leave_trace(&self, spec: &AppSpec, ids: &[u32], stopped: &[u32]) -> Result<(), Failure> {
         let pid = process::own_pid();
         let trace = Trace {
             pid: pid.get(),
@@ -112,12 +117,13 @@ impl Boot {
             mark: self.mark.clone(),
             name: spec.name.clone(),
             ids: ids.to_vec(),
+            stopped: stopped.to_vec(),
             spec: spec.clone(),
             created_at: self.created_at,
         };
         let path = trace_of(&self.home, self.serial);
         let text = serde_json::to_vec(&trace).unwrap_or_default();
-        atomic::write(&path, &text)
+        atomic::write_fleeting(&path, &text)
             .map_err(|cause| Failure::new(format!("cannot write `{}`: {}", path.display(), plain(&cause))))
     }
 
@@ -142,18 +148,17 @@ impl Boot {
         }
     }
 
-    pub(super) fn write_pid(&self, id: u32, pid: i32) {
-        let path = self.pid_file(&self.spec, id, self.ids.len() > 1);
+    pub(super) fn write_pid(&self, spec: &AppSpec, id: u32, several: bool, pid: i32) {
+        let path = self.pid_file(spec, id, several);
         // Of use to scripts only: a full disk does not stop the app.
         let _ = std::fs::write(path, format!("{pid}\n"));
     }
 
-    pub(super) fn remove_pid(&self, id: u32) {
-        let _ = std::fs::remove_file(self.pid_file(&self.spec, id, self.ids.len() > 1));
+    pub(super) fn remove_pid(&self, spec: &AppSpec, id: u32, several: bool) {
+        let _ = std::fs::remove_file(self.pid_file(spec, id, several));
     }
 
-    pub(super) fn clean_up(&self, slots: &[Slot]) {
-        slots.iter().for_each(|slot| self.remove_pid(slot.id));
+    pub(super) fn remove_trace(&self) {
         for path in [trace_of(&self.home, self.serial), self.socket()] {
             let _ = std::fs::remove_file(path);
         }

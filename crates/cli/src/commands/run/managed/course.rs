@@ -1,7 +1,7 @@
 //! How a job goes on, slot by slot, as a state machine without a clock and without a cluster: what is seen goes in, what has
 //! to be done comes out.
 
-use oneport::{EndCause, Exit, ReloadFailure, Slot, WorkerId, WorkerRef};
+use oneport::{EndCause, Exit, Phase, ReloadFailure, Slot, WorkerId, WorkerRef};
 use oneport_wire::control::{Job, JobKind, JobState, Step, StepState};
 
 use super::seen::Seen;
@@ -53,6 +53,8 @@ impl Ends {
 #[derive(Clone, Debug)]
 pub(super) struct Course {
     pub(super) job: Job,
+    /// Whom each step is about: one who leaves, or one who comes.
+    who: Vec<Option<WorkerId>>,
     manner: Manner,
     ends: Ends,
     app: String,
@@ -86,7 +88,8 @@ impl Course {
             last_lines: Vec::new(),
             took: 0,
         };
-        let mut course = Course { job, manner, ends, app: app.to_owned(), culprit: None };
+        let who = vec![None; job.steps.len()];
+        let mut course = Course { job, who, manner, ends, app: app.to_owned(), culprit: None };
         course.conclude();
         course
     }
@@ -95,20 +98,23 @@ impl Course {
         self.job.state != JobState::Running
     }
 
-    /// What is to be done next. `is_there`: whether somebody is in a slot.
-    pub(super) fn next(&mut self, is_there: impl Fn(Slot) -> bool) -> Vec<Do> {
+    /// What is to be done next. `stays`: who serves in a slot and is not on the way out.
+    pub(super) fn next(&mut self, stays: impl Fn(Slot) -> Option<WorkerId>) -> Vec<Do> {
         let Manner::Change { width } = self.manner else { return Vec::new() };
+        let failed = self.job.steps.iter().any(|step| step.state == StepState::Failed);
         let busy = self.job.steps.iter().filter(|step| is_under_way(step.state)).count();
-        let free = if self.is_over() { 0 } else { width.max(1).saturating_sub(busy) };
-        let waiting = self.job.steps.iter_mut().filter(|step| step.state == StepState::Waiting);
-        let turn = |step: &mut Step| {
+        let free = if self.is_over() || failed { 0 } else { width.max(1).saturating_sub(busy) };
+        let waiting = self.job.steps.iter_mut().zip(&mut self.who);
+        let waiting = waiting.filter(|(step, _)| step.state == StepState::Waiting);
+        let turn = |(step, who): (&mut Step, &mut Option<WorkerId>)| {
             let slot = Slot(step.slot);
-            match is_there(slot) {
-                true => {
+            *who = stays(slot);
+            match *who {
+                Some(_) => {
                     step.state = StepState::Draining;
                     Do::Change(slot)
                 }
-                false => {
+                None => {
                     step.state = StepState::Starting;
                     Do::Fill(slot)
                 }
@@ -117,29 +123,25 @@ impl Course {
         waiting.take(free).map(turn).collect()
     }
 
-    /// Takes in what was seen. Whether that changed anything.
-    pub(super) fn see(&mut self, seen: &Seen) -> bool {
+    /// Takes in what was seen. `is_empty`: whether nobody is in a slot any more. Whether that changed anything.
+    pub(super) fn see(&mut self, seen: &Seen, is_empty: impl Fn(Slot) -> bool) -> bool {
         if self.is_over() {
             return false;
         }
         let changed = match seen {
-            Seen::Born(worker) => self.step(worker.slot, |step, manner| {
-                step.pid = Some(worker.pid).filter(|pid| *pid != 0);
-                match manner {
-                    Manner::Come | Manner::Change { .. } | Manner::Renew | Manner::Reload => {
-                        Some(StepState::Starting)
-                    }
-                    Manner::Leave => None,
-                }
-            }),
-            Seen::Ready(worker) => self.step(worker.slot, |step, manner| match (manner, step.state) {
-                (Manner::Come | Manner::Change { .. } | Manner::Renew, StepState::Starting) => {
+            Seen::Born(worker) => self.born(*worker),
+            Seen::Ready(worker) => self.of(worker, |step, manner, proves| match (manner, step.state) {
+                (Manner::Come | Manner::Change { .. } | Manner::Renew, StepState::Starting) if !proves => {
                     Some(StepState::Done)
                 }
-                (Manner::Reload, StepState::Starting) => Some(StepState::Proving),
+                (Manner::Reload | Manner::Change { .. }, StepState::Starting) => Some(StepState::Proving),
                 _ => None,
             }),
-            Seen::Phase(worker, oneport::Phase::Stopping) => self.step(worker.slot, |step, manner| {
+            Seen::Proven(worker) => self.of(worker, |step, manner, _| match (manner, step.state) {
+                (Manner::Change { .. }, StepState::Proving) => Some(StepState::Done),
+                _ => None,
+            }),
+            Seen::Phase(worker, Phase::Stopping) => self.step(worker.slot, |step, manner| {
                 let leaves = step.state == StepState::Draining && manner != Manner::Come;
                 leaves.then_some(StepState::Stopping)
             }),
@@ -152,14 +154,20 @@ impl Course {
                 Manner::Come | Manner::Leave | Manner::Change { .. } | Manner::Renew => None,
             }),
             Seen::Late(worker) => {
-                let late = self.comes(worker.slot);
+                let late =
+                    self.manner != Manner::Reload && self.state_of(worker) == Some(StepState::Starting);
                 late && self.fail(*worker, "is up and not ready in time".to_owned())
             }
-            Seen::Gone(worker, exit, cause) => self.gone(*worker, *exit, *cause),
+            Seen::Gone(worker, exit, cause) => self.gone(*worker, *exit, *cause, is_empty),
+            Seen::Errored(slot) => self.ended_there(*slot, "is given up"),
+            Seen::Finished(slot) => self.ended_there(*slot, "has ended for good"),
             Seen::Aborted(_, worker, failure) if self.manner == Manner::Reload => {
                 self.fail(*worker, failure_words(*failure)) | self.give_up()
             }
-            Seen::Reloaded if self.manner == Manner::Reload => self.all_done(),
+            Seen::Reloaded if self.manner == Manner::Reload => {
+                self.job.state = JobState::Done;
+                self.all_done()
+            }
             Seen::Over => match self.manner {
                 Manner::Leave => self.all_done(),
                 Manner::Come | Manner::Change { .. } | Manner::Reload => self.give_up(),
@@ -170,10 +178,7 @@ impl Course {
             | Seen::Trouble(..)
             | Seen::Phase(..)
             | Seen::Listens(_)
-            | Seen::Proven(_)
             | Seen::Pausing(_)
-            | Seen::Errored(_)
-            | Seen::Finished(_)
             | Seen::Says(..)
             | Seen::Lost(_) => false,
         };
@@ -181,21 +186,51 @@ impl Course {
         changed
     }
 
-    fn gone(&mut self, worker: WorkerRef, exit: Exit, cause: EndCause) -> bool {
-        let Some(slot) = worker.slot else { return false };
-        let Some(state) = self.job.steps.iter().find(|step| step.slot == slot.0).map(|step| step.state)
-        else {
-            return false;
+    fn born(&mut self, worker: WorkerRef) -> bool {
+        let Some(at) = self.at(worker.slot) else { return false };
+        let step = &mut self.job.steps[at];
+        let comes = match (self.manner, step.state) {
+            // Whose turn has not come may crash and come again.
+            (Manner::Leave, _) | (Manner::Change { .. }, StepState::Waiting) => false,
+            // One that is awaited, the next one after a failure, or the first sign that the core has begun here.
+            (Manner::Come | Manner::Renew, StepState::Starting | StepState::Failed)
+            | (Manner::Change { .. }, StepState::Starting | StepState::Draining | StepState::Stopping)
+            | (Manner::Reload, StepState::Waiting | StepState::Starting) => true,
+            (Manner::Come | Manner::Renew | Manner::Change { .. } | Manner::Reload, _) => false,
         };
+        if comes {
+            step.state = StepState::Starting;
+            step.pid = Some(worker.pid).filter(|pid| *pid != 0);
+            self.who[at] = Some(worker.id);
+        }
+        comes
+    }
+
+    fn gone(
+        &mut self,
+        worker: WorkerRef,
+        exit: Exit,
+        cause: EndCause,
+        is_empty: impl Fn(Slot) -> bool,
+    ) -> bool {
+        let Some((at, slot)) = self.at(worker.slot).zip(worker.slot) else { return false };
+        let is_whom = self.who[at] == Some(worker.id);
+        let state = self.job.steps[at].state;
         match (self.manner, state) {
-            (Manner::Leave, _) => self.step(Some(slot), |_, _| Some(StepState::Done)),
+            // In a reload two are there, and both have to go.
+            (Manner::Leave, _) => is_empty(slot) && self.step(Some(slot), |_, _| Some(StepState::Done)),
+            // The successor's name is known: whoever else goes here is its predecessor.
             (Manner::Reload, StepState::Draining | StepState::Stopping) => {
-                self.step(Some(slot), |_, _| Some(StepState::Done))
+                !is_whom && self.step(Some(slot), |_, _| Some(StepState::Done))
             }
-            (Manner::Change { .. } | Manner::Renew, StepState::Draining | StepState::Stopping) => {
+            (Manner::Change { .. }, StepState::Draining | StepState::Stopping) if is_whom => {
+                self.who[at] = None;
                 self.step(Some(slot), |_, _| Some(StepState::Starting))
             }
-            (Manner::Come | Manner::Change { .. } | Manner::Renew, StepState::Starting) => {
+            (
+                Manner::Come | Manner::Change { .. } | Manner::Renew,
+                StepState::Starting | StepState::Proving,
+            ) if is_whom => {
                 if cause == EndCause::ByItself && self.ends.are_well(exit) {
                     return self.step(Some(slot), |_, _| Some(StepState::Done));
                 }
@@ -206,11 +241,38 @@ impl Course {
         }
     }
 
-    /// Whether somebody is awaited in that slot.
-    fn comes(&self, slot: Option<Slot>) -> bool {
-        let of_slot = |step: &&Step| slot.is_some_and(|slot| slot.0 == step.slot);
-        let step = self.job.steps.iter().find(of_slot);
-        self.manner != Manner::Reload && step.is_some_and(|step| step.state == StepState::Starting)
+    /// Nobody comes to that slot any more.
+    fn ended_there(&mut self, slot: Slot, why: &str) -> bool {
+        let Some(at) = self.at(Some(slot)) else { return false };
+        let awaits = match (self.manner, self.job.steps[at].state) {
+            (Manner::Leave | Manner::Reload, _) => false,
+            (
+                Manner::Come | Manner::Change { .. } | Manner::Renew,
+                StepState::Starting | StepState::Proving | StepState::Draining | StepState::Stopping,
+            ) => true,
+            (Manner::Come | Manner::Change { .. } | Manner::Renew, _) => false,
+        };
+        awaits && self.fail_step(slot, why.to_owned())
+    }
+
+    fn at(&self, slot: Option<Slot>) -> Option<usize> {
+        let slot = slot?;
+        self.job.steps.iter().position(|step| step.slot == slot.0)
+    }
+
+    /// How far the step is that is about this worker.
+    fn state_of(&self, worker: &WorkerRef) -> Option<StepState> {
+        let at = self.at(worker.slot)?;
+        (self.who[at] == Some(worker.id)).then(|| self.job.steps[at].state)
+    }
+
+    /// Changes the step that is about this worker. The last argument of `act`: whether being ready is not enough.
+    fn of(&mut self, worker: &WorkerRef, act: impl FnOnce(&Step, Manner, bool) -> Option<StepState>) -> bool {
+        if self.state_of(worker).is_none() {
+            return false;
+        }
+        let proves = self.job.kind == JobKind::Reload && matches!(self.manner, Manner::Change { .. });
+        self.step(worker.slot, |step, manner| act(step, manner, proves))
     }
 
     fn step(&mut self, slot: Option<Slot>, act: impl FnOnce(&mut Step, Manner) -> Option<StepState>) -> bool {
@@ -227,13 +289,14 @@ impl Course {
     }
 
     fn fail(&mut self, worker: WorkerRef, why: String) -> bool {
-        let words = format!("worker {} {why}", worker.slot.map_or(0, |slot| slot.0));
         self.culprit.get_or_insert(worker.id);
-        self.job
-            .error
-            .get_or_insert_with(|| format!("cannot {} `{}`: {words}", self.job.kind.word(), self.app));
-        let slot = worker.slot;
-        self.step(slot, |step, _| {
+        worker.slot.is_some_and(|slot| self.fail_step(slot, why))
+    }
+
+    fn fail_step(&mut self, slot: Slot, why: String) -> bool {
+        let (verb, app) = (self.job.kind.word(), &self.app);
+        self.job.error.get_or_insert_with(|| format!("cannot {verb} `{app}`: worker {slot} {why}"));
+        self.step(Some(slot), |step, _| {
             step.note = Some(why);
             Some(StepState::Failed)
         })
@@ -282,15 +345,18 @@ impl Course {
         let under_way = self.job.steps.iter().any(|step| is_under_way(step.state));
         let waiting = self.job.steps.iter().any(|step| step.state == StepState::Waiting);
         match (self.manner, failed) {
+            // Only the core says when it is through: another reload before that would become a second whole one.
+            (Manner::Reload, _) => {}
             // A restart goes no further, as a reload does; who is on the way comes to its end.
             (Manner::Change { .. }, true) if !under_way => self.job.state = JobState::Failed,
-            // The core says when it is through.
-            (Manner::Reload, false) if under_way || waiting => {}
-            (Manner::Reload, true) => {}
             (_, true) if !under_way && !waiting => self.job.state = JobState::Failed,
-            (_, false) if !under_way && !waiting => self.job.state = JobState::Done,
-            (Manner::Come | Manner::Leave | Manner::Change { .. } | Manner::Renew, _)
-            | (Manner::Reload, false) => {}
+            (_, false) if !under_way && !waiting => {
+                self.job.state = JobState::Done;
+                // Who failed at first has come since.
+                (self.job.error, self.culprit) = (None, None);
+                self.job.steps.iter_mut().for_each(|step| step.note = None);
+            }
+            (Manner::Come | Manner::Leave | Manner::Change { .. } | Manner::Renew, _) => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use oneport_wire::control::{ByteSize, Reload, Restart};
 
 use super::super::Happening;
-use super::{Managed, Vacancy, tenant_of};
+use super::{Managed, tenant_of};
 use crate::guards::{Alarm, Guards, Plan};
 
 /// Who runs: the numbers of slots, and processes.
@@ -44,7 +44,10 @@ impl Wishes {
 impl Managed {
     /// Begins to watch over what the configuration says, in place of what was watched before.
     pub(super) fn set_guards(&mut self) {
-        self.guards = None;
+        if let Some(before) = self.guards.take() {
+            // It waits for its thread, and that may wait for this one to take what it tells.
+            let _ = std::thread::Builder::new().name("guards-end".into()).spawn(move || drop(before));
+        }
         self.count_living();
         let cwd = self.spec.cwd.clone().map_or_else(|| PathBuf::from("/"), PathBuf::from);
         let several = self.slots.len() > 1;
@@ -99,26 +102,20 @@ impl Managed {
 
     /// Does what was wished for, if nothing else is under way.
     pub(super) fn grant_wishes(&mut self) {
-        if self.wishes.is_empty() || self.course.is_some() {
+        if self.wishes.is_empty() || self.course.is_some() || self.rolling {
             return;
         }
         let wishes = std::mem::take(&mut self.wishes);
-        // PM2's watch brings back what had crashed, and leaves alone what was stopped.
-        let stopped = |slot: &&super::Slot| slot.vacancy == Vacancy::Stopped && slot.tenant.is_none();
-        if self.slots.iter().filter(|slot| !slot.deleted).all(|slot| stopped(&slot)) {
-            return;
-        }
-        let begun = if wishes.changed {
-            self.restart(Restart::default())
-        } else if wishes.hour {
-            self.reload(Reload::default())
-        } else {
-            let still = |id: &u32| self.slots.iter().any(|slot| slot.id == *id && slot.tenant.is_some());
-            let ids: Vec<u32> = wishes.heavy.iter().copied().filter(still).collect();
-            if ids.is_empty() {
-                return;
-            }
-            self.reload(Reload { ids, ..Reload::default() })
+        // PM2's watch and cron bring back what had crashed or ended, and leave alone what was stopped.
+        let wanted = self.slots.iter().filter(|slot| slot.wanted && !slot.deleted);
+        let wanted: Vec<u32> = wanted.map(|slot| slot.id).collect();
+        let heavy: Vec<u32> = wishes.heavy.into_iter().filter(|id| wanted.contains(id)).collect();
+        let begun = match (wishes.changed, wishes.hour) {
+            _ if wanted.is_empty() => return,
+            (true, _) => self.restart(Restart { ids: wanted, ..Restart::default() }),
+            (false, true) => self.reload(Reload { ids: wanted, ..Reload::default() }),
+            (false, false) if heavy.is_empty() => return,
+            (false, false) => self.reload(Reload { ids: heavy, ..Reload::default() }),
         };
         if let Err(problem) = begun {
             self.teller().error(&problem.error, problem.hint.as_deref());

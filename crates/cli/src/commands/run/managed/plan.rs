@@ -6,15 +6,17 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Parser;
-use oneport::{Attach, Policy, Restarts, Settings};
+use oneport::{Attach, ChildChannel, Policy, Readiness, Restarts, Settings, TierChoice, TreeRule};
 use oneport_sys::process;
 use oneport_sys::tree::MARK_VARIABLE;
 use oneport_wire::control::{AppSpec, ExecMode, StopWith};
 
 use super::super::policy::{self, Placing};
 use super::super::setup;
+use super::boot::Boot;
+use crate::args::program::{AttachArg, ReadyOnArg};
 use crate::args::{Args, RunArgs, Verb};
-use crate::attach::{self, Attachment, Class};
+use crate::attach::{self, Attachment, Class, Survey};
 use crate::error::{self, Failure};
 use crate::program::{Kind, Program};
 
@@ -30,6 +32,28 @@ pub(super) struct Plan {
     pub(super) attachment: Attachment,
     /// User and group of the workers.
     pub(super) account: (Option<u32>, Option<u32>),
+    manner: Manner,
+}
+
+/// What an app's settings have beside what `oneport run` could be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Manner {
+    pub(super) mode: ExecMode,
+    /// Of workers that are none of a cluster.
+    channel: ChildChannel,
+    readiness: Option<Readiness>,
+}
+
+/// What cannot change while a cluster runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    policy: Policy,
+    tier: TierChoice,
+    attach: Attach,
+    way: &'static str,
+    credits: Option<u32>,
+    /// The line that makes ready is looked for by who reads the output.
+    ready_on: String,
 }
 
 impl Plan {
@@ -41,29 +65,39 @@ impl Plan {
         }
         let program = Program::resolve(&args.what)?;
         if binds_for_itself(spec, &program) {
-            args.program.attach = crate::args::program::AttachArg::Own;
+            args.program.attach = own_or_none(&program)?;
         }
-        let placing = policy::choose(&args, &program, Class::of(&program, &args.program))?;
+        let class = Class::of(&program, &args.program);
+        let channel = channel_of(&program, class);
+        let mut readiness = None;
+        let plain = matches!(args.program.ready_on, ReadyOnArg::Listen);
+        if channel != ChildChannel::None && plain && std::mem::take(&mut args.wait_ready) {
+            // On another channel than the one `run` knows of.
+            readiness = Some(Readiness::Message);
+        }
+        let placing = policy::choose(&args, &program, class)?;
         let instances = spec.instances.count(process::cpus());
         let attachment = attach::settle(&args, &program, &placing, instances)?;
         let account = crate::account::ids(spec.uid.as_ref(), spec.gid.as_ref())?;
-        Ok(Plan { args, program, placing, attachment, account })
+        let mode = mode_of(attachment.class, args.program.attach);
+        let manner = Manner { mode, channel, readiness };
+        Ok(Plan { args, program, placing, attachment, account, manner })
     }
 
     /// What decides whether a running app can go on with another plan, or has to be started anew.
-    pub(super) fn shape(&self) -> (Policy, Attach, &'static str) {
-        (self.placing.policy, self.attachment.attach, self.attachment.name)
+    pub(super) fn shape(&self) -> Shape {
+        Shape {
+            policy: self.placing.policy,
+            tier: self.placing.choice,
+            attach: self.attachment.attach,
+            way: self.attachment.name,
+            credits: self.args.credits,
+            ready_on: format!("{:?}", self.args.program.ready_on),
+        }
     }
 
-    pub(super) fn mode(&self) -> ExecMode {
-        match self.attachment.class {
-            Class::Channel | Class::ListenFds => ExecMode::Cluster,
-            Class::Program if self.args.program.attach == crate::args::program::AttachArg::Own => {
-                ExecMode::Fork
-            }
-            Class::Program => ExecMode::Cluster,
-            Class::Nothing => ExecMode::Fork,
-        }
+    pub(super) fn manner(&self) -> Manner {
+        self.manner
     }
 
     /// The policy in force: `least A`.
@@ -81,16 +115,42 @@ impl Plan {
 
     /// What a worker says has to come before it counts as ready.
     pub(super) fn awaits_word(&self) -> bool {
-        self.args.wait_ready
+        self.args.wait_ready || self.manner.readiness == Some(Readiness::Message)
     }
 }
 
-/// PM2's fork mode, for Node: a script that is no worker of a cluster. One that waits for its word needs the channel.
+/// PM2's fork mode, for Node: a script that is no worker of a cluster, and may be the primary of one itself.
 fn binds_for_itself(spec: &AppSpec, program: &Program) -> bool {
-    let words = spec.wait_ready || spec.shutdown_with_message;
     let wished = spec.exec_mode == Some(ExecMode::Fork);
     let primary_itself = spec.exec_mode.is_none() && program.forks_itself();
-    program.kind == Kind::Node && spec.attach.is_none() && !words && (wished || primary_itself)
+    program.kind == Kind::Node && spec.attach.is_none() && (wished || primary_itself)
+}
+
+/// Its binds are had where this system allows it. Where not, it binds as under PM2.
+fn own_or_none(program: &Program) -> Result<AttachArg, Failure> {
+    match Survey::of(program)?.way(AttachArg::Own) {
+        Ok(_) => Ok(AttachArg::Own),
+        Err(_) => Ok(AttachArg::None),
+    }
+}
+
+/// Under PM2 every script of Node is a forked child with a channel, in fork mode too.
+fn channel_of(program: &Program, class: Class) -> ChildChannel {
+    match (program.kind, class) {
+        (Kind::Node, Class::Program | Class::Nothing) => ChildChannel::Json,
+        // The cluster's own, or sockets in its place.
+        (Kind::Node, Class::Channel | Class::ListenFds)
+        | (Kind::Deno | Kind::Library | Kind::Wrapper | Kind::Other, _) => ChildChannel::None,
+    }
+}
+
+fn mode_of(class: Class, attach: AttachArg) -> ExecMode {
+    match class {
+        Class::Channel | Class::ListenFds => ExecMode::Cluster,
+        Class::Program if attach == AttachArg::Own => ExecMode::Fork,
+        Class::Program => ExecMode::Cluster,
+        Class::Nothing => ExecMode::Fork,
+    }
 }
 
 fn parse(spec: &AppSpec) -> Result<RunArgs, Failure> {
@@ -173,22 +233,23 @@ pub(super) fn adjust(
     spec: &AppSpec,
     environment: &BTreeMap<String, String>,
     slots: &[u32],
-    mode: ExecMode,
-    home: &str,
+    manner: Manner,
+    boot: &Boot,
 ) {
+    let Manner { mode, channel, readiness } = manner;
     let let_through = environment.iter().filter(|(name, _)| spec.filter_env.lets_through(name));
     let mut env: BTreeMap<String, String> =
         let_through.map(|(name, value)| (name.clone(), value.clone())).collect();
     // A worker that calls `oneport` itself means the daemon it belongs to.
-    env.insert(crate::state::VARIABLE.to_owned(), home.to_owned());
+    env.insert(crate::state::VARIABLE.to_owned(), boot.home.display().to_string());
+    // By which the daemon finds what this primary leaves behind when it is killed.
+    env.insert(MARK_VARIABLE.to_owned(), boot.mark.clone());
     if let Some(port) = spec.port {
         env.insert("PORT".to_owned(), port.to_string());
     }
     env.extend(spec.env.clone());
-    // What was set for the run itself stays: the watchdog's time, and the mark by which a daemon finds and ends what outlives
-    // this primary.
-    let is_own = |name: &OsString| name == "WATCHDOG_USEC" || name == MARK_VARIABLE;
-    let own = settings.env.iter().filter(|(name, _)| is_own(name)).cloned().collect::<Vec<_>>();
+    // What was set for the run itself (the watchdog's time) stays.
+    let own = settings.env.iter().filter(|(name, _)| name == "WATCHDOG_USEC").cloned().collect::<Vec<_>>();
     settings.slot_env = slots
         .iter()
         .zip(0u32..)
@@ -204,7 +265,15 @@ pub(super) fn adjust(
         settings.instance_var = name.into();
     }
     settings.stop_message = spec.shutdown_with_message.then(|| "\"shutdown\"".to_owned());
+    settings.child_channel = channel;
+    settings.tree = match spec.treekill {
+        Some(false) => TreeRule::LeftAlone,
+        Some(true) | None => TreeRule::EndsWithIt,
+    };
     let conduct = &mut settings.conduct;
+    if let Some(readiness) = readiness {
+        conduct.readiness = readiness;
+    }
     conduct.restarts = match spec.autorestart {
         Some(false) => Restarts::Never,
         Some(true) | None => Restarts::Always,
@@ -256,63 +325,4 @@ fn slot_variables(
 }
 
 #[cfg(test)]
-mod tests {
-    use oneport_wire::control::Span;
-
-    use super::*;
-
-    fn spec() -> AppSpec {
-        AppSpec { name: "web".into(), script: "/bin/sleep".into(), ..AppSpec::default() }
-    }
-
-    #[test]
-    fn a_configuration_becomes_the_command_line_of_run() {
-        let spec = AppSpec {
-            args: vec!["--x".into(), "a b".into()],
-            node_args: vec!["--trace-gc".into()],
-            policy: Some("rr".into()),
-            kill_timeout: Some(Span(1600)),
-            wait_ready: true,
-            interpreter: Some("node".into()),
-            ..spec()
-        };
-        let args = parse(&spec).unwrap();
-        assert_eq!(args.kill_timeout, Some(Duration::from_millis(1600)));
-        assert_eq!(args.what.rest, ["--x", "a b"]);
-        assert_eq!(args.what.node_args, ["--trace-gc"]);
-        assert!(args.wait_ready);
-    }
-
-    #[test]
-    fn what_run_would_refuse_is_refused_in_its_words() {
-        let spec = AppSpec { policy: Some("random".into()), ..spec() };
-        let words = parse(&spec).unwrap_err().words();
-        assert!(words.contains("cannot use `random` for `--policy"), "{words}");
-    }
-
-    #[test]
-    fn each_slot_has_its_numbers_and_the_configuration_has_the_last_word() {
-        let mut spec = spec();
-        spec.env.insert("PORT".into(), "8000".into());
-        spec.env.insert("name".into(), "mine".into());
-        spec.increment_var = Some("PORT".into());
-        let variables = slot_variables(&spec, &spec.env, 7, 2, 4, ExecMode::Cluster);
-        let of = |name: &str| {
-            let found = variables.iter().find(|(known, _)| known == name);
-            found.map(|(_, value)| value.to_str().unwrap())
-        };
-        assert_eq!((of("pm_id"), of("INSTANCE_ID"), of("instances")), (Some("7"), Some("2"), Some("4")));
-        assert_eq!((of("PORT"), of("name")), (Some("8002"), None));
-    }
-
-    #[test]
-    fn the_starters_environment_is_filtered_and_the_configurations_is_not() {
-        let mut spec = AppSpec { filter_env: oneport_wire::control::FilterEnv::Everything, ..spec() };
-        spec.env.insert("A".into(), "1".into());
-        let environment = BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]);
-        let mut settings = Settings::new("x");
-        adjust(&mut settings, &spec, &environment, &[0], ExecMode::Fork, "/home/x");
-        let names: Vec<_> = settings.env.iter().map(|(name, _)| name.to_str().unwrap()).collect();
-        assert_eq!(names, ["A", "ONEPORT_HOME"]);
-    }
-}
+mod tests;

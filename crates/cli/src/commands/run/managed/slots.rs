@@ -23,8 +23,10 @@ pub(super) enum Vacancy {
     Coming,
     /// Somebody comes after a pause.
     Pausing,
-    /// Nobody is to be there.
-    Stopped,
+    /// Its worker has ended for good, by itself.
+    Finished,
+    /// Nobody was there yet, or whoever was left with everybody else.
+    Empty,
     /// Given up.
     Errored,
 }
@@ -35,6 +37,8 @@ pub(super) struct Slot {
     pub(super) id: u32,
     /// It is off the list; its place is taken by the next one that is added.
     pub(super) deleted: bool,
+    /// Somebody is to be there, as far as it is the owner's wish. Only orders change that.
+    pub(super) wanted: bool,
     pub(super) tenant: Option<Tenant>,
     /// Who comes in a reload.
     pub(super) successor: Option<Tenant>,
@@ -52,9 +56,10 @@ impl Slot {
         Slot {
             id,
             deleted: false,
+            wanted: false,
             tenant: None,
             successor: None,
-            vacancy: Vacancy::Stopped,
+            vacancy: Vacancy::Empty,
             restarts: 0,
             unstable: 0,
             lived_in: false,
@@ -101,13 +106,23 @@ impl Slot {
         was(&self.successor).inspect(|_| self.successor = None)
     }
 
+    /// Whether nobody is there any more, neither who was nor who was to come.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tenant.is_none() && self.successor.is_none()
+    }
+
+    /// Whoever serves there, and is not on the way out.
+    pub(super) fn stays(&self) -> Option<Tenant> {
+        self.tenant.filter(|tenant| !tenant.phase.is_leaving())
+    }
+
     pub(super) fn status(&self, awaits_word: bool) -> Status {
         let Some(tenant) = self.tenant else {
             return match self.vacancy {
-                Vacancy::Coming => Status::Launching,
-                Vacancy::Pausing => Status::WaitingRestart,
-                Vacancy::Stopped => Status::Stopped,
                 Vacancy::Errored => Status::Errored,
+                Vacancy::Coming if self.wanted => Status::Launching,
+                Vacancy::Pausing if self.wanted => Status::WaitingRestart,
+                Vacancy::Coming | Vacancy::Pausing | Vacancy::Finished | Vacancy::Empty => Status::Stopped,
             };
         };
         match tenant.phase {

@@ -36,7 +36,7 @@ impl Words {
             policy: plan.policy_name(),
             attach: plan.attachment.name.to_owned(),
             interpreter: plan.interpreter(),
-            mode: plan.mode(),
+            mode: plan.manner().mode,
             version: version_of(&script),
         }
     }
