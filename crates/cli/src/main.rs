@@ -23,15 +23,13 @@ mod usage;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use oneport_sys::caps::{self, Capability};
 
-use args::{Args, Verb};
+use args::Verb;
 use error::Failure;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match args::parse(std::env::args_os().collect()) {
         Ok(args) => args,
         Err(error) => return error::explain_usage(&error),
     };

@@ -157,6 +157,13 @@ impl Carrier {
     }
 }
 
+impl Drop for Carrier {
+    /// One that was never used, or finished already, ends as well.
+    fn drop(&mut self) {
+        self.finish(|| {});
+    }
+}
+
 fn lock(kept: &Kept) -> MutexGuard<'_, HashMap<WorkerId, LastWords>> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }

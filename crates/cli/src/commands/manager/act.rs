@@ -158,7 +158,8 @@ pub(super) async fn change(
     let mut ended = each(link, &targets.chosen, apps, manner, verb, body).await?;
     ended = ended.and(scale_all(link, args, targets, apps, manner, ended).await?);
     for spec in &targets.missing {
-        ended = ended.and(start::create(link, spec.clone(), false, manner).await?);
+        let begun = start::create(link, spec.clone(), false, manner).await?;
+        ended = ended.and(begun.watch(link, manner).await?);
     }
     Ok(ended)
 }
@@ -315,7 +316,6 @@ pub(super) async fn signal(args: &SignalArgs) -> Done {
     let manner = Manner::of(&args.to.common)?;
     let link = Link::open().await?;
     let apps = link.apps().await?;
-    // PM2 takes both orders: the signal's name is the one that begins like one.
     for one in on_list(&args.to.targets, &apps, &How::plain(&link.home))? {
         let wanted = Signal { signal: args.signal.clone(), ids: one.ids.clone() };
         let answer: Value = link.post(&path(&one.app, "signal"), &wanted).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use oneport_wire::control::{AppSpec, AppView, Create, Job, JobKind, Restart, Start};
+use oneport_wire::control::{AppSpec, AppView, Create, Instances, Job, JobKind, Restart, Start};
 
 use super::apply::{absolute, here};
 use super::gather::{How, Meant, gather, of_this_directory, script_here, targets};
@@ -53,7 +53,8 @@ pub(super) async fn start(args: &StartArgs) -> Done {
         match args.rest.split_first() {
             Some((program, rest)) => {
                 let spec = spec_of_script(args, program, rest)?;
-                let ended = create(&link, spec, args.force, manner).await?;
+                let begun = create(&link, spec, args.force, manner).await?;
+                let ended = begun.watch(&link, manner).await?;
                 return finish(&link, args, ended, manner).await;
             }
             None => match of_this_directory(&how)? {
@@ -67,23 +68,26 @@ pub(super) async fn start(args: &StartArgs) -> Done {
             },
         }
     }
-    let mut ended = Ended::Done;
+    let (mut ended, alone) = (Ended::Done, meant.len() <= 1);
+    let mut all = Vec::new();
     for one in meant {
         let begun = match one {
             Meant::Known(chosen) => start_known(&link, args, &chosen, None, &apps, manner).await,
             Meant::Configured(spec) => start_configured(&link, args, *spec, &apps, manner).await,
             Meant::Script(word) => start_script(&link, args, &word, &apps, manner).await,
         };
-        ended = match begun {
-            Ok(so_far) => ended.and(so_far),
-            // Nothing else was asked for.
-            Err(failure) if args.targets.len() <= 1 && ended == Ended::Done => return Err(failure),
+        match begun {
+            Ok(begun) => all.push(begun),
+            Err(failure) if alone => return Err(failure),
             // The others do not wait for this one.
             Err(failure) => {
                 voice::err(format_args!("{}", failure.words()));
-                ended.and(Ended::Failed)
+                ended = Ended::Failed;
             }
-        };
+        }
+    }
+    for begun in all {
+        ended = ended.and(begun.watch(&link, manner).await?);
         if ended == Ended::LeftAlone {
             return Ok(ended.code());
         }
@@ -99,13 +103,35 @@ async fn finish(link: &Link, args: &StartArgs, ended: Ended, manner: Manner) -> 
     Ok(ended.code())
 }
 
+/// A job that was begun: its end is watched when all others are begun as well.
+pub(super) struct Begun {
+    app: String,
+    /// None where there is nothing to do.
+    job: Option<Job>,
+    /// Another number of workers is wanted afterwards.
+    scale: Option<(Instances, Box<AppView>)>,
+}
+
+impl Begun {
+    pub(super) async fn watch(self, link: &Link, manner: Manner) -> Result<Ended, Failure> {
+        let Some(job) = self.job else { return Ok(Ended::Done) };
+        let ended = watch(link, &self.app, job, manner).await?;
+        match self.scale {
+            Some((instances, view)) if ended == Ended::Done => {
+                act::scale_as_configured(link, &view, instances, manner).await
+            }
+            Some(_) | None => Ok(ended),
+        }
+    }
+}
+
 async fn start_script(
     link: &Link,
     args: &StartArgs,
     target: &OsStr,
     apps: &[AppView],
     manner: Manner,
-) -> Result<Ended, Failure> {
+) -> Result<Begun, Failure> {
     let spec = spec_of_script(args, target, &args.rest)?;
     // PM2: the same script once more is the app that is there, if it does not run.
     if let Some(view) = apps.iter().find(|app| app.name == spec.name).filter(|_| !args.force) {
@@ -125,7 +151,7 @@ async fn start_configured(
     mut spec: AppSpec,
     apps: &[AppView],
     manner: Manner,
-) -> Result<Ended, Failure> {
+) -> Result<Begun, Failure> {
     let is_known = apps.iter().any(|app| app.name == spec.name) && !args.force;
     if is_known {
         let chosen = Chosen { app: spec.name.clone(), ids: Vec::new() };
@@ -147,7 +173,7 @@ async fn start_known(
     wanted: Option<&AppSpec>,
     apps: &[AppView],
     manner: Manner,
-) -> Result<Ended, Failure> {
+) -> Result<Begun, Failure> {
     let view = view_of(&one.app, apps)?;
     let change = ChangeArgs {
         targets: Vec::new(),
@@ -173,13 +199,8 @@ async fn start_known(
         voice::out(format_args!("{}", applying(verb, &one.app, &ids).trim_end()));
     }
     let job: Job = link.post(&format!("/v1/apps/{}/{}", segment(&one.app), verb.word()), &body).await?;
-    let ended = watch(link, &one.app, job, manner).await?;
-    match instances {
-        Some(instances) if ended == Ended::Done => {
-            act::scale_as_configured(link, view, instances, manner).await
-        }
-        Some(_) | None => Ok(ended),
-    }
+    let scale = instances.map(|instances| (instances, Box::new(view.clone())));
+    Ok(Begun { app: one.app.clone(), job: Some(job), scale })
 }
 
 /// A new app, and its start.
@@ -188,7 +209,7 @@ pub(super) async fn create(
     spec: AppSpec,
     force: bool,
     manner: Manner,
-) -> Result<Ended, Failure> {
+) -> Result<Begun, Failure> {
     let stopped = spec.autostart == Some(false);
     let wanted = Create { spec, environment: environment(), force, ids: Vec::new(), stopped };
     let view: AppView = link.post_slow("/v1/apps", &wanted).await?;
@@ -197,11 +218,11 @@ pub(super) async fn create(
         voice::out(format_args!("{}", applying(JobKind::Start, &view.name, &ids).trim_end()));
     }
     if stopped {
-        return Ok(Ended::Done);
+        return Ok(Begun { app: view.name, job: None, scale: None });
     }
     // Its first.
     let job: Job = link.get(&format!("/v1/apps/{}/jobs/1", segment(&view.name))).await?;
-    watch(link, &view.name, job, manner).await
+    Ok(Begun { app: view.name, job: Some(job), scale: None })
 }
 
 fn spec_of_script(args: &StartArgs, target: &OsStr, rest: &[OsString]) -> Result<AppSpec, Failure> {

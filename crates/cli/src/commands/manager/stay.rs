@@ -39,7 +39,14 @@ pub(super) async fn stay(link: &Link) -> Done {
             _ = interrupt.recv() => break ExitCode::SUCCESS,
             _ = child.recv() => strangers::reap_all(),
             _ = glance.tick() => {
-                let apps = link.apps().await?;
+                // The daemon may have been killed: another one finds the apps again.
+                let apps = match link.apps().await {
+                    Ok(apps) => apps,
+                    Err(_) => {
+                        Link::open().await?;
+                        continue;
+                    }
+                };
                 if let Some(code) = nobody_left(&apps) {
                     break code;
                 }

@@ -1,8 +1,9 @@
 //! Watching a job that a primary does. Who stops watching stops nothing.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use oneport_wire::control::{Job, JobState};
+use oneport_wire::control::{Job, JobKind, JobState};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::link::Link;
@@ -63,44 +64,34 @@ pub(super) async fn watch(link: &Link, app: &str, job: Job, manner: Manner) -> R
     let mut interrupted = signal(SignalKind::interrupt())
         .map_err(|cause| Failure::new(format!("cannot receive signals: {cause}")))?;
     let path = format!("/v1/apps/{}/jobs/{}/watch", segment(app), last.id);
-    if last.state == JobState::Running {
-        let mut lines = match link.client().lines(&path).await {
-            Ok(lines) => lines,
-            Err(CallError::Refused(problem)) => return Err(super::link::of_problem(&problem)),
-            Err(error) => {
-                return Err(Failure::new(format!(
-                    "cannot watch the {} of `{app}`: {error}",
-                    last.kind.word()
-                )));
+    let mut tries = 0;
+    while last.state == JobState::Running {
+        let followed = tokio::select! {
+            followed = follow(link, &path, &mut last, &mut show) => followed,
+            _ = interrupted.recv() => {
+                let text =
+                    format!("the {} of `{app}` goes on; `oneport list` shows how far it is", last.kind.word());
+                super::say(Tone::Warning, &text);
+                return Ok(Ended::LeftAlone);
             }
         };
-        while last.state == JobState::Running {
-            let line = tokio::select! {
-                line = lines.next() => line,
-                _ = interrupted.recv() => {
-                    let text = format!("the {} of `{app}` goes on; `oneport list` shows how far it is", last.kind.word());
-                    super::say(Tone::Warning, &text);
-                    return Ok(Ended::LeftAlone);
-                }
-            };
-            match line {
-                Ok(Some(line)) => {
-                    if let Ok(job) = serde_json::from_str(&line) {
-                        show(&job);
-                        last = job;
-                    }
-                }
-                // A primary that ends with its app says so last, and may be gone before.
-                Ok(None) | Err(_) if last.kind == oneport_wire::control::JobKind::Delete => {
-                    return Ok(Ended::Done);
-                }
-                Ok(None) | Err(_) => {
-                    let verb = last.kind.word();
-                    return Err(Failure::new(format!(
-                        "cannot watch the {verb} of `{app}`: its primary has ended"
-                    ))
-                    .hint("`oneport list` shows how it is"));
-                }
+        match followed {
+            Ok(()) if last.state != JobState::Running => {}
+            // A primary that ends with its app says so last, and may be gone before; so may the app be, by name.
+            _ if last.kind == JobKind::Delete && is_gone(app).await? => return Ok(Ended::Done),
+            Err(CallError::Refused(problem)) => return Err(super::link::of_problem(&problem)),
+            // The daemon was killed or updated: the job knows nothing of that.
+            Ok(()) | Err(_) if tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+                Link::open().await?;
+            }
+            Ok(()) | Err(_) => {
+                let verb = last.kind.word();
+                return Err(Failure::new(format!(
+                    "cannot watch the {verb} of `{app}`: its primary does not answer"
+                ))
+                .hint("`oneport list` shows how it is"));
             }
         }
     }
@@ -111,4 +102,31 @@ pub(super) async fn watch(link: &Link, app: &str, job: Job, manner: Manner) -> R
         }
         None => Ok(Ended::Done),
     }
+}
+
+/// How often a job that is lost from sight is looked for again, and the pause before that.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Shows the job as it goes on, as long as its lines come.
+async fn follow(
+    link: &Link,
+    path: &str,
+    last: &mut Job,
+    show: &mut impl FnMut(&Job),
+) -> Result<(), CallError> {
+    let mut lines = link.client().lines(path).await?;
+    while let Some(line) = lines.next().await? {
+        if let Ok(job) = serde_json::from_str(&line) {
+            show(&job);
+            *last = job;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is no app of this name any more.
+async fn is_gone(app: &str) -> Result<bool, Failure> {
+    let names: Vec<String> = Link::open().await?.get("/v1/names").await?;
+    Ok(!names.iter().any(|name| name == app))
 }

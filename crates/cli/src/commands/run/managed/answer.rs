@@ -160,7 +160,7 @@ impl Managed {
         let wanted = scale.to as usize;
         if wanted == 0 {
             let message = format!("cannot scale `{}` to 0", self.spec.name);
-            return Err(problem(ProblemKind::BadRequest, message, Some("oneport stop, or oneport delete")));
+            return Err(problem(ProblemKind::Conflict, message, Some("oneport stop, or oneport delete")));
         }
         if wanted <= listed.len() {
             let surplus = listed[wanted..].to_vec();

@@ -148,7 +148,6 @@ pub(crate) fn run() -> Done {
     };
     managed.number_slots();
     managed.plan_ahead();
-    managed.set_guards();
     managed.tell(What::Created);
     let stopped = |id: u32| managed.boot.stopped.contains(&id);
     let to_start = managed.all();
@@ -158,6 +157,8 @@ pub(crate) fn run() -> Done {
         managed.start(&to_start, JobKind::Start);
     }
     boot::say_ready();
+    // Walks through what is watched, which may be many files.
+    managed.set_guards();
     let code = managed.until_the_end(&queue);
     if managed.after == After::Delete {
         managed.tell(What::Deleted);
