@@ -134,9 +134,17 @@ pub(crate) fn of_clap(error: &clap::Error) -> Failure {
     let near = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
     let hint = match near {
         Some(near) => format!("did you mean `{near}`?"),
-        None => "`oneport run --help` lists what there is".to_owned(),
+        None => format!("`oneport {}--help` lists what there is", verb_of_this_command()),
     };
     Failure::usage(message).hint(hint)
+}
+
+/// What was typed first, if that is a command at all.
+fn verb_of_this_command() -> String {
+    use clap::CommandFactory;
+    let verb = std::env::args().nth(1).unwrap_or_default();
+    let known = crate::args::Args::command().find_subcommand(&verb).is_some();
+    if known { format!("{verb} ") } else { String::new() }
 }
 
 fn text(value: &ContextValue) -> String {

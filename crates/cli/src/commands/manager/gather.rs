@@ -69,7 +69,10 @@ fn one(word: &OsStr, apps: &[AppView], how: &How<'_>, here: &Path) -> Result<Vec
         return Ok(configured(config::read(&here.join(path), &how.reading())?));
     }
     match choose(&[word.to_owned()], apps) {
-        Ok(chosen) => Ok(chosen.into_iter().map(Meant::Known).collect()),
+        Ok(chosen) => {
+            let only = |one: &Chosen| how.only.is_empty() || how.only.contains(&one.app);
+            Ok(chosen.into_iter().filter(only).map(Meant::Known).collect())
+        }
         Err(_) => Ok(vec![Meant::Script(word.to_owned())]),
     }
 }

@@ -30,9 +30,10 @@ pub(super) async fn save(args: &SaveArgs) -> Done {
     if !manner.silent {
         for (app, names) in &done.left_out {
             let text = format!(
-                "of the environment of {}, {} are not saved: put into the configuration what it needs",
+                "of the environment of {}, {} {} not saved: put into the configuration what it needs",
                 clean(app),
-                clean(&listed(names))
+                clean(&listed(names)),
+                if names.len() == 1 { "is" } else { "are" }
             );
             say(Tone::Info, &text);
         }

@@ -239,6 +239,9 @@ pub(super) async fn update(common: &CommonArgs) -> Done {
     loop {
         match link.client.get::<Welcome>("/v1").await {
             Ok(now) if now.started_at != before.started_at => {
+                if manner.silent {
+                    return Ok(ExitCode::SUCCESS);
+                }
                 let text = format!("the daemon is oneport {} now; apps went on", now.version);
                 super::say(Tone::Normal, &text);
                 super::show_list(&link, manner).await?;

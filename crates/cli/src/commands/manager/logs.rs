@@ -86,6 +86,23 @@ pub(super) fn nobody_reads() -> bool {
     told.is_ok_and(|n| n > 0) && asked[0].revents().intersects(PollFlags::ERR)
 }
 
+/// What these apps write from now on, as PM2's `--attach`.
+pub(super) fn follow_all(apps: &[AppView], shown: &[String]) -> Done {
+    let apps: Vec<AppView> = apps.iter().filter(|app| shown.contains(&app.name)).cloned().collect();
+    let how = Show {
+        lines: 0,
+        only: None,
+        look: Look::Labelled,
+        timestamp: None,
+        highlight: None,
+        follow: true,
+        paint: Paint::for_stdout(),
+    };
+    // Nobody may read: the apps go on all the same.
+    let _ = show(&files_of(&apps), &how, &mut std::io::stdout(), &nobody_reads);
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Each file of these apps.
 pub(super) fn files_of(apps: &[AppView]) -> Vec<Wanted> {
     let whole = |app: &AppView| files(&Chosen { app: app.name.clone(), ids: Vec::new() }, app);

@@ -54,8 +54,9 @@ pub(super) async fn start(args: &StartArgs) -> Done {
             Some((program, rest)) => {
                 let spec = spec_of_script(args, program, rest)?;
                 let begun = create(&link, spec, args.force, manner).await?;
+                let shown = [begun.app.clone()];
                 let ended = begun.watch(&link, manner).await?;
-                return finish(&link, args, ended, manner).await;
+                return finish(&link, args, ended, &shown, manner).await;
             }
             None => match of_this_directory(&how)? {
                 Some(configured) => meant = configured,
@@ -86,19 +87,24 @@ pub(super) async fn start(args: &StartArgs) -> Done {
             }
         }
     }
+    let shown: Vec<String> = all.iter().map(|begun| begun.app.clone()).collect();
     for begun in all {
         ended = ended.and(begun.watch(&link, manner).await?);
         if ended == Ended::LeftAlone {
             return Ok(ended.code());
         }
     }
-    finish(&link, args, ended, manner).await
+    finish(&link, args, ended, &shown, manner).await
 }
 
-async fn finish(link: &Link, args: &StartArgs, ended: Ended, manner: Manner) -> Done {
+/// `shown`: whose logs are shown, where that is wished for.
+async fn finish(link: &Link, args: &StartArgs, ended: Ended, shown: &[String], manner: Manner) -> Done {
     show_list(link, manner).await?;
     if args.no_daemon {
         return super::stay::stay(link).await;
+    }
+    if args.spec.attach == Some(None) {
+        return super::logs::follow_all(&link.apps().await?, shown);
     }
     Ok(ended.code())
 }

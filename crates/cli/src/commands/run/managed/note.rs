@@ -31,8 +31,10 @@ impl Managed {
             }
             Seen::Gone(worker, exit, cause) => {
                 let Some(slot) = slot_of(worker).and_then(|at| self.slots.get_mut(at)) else { return };
+                // One that was to come in a reload, and did not, is told by that.
+                let served = slot.tenant.is_some_and(|tenant| tenant.worker.id == worker.id);
                 let dead = slot.died(worker.id, *exit);
-                let unstable = dead.is_some_and(|dead| !dead.proven) && !cause.is_in_order();
+                let unstable = served && dead.is_some_and(|dead| !dead.proven) && !cause.is_in_order();
                 slot.unstable += u32::from(unstable);
                 let (id, tenant) = (slot.id, slot.tenant);
                 let several = self.slots.len() > 1;

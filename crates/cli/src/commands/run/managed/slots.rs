@@ -89,6 +89,11 @@ impl Slot {
         self.lived_in = true;
     }
 
+    /// The next one is no restart: the owner had stopped this slot.
+    pub(super) fn start_afresh(&mut self) {
+        self.lived_in = false;
+    }
+
     pub(super) fn tenant_mut(&mut self, worker: WorkerId) -> Option<&mut Tenant> {
         let tenants = [self.tenant.as_mut(), self.successor.as_mut()];
         tenants.into_iter().flatten().find(|tenant| tenant.worker.id == worker)
@@ -97,8 +102,8 @@ impl Slot {
     /// Somebody is gone. Gives whether it was who served here, and not who was to come.
     pub(super) fn died(&mut self, worker: WorkerId, exit: Exit) -> Option<Tenant> {
         let was = |tenant: &Option<Tenant>| tenant.filter(|tenant| tenant.worker.id == worker);
-        self.last_exit = Some(exit_of(exit));
         if let Some(dead) = was(&self.tenant) {
+            self.last_exit = Some(exit_of(exit));
             self.restarts += u32::from(self.successor.is_some());
             self.tenant = self.successor.take();
             return Some(dead);

@@ -137,6 +137,12 @@ impl Managed {
             return id;
         }
         let id = self.begin_job(kind, Manner::Come, &absent);
+        for place in &absent {
+            let slot = &mut self.slots[place.0 as usize];
+            if slot.is_empty() && slot.vacancy == Vacancy::Empty {
+                slot.start_afresh();
+            }
+        }
         self.after = After::Stay;
         self.settle_job();
         self.fill(&absent);
