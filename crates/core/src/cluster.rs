@@ -292,8 +292,8 @@ impl Cluster {
     }
 
     fn treat(&mut self, wanted: Settings) {
-        let Settings { policy, attach, credits, queue, ports, .. } = self.settings;
-        self.settings = Settings { policy, attach, credits, queue, ports, ..wanted };
+        let Settings { policy, attach, credits, queue, ports, readiness, .. } = self.settings;
+        self.settings = Settings { policy, attach, credits, queue, ports, readiness, ..wanted };
     }
 
     fn fork(&mut self, now: Time, attach: Attach, fx: &mut Effects) {

@@ -76,7 +76,8 @@ pub enum Event {
     StopSlots(Vec<Slot>),
     /// The owner wants these slots filled, if nobody is there; given up ones, too. A pause is not waited for.
     StartSlots(Vec<Slot>),
-    /// The owner wants workers treated so from now on. Policy, attaching, credits, queue and ports stay as they are.
+    /// The owner wants workers treated so from now on. Policy, attaching, credits, queue, ports and
+    /// what makes ready stay as they are.
     Treat(Box<Settings>),
     /// The owner wants every worker to leave, in the order of a stop, and goes on without any (Node's
     /// `cluster.disconnect()`). Slots are given up; wishes for workers are ignored until

@@ -237,15 +237,15 @@ impl Cluster {
     }
 
     /// Changes how workers are treated from now on: time limits, restarts, how many a reload replaces at a time. Policy,
-    /// attaching, credits and the bounds of queue and ports are fixed when the cluster starts: what is said about them here
-    /// is not used.
+    /// attaching, credits, the bounds of queue and ports and what makes a worker ready are fixed when the cluster starts: what
+    /// is said about them here is not used.
     ///
     /// # Errors
     /// When the primary has ended.
     pub fn treat(&self, conduct: Conduct) -> Result<()> {
         let mut current = lock(&self.shared.settings);
-        let Conduct { policy, attach, credits, queue, ports, .. } = current.conduct;
-        current.conduct = Conduct { policy, attach, credits, queue, ports, ..conduct };
+        let Conduct { policy, attach, credits, queue, ports, readiness, .. } = current.conduct;
+        current.conduct = Conduct { policy, attach, credits, queue, ports, readiness, ..conduct };
         let event = oneport_core::Event::Treat(Box::new(current.conduct.clone()));
         self.command(Command::Core(event))
     }

@@ -52,6 +52,7 @@ pub(super) struct Shape {
     attach: Attach,
     way: &'static str,
     credits: Option<u32>,
+    wait_ready: bool,
     /// The line that makes ready is looked for by who reads the output.
     ready_on: String,
 }
@@ -92,6 +93,7 @@ impl Plan {
             attach: self.attachment.attach,
             way: self.attachment.name,
             credits: self.args.credits,
+            wait_ready: self.args.wait_ready || self.manner.readiness.is_some(),
             ready_on: format!("{:?}", self.args.program.ready_on),
         }
     }
