@@ -25,11 +25,13 @@ use crate::wait::{LONG, eventually_within, within};
 /// How long one command may take, and how long something may take to come about.
 const PATIENCE: Duration = LONG.saturating_mul(2);
 
-/// A server for Node: `/` says its pid, `/?ms=N` after N milliseconds; `/env` its environment and `/argv` its arguments.
+/// A server for Node: `/` says its pid, `/?ms=N` after N milliseconds; `/env` its environment, `/cwd` its
+/// directory and `/argv` its arguments.
 pub const SERVER: &str = r"
 require('http').createServer((question, answer) => {
   const url = new URL(question.url, 'http://x');
   if (url.pathname === '/env') return answer.end(JSON.stringify(process.env));
+  if (url.pathname === '/cwd') return answer.end(process.cwd());
   if (url.pathname === '/argv') return answer.end(JSON.stringify(process.argv.slice(2)));
   setTimeout(() => answer.end('hello from ' + process.pid), Number(url.searchParams.get('ms') || 0));
 }).listen(process.env.PORT || 0);

@@ -61,9 +61,9 @@ impl Plan {
     pub(super) fn of(spec: &AppSpec) -> Result<Plan, Failure> {
         let mut args = parse(spec)?;
         if let Some(cwd) = args.what.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
-            return Err(setup::no_directory(cwd));
+            return Err(setup::no_directory(cwd).in_the_world());
         }
-        let program = Program::resolve(&args.what)?;
+        let program = Program::resolve(&args.what).map_err(Failure::in_the_world)?;
         if binds_for_itself(spec, &program) {
             args.program.attach = own_or_none(&program)?;
         }
