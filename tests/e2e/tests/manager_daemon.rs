@@ -41,7 +41,8 @@ fn busy() -> (Manager, Load, Load) {
     let address = manager.address("web");
     let new = Load::start(address, "/?ms=5", 3, Style::Close);
     let kept = Load::start(address, "/?ms=5", 3, Style::KeepAlive);
-    (new.wait_more(30), kept.wait_more(30));
+    new.wait_more(30);
+    kept.wait_more(30);
     (manager, new, kept)
 }
 
@@ -50,7 +51,8 @@ fn a_killed_daemon_costs_no_request_and_the_next_list_is_as_before() {
     let (manager, new, kept) = busy();
     let (before, daemon, primaries) = (essence(&manager), manager.daemon(), manager.primaries());
     manager.kill_9(daemon);
-    (new.wait_more(50), kept.wait_more(50));
+    new.wait_more(50);
+    kept.wait_more(50);
     assert_eq!(essence(&manager), before);
     assert!(manager.daemon() != daemon && manager.primaries() == primaries);
     // The next one can do all that the last one could.
@@ -69,7 +71,8 @@ fn an_update_keeps_all_workers_and_loses_nothing() {
     let (before, primaries) = (essence(&manager), manager.primaries());
     let told = manager.ok(&["update"]).out;
     assert!(told.contains("apps went on"), "{told}");
-    (new.wait_more(50), kept.wait_more(50));
+    new.wait_more(50);
+    kept.wait_more(50);
     assert_eq!((essence(&manager), manager.primaries()), (before, primaries));
     nothing_lost(&new.stop());
     nothing_lost(&kept.stop());

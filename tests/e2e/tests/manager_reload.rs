@@ -69,11 +69,13 @@ fn a_reload_under_load_loses_nothing() {
     let (address, before) = (manager.address("app"), manager.pids("app"));
     let new = Load::start(address, "/?ms=20", 4, Style::Close);
     let kept = Load::start(address, "/?ms=20", 4, Style::KeepAlive);
-    (new.wait_more(20), kept.wait_more(20));
+    new.wait_more(20);
+    kept.wait_more(20);
     manager.ok(&["reload", "app"]);
     manager.ok(&["scale", "app", "4"]);
     manager.ok(&["scale", "app", "1"]);
-    (new.wait_more(20), kept.wait_more(20));
+    new.wait_more(20);
+    kept.wait_more(20);
     for tally in [new.stop(), kept.stop()] {
         assert!(tally.lost.is_empty(), "{:?} of {}", tally.lost, tally.total());
         assert!(tally.answered.keys().any(|pid| !before.contains(pid)));
