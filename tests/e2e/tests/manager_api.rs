@@ -115,7 +115,7 @@ fn events_tell_of_a_restart_as_it_happens() {
     let mut stream = connect(&manager);
     stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n").expect("it is read");
     let mut lines = BufReader::new(stream).lines();
-    while lines.next().expect("a head").expect("a head") != "" {}
+    while !lines.next().expect("a head").expect("a head").is_empty() {}
     let old = manager.pids("web")[0];
     manager.ok(&["restart", "web"]);
     let new = manager.pids("web")[0];

@@ -227,7 +227,7 @@ fn scale_takes_every_form_and_reuses_the_lowest_number() {
     assert_eq!((slots(), manager.pids("app")), (vec![0], first[..1].to_vec()));
     let same = manager.ends(&["scale", "app", "1"], 1);
     assert!(same.err.contains("it has so many already"), "{}", same.all());
-    manager.ends(&["scale", "app", "0"], 2);
+    manager.ends(&["scale", "app", "0"], 1);
     manager.ends(&["scale", "app", "many"], 2);
     manager.ends(&["scale", "app", "+99999"], 2);
     manager.ok(&["scale", "app", "3"]);
@@ -278,6 +278,11 @@ fn flags_of_pm2_that_mean_nothing_here_are_named_once() {
         outcome.err
     );
     assert_eq!(manager.names(), ["app"]);
+    // PM2 takes the flags of `start` everywhere.
+    let outcome = manager.ok(&["stop", "app", "--watch", "--env", "production", "-f"]);
+    assert!(outcome.err.lines().count() == 1 && outcome.err.contains("--env"), "{}", outcome.err);
+    assert_eq!(manager.statuses("app"), ["stopped"]);
+    manager.ends(&["stop", "app", "--no-such-flag"], 2);
 }
 
 #[test]
