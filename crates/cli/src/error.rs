@@ -60,6 +60,16 @@ impl Failure {
         self.code()
     }
 
+    /// The command line is right, and what it names is not there: a failure (1), where `run` says usage (2).
+    pub(crate) fn in_the_world(self) -> Failure {
+        Failure { code: 1, ..self }
+    }
+
+    /// Whether the command line is at fault.
+    pub(crate) fn is_usage(&self) -> bool {
+        self.code == USAGE
+    }
+
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

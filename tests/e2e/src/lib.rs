@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod http;
 pub mod life;
 pub mod load;
+pub mod manager;
 pub mod peer;
 pub mod place;
 pub mod procfs;

@@ -54,6 +54,8 @@ async fn find(daemon: &Daemon, serial: u32) {
         spec: trace.spec.clone(),
         created_at: trace.created_at,
         mark: trace.mark.clone(),
+        // Until its primary tells that of who started it: with nothing at all no program would be found.
+        environment: environment::allowed(&std::env::vars().collect()),
         ..App::nobody(&trace.name, serial, trace.ids.clone())
     };
     let pid = Pid::new(trace.pid);
@@ -67,7 +69,6 @@ async fn find(daemon: &Daemon, serial: u32) {
             trace.name, trace.pid
         ));
         end_leftovers(&trace.mark).await;
-        app.environment = environment::allowed(&std::env::vars().collect());
         daemon.table().apps.insert(trace.name.clone(), app);
         daemon.bring_back(trace.name, serial, trace.stopped, Duration::ZERO);
         return;

@@ -244,9 +244,9 @@ fn spec_of_script(args: &StartArgs, target: &OsStr, rest: &[OsString]) -> Result
         node_args: args.spec.node_args.clone(),
     };
     if !cwd.is_dir() {
-        return Err(crate::commands::run::no_directory(&cwd));
+        return Err(crate::commands::run::no_directory(&cwd).in_the_world());
     }
-    let program = Program::resolve(&wanted)?;
+    let program = Program::resolve(&wanted).map_err(Failure::in_the_world)?;
     let text = target.to_string_lossy().into_owned();
     let script = if script_here(&cwd, target).is_some() { absolute(&cwd, &text) } else { text };
     let stem = Path::new(&program.title).file_stem();

@@ -122,5 +122,6 @@ impl Managed {
 }
 
 fn of_failure(failure: Failure) -> Problem {
-    problem(ProblemKind::BadRequest, failure.message(), failure.advice())
+    let kind = if failure.is_usage() { ProblemKind::BadRequest } else { ProblemKind::Failed };
+    problem(kind, failure.message(), failure.advice())
 }

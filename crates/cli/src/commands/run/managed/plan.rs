@@ -62,9 +62,11 @@ impl Plan {
     pub(super) fn of(spec: &AppSpec) -> Result<Plan, Failure> {
         let mut args = parse(spec)?;
         if let Some(cwd) = args.what.cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
-            return Err(setup::no_directory(cwd));
+            return Err(setup::no_directory(cwd).in_the_world());
         }
-        let program = Program::resolve(&args.what)?;
+        let program = Program::resolve(&args.what).map_err(Failure::in_the_world)?;
+        // A safeguard that cannot be had is refused, and not found out about when it is needed.
+        crate::guards::Plan::of(spec, args.what.cwd.as_deref().unwrap_or("/".as_ref()), &[])?;
         if binds_for_itself(spec, &program) {
             args.program.attach = own_or_none(&program)?;
         }
@@ -124,7 +126,9 @@ impl Plan {
 /// PM2's fork mode, for Node: a script that is no worker of a cluster, and may be the primary of one itself.
 fn binds_for_itself(spec: &AppSpec, program: &Program) -> bool {
     let wished = spec.exec_mode == Some(ExecMode::Fork);
-    let primary_itself = spec.exec_mode.is_none() && program.forks_itself();
+    // The channel keeps a worker of a cluster running (seen with Node 20): a script that is to end would not.
+    let ends = spec.autorestart == Some(false);
+    let primary_itself = spec.exec_mode.is_none() && (program.forks_itself() || ends);
     program.kind == Kind::Node && spec.attach.is_none() && (wished || primary_itself)
 }
 

@@ -42,7 +42,8 @@ impl Seen {
             Event::Replaced { slot, .. } => Seen::Replaced(*slot),
             Event::ReloadDone { .. } => Seen::Reloaded,
             Event::ReloadAborted { slot, worker, failure, .. } => {
-                Seen::Aborted(*slot, worker.name(), *failure)
+                // One that is gone by now is in no slot any more; it failed in this one.
+                Seen::Aborted(*slot, WorkerRef { slot: Some(*slot), ..worker.name() }, *failure)
             }
             Event::Status { worker, text } => Seen::Says(worker.name(), text.clone()),
             Event::ConnectionsLost { connections, .. } => Seen::Lost(*connections),
