@@ -19,6 +19,7 @@ pub mod elf;
 pub mod fdpass;
 mod fdscan;
 pub mod foreign;
+pub mod hangup;
 pub mod host;
 pub mod lane;
 pub mod listen;
