@@ -72,11 +72,6 @@ impl<'a> Manager<'a> {
         self.port
     }
 
-    /// Where it keeps what it knows.
-    pub(crate) fn home(&self) -> &Path {
-        &self.home
-    }
-
     fn command(&self, words: &[&str]) -> Command {
         let tools = &self.bench.tools;
         let mut command = match self.peer.is_pm2() {

@@ -81,7 +81,7 @@ impl Measurement {
 }
 
 /// Every measurement, in the order of the report.
-pub(crate) const ALL: [&Measurement; 54] = [
+pub(crate) const ALL: [&Measurement; 60] = [
     &churn::MEASUREMENT,
     &memory::MEASUREMENT,
     &start::MEASUREMENT,
@@ -134,8 +134,14 @@ pub(crate) const ALL: [&Measurement; 54] = [
     &manager::reload::N,
     &manager::reload::P,
     &manager::reload::Q,
+    &manager::reload::BUSY,
     &manager::build::BROKEN,
     &manager::build::SLOW,
+    &manager::daemon::KILLED,
+    &manager::daemon::UPDATED,
+    &manager::speed::MEASUREMENT,
+    &manager::memory::MEASUREMENT,
+    &manager::logs::MEASUREMENT,
 ];
 
 /// Their names, and the groups.

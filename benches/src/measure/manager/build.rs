@@ -1,6 +1,6 @@
 //! A reload to a build that does not run, and to one that takes long to start: does the app stay there?
 
-use super::under_load::{of, while_they_go_on};
+use super::under_load::{Until, of, while_they_go_on};
 use super::{Measurement, Metric, Rounds, Sample};
 use crate::bench::Bench;
 use crate::error::{Cannot, Result};
@@ -67,7 +67,7 @@ fn sample(
     let manager = Manager::new(bench, peer, OnCpus::Servers)?;
     manager.start(&app, workers, &[])?;
     let offer = Offer { port: manager.port(), kept: 0, new: RATE };
-    let (kept, new, ran) = while_they_go_on(bench, offer, || {
+    let (kept, new, ran) = while_they_go_on(bench, offer, Until::Over, || {
         write(next(&original.display().to_string()))?;
         manager.run(&["reload", "bench"])
     })?;

@@ -1,11 +1,12 @@
 //! The cases in which PM2 was seen to lose requests, letter by letter: the same app, the same clients, the same verb.
 
-use super::under_load::{Case, NOTHING_LATE, NOTHING_LOST, PLAIN, SHOWN, sample};
+use super::under_load::{Case, NOTHING_LATE, NOTHING_LOST, PLAIN, SHOWN, Until, sample};
 use super::{Measurement, Metric, Rounds};
 use crate::peer::Peer;
 
 const METHOD: &str = "Two clients, one with 20 kept connections and one with a connection per request, go on at a steady \
-                      rate before, during and after the command. A third of the rounds.";
+                      rate before, during and after the command. In D, D2 and E, where kept connections never rest, for a \
+                      fixed time, as PM2 was measured first. A third of the rounds.";
 
 /// A case as a measurement.
 macro_rules! case {
@@ -49,21 +50,21 @@ case!(
     "manager-reload-d",
     "Reload D: 500 ms, the app does nothing when asked to stop",
     NOTHING_LOST,
-    Case { delay_ms: 500, rate: 100, ..PLAIN }
+    Case { delay_ms: 500, rate: 100, until: Until::Time, ..PLAIN }
 );
 case!(
     D2,
     "manager-reload-d2",
     "Reload D2: 500 ms, SIGINT -> server.close()",
     NOTHING_LOST,
-    Case { delay_ms: 500, rate: 100, on_stop: "close", ..PLAIN }
+    Case { delay_ms: 500, rate: 100, on_stop: "close", until: Until::Time, ..PLAIN }
 );
 case!(
     E,
     "manager-reload-e",
     "Reload E: 2.5 s, SIGINT -> server.close()",
     NOTHING_LOST,
-    Case { delay_ms: 2500, rate: 40, on_stop: "close", ..PLAIN }
+    Case { delay_ms: 2500, rate: 40, on_stop: "close", until: Until::Time, ..PLAIN }
 );
 case!(
     F,
@@ -106,4 +107,11 @@ case!(
     "Reload Q: wait_ready, server.close() and `Connection: close`",
     SHOWN,
     Case { on_stop: "politely", says_ready: true, words: &["--wait-ready"], ..PLAIN }
+);
+case!(
+    BUSY,
+    "manager-reload-busy",
+    "Reload, 500 ms, 20 kept connections that never rest for a moment",
+    SHOWN,
+    Case { delay_ms: 500, rate: 100, ..PLAIN }
 );

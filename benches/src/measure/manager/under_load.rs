@@ -13,6 +13,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::Instant;
 
+/// How long clients go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// For the planned time, and on until a moment after the command has ended.
+    Over,
+    /// For the planned time.
+    Time,
+}
+
 /// What is done, to whom.
 #[derive(Debug)]
 pub(super) struct Case {
@@ -30,6 +39,8 @@ pub(super) struct Case {
     pub(super) words: &'static [&'static str],
     /// The commands, one after the other.
     pub(super) acts: &'static [&'static [&'static str]],
+    /// How long clients go on.
+    pub(super) until: Until,
 }
 
 /// Two workers that do nothing when asked to stop, and a reload.
@@ -41,6 +52,7 @@ pub(super) const PLAIN: Case = Case {
     rate: 200,
     words: &[],
     acts: &[&["reload", "bench"]],
+    until: Until::Over,
 };
 
 const LOST: Metric = Metric::counted("lost", "requests lost", "requests", 0);
@@ -86,7 +98,7 @@ pub(super) fn sample(bench: &Bench, peer: Peer, case: &Case) -> Result<Sample> {
     }
     manager.start(&bench.servers.join("managed.js"), case.workers, case.words)?;
     let offer = Offer { port: manager.port(), kept: case.rate, new: case.rate };
-    let (kept, new, ran) = while_they_go_on(bench, offer, || {
+    let (kept, new, ran) = while_they_go_on(bench, offer, case.until, || {
         let mut last = None;
         for words in case.acts {
             last = Some(manager.run(words)?);
@@ -101,18 +113,28 @@ pub(super) fn sample(bench: &Bench, peer: Peer, case: &Case) -> Result<Sample> {
 pub(super) fn while_they_go_on(
     bench: &Bench,
     offer: Offer,
+    until: Until,
     act: impl FnOnce() -> Result<Ran> + Send,
 ) -> Result<(Seen, Seen, Ran)> {
+    let (time, after) = (bench.plan.managed_time, bench.plan.managed_after);
     let enough = AtomicBool::new(false);
     let (seen, ran) = scope(|scope| {
+        if until == Until::Time {
+            scope.spawn(|| {
+                sleep(time);
+                enough.store(true, Ordering::Relaxed);
+            });
+        }
         let acting = scope.spawn(|| {
             let began = Instant::now();
-            sleep(bench.plan.managed_time / 3);
+            sleep(time / 3);
             let acted = Instant::now();
             let ran = act().map(|ran| Ran { took: acted.elapsed(), ..ran });
-            // A worker may leave as long as its connections take: clients do not make it easier by going.
-            sleep(bench.plan.managed_after.max(bench.plan.managed_time.saturating_sub(began.elapsed())));
-            enough.store(true, Ordering::Relaxed);
+            if until == Until::Over {
+                // A worker may leave as long as its connections take: clients do not make it easier by going.
+                sleep(after.max(time.saturating_sub(began.elapsed())));
+                enough.store(true, Ordering::Relaxed);
+            }
             ran
         });
         let seen = load::steady(offer, &enough);
