@@ -1,4 +1,5 @@
-//! What it costs an app to say much: 200,000 lines to a bare file, and to the log files of managers.
+//! What it costs an app to say much: 200,000 lines to a bare file, and to the log files of managers. That oneport puts full
+//! files aside and compresses them, and PM2 does not, is part of it.
 
 use super::{Measurement, Metric, Rounds, Sample};
 use crate::bench::Bench;
@@ -9,11 +10,12 @@ use crate::manager::Manager;
 use crate::peer::Peer;
 use crate::procfs;
 use crate::server::OnCpus;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread::sleep;
+use std::thread::{scope, sleep};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bytes of a line of `servers/lines.js`.
@@ -45,14 +47,14 @@ pub(in crate::measure) const MEASUREMENT: Measurement = Measurement {
 };
 
 fn sample(bench: &Bench, peer: Peer, _round: u32) -> Result<Sample> {
-    let (out, err) = (bench.out.join("lines.out"), bench.out.join("lines.err"));
-    for path in [&out, &err] {
-        let _absent_is_fine = fs::remove_file(path);
-    }
+    let folder = bench.out.join("lines");
+    let _absent_is_fine = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).cannot(|| "make a directory for logs".into())?;
+    let (out, err) = (folder.join("out.log"), folder.join("err.log"));
     let lines = bench.plan.lines;
     if peer == Peer::Single {
         bare(bench, &out, &err)?;
-        let sample = of(&out, &err, lines, || Ok(0));
+        let sample = of(&folder, &err, lines, || Ok(0));
         end_descendants();
         return sample;
     }
@@ -68,8 +70,13 @@ fn sample(bench: &Bench, peer: Peer, _round: u32) -> Result<Sample> {
     }
     let own = || Ok(manager.own()?.into_iter().map(procfs::cpu_ns).sum::<u64>());
     let before = own()?;
-    manager.must(&words)?;
-    of(&out, &err, lines, || Ok(own()?.saturating_sub(before)))
+    // `start` may look on for longer than the app writes.
+    scope(|scope| {
+        let starting = scope.spawn(|| manager.must(&words));
+        let sample = of(&folder, &err, lines, || Ok(own()?.saturating_sub(before)));
+        starting.join().map_err(|_| Failure::cannot("start an app", "its thread ended early"))??;
+        sample
+    })
 }
 
 /// The app alone, its output to files.
@@ -84,12 +91,12 @@ fn bare(bench: &Bench, out: &Path, err: &Path) -> Result<()> {
 }
 
 /// Waits until everything is in the files, and reads what the app said of itself.
-fn of(out: &Path, err: &Path, lines: u32, manager: impl Fn() -> Result<u64>) -> Result<Sample> {
+fn of(folder: &Path, err: &Path, lines: u32, manager: impl Fn() -> Result<u64>) -> Result<Sample> {
     let begin = Instant::now();
     let expected = u64::from(lines) * LINE;
     let mut full = None;
     let said = loop {
-        if full.is_none() && fs::metadata(out).is_ok_and(|file| file.len() >= expected) {
+        if full.is_none() && Stored::look(folder)?.bytes >= expected {
             full = Some(SystemTime::now());
         }
         let text = fs::read_to_string(err).unwrap_or_default();
@@ -104,13 +111,18 @@ fn of(out: &Path, err: &Path, lines: u32, manager: impl Fn() -> Result<u64>) -> 
             (Some(_), None) | (None, _) => sleep(Duration::from_millis(1)),
         }
     };
+    // Compressing is work, too.
+    while Stored::look(folder)?.unpacked > 0 && begin.elapsed() < LIMIT {
+        sleep(Duration::from_millis(10));
+    }
     let manager_ms = manager()? as f64 / 1e6;
+    let stored = Stored::look(folder)?.bytes / LINE;
     let sample = Sample::default()
         .with("took_ms", said.took_ms)
         .with("cpu_ms", said.cpu_ms + manager_ms)
         .with("app_ms", said.cpu_ms)
         .with("manager_ms", manager_ms)
-        .with("missing", (u64::from(lines) - count(out)?.min(lines.into())) as f64);
+        .with("missing", u64::from(lines).saturating_sub(stored) as f64);
     let since_epoch =
         |at: SystemTime| at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64() * 1e3);
     Ok(match full {
@@ -134,18 +146,47 @@ impl Said {
     }
 }
 
-/// Lines of a file.
-fn count(path: &Path) -> Result<u64> {
-    let what = || "count lines".to_owned();
-    let mut file = File::open(path).cannot(what)?;
-    let mut buffer = vec![0; 1 << 16];
-    let mut lines = 0;
-    loop {
-        match file.read(&mut buffer).cannot(what)? {
-            0 => return Ok(lines),
-            length => lines += buffer[..length].iter().filter(|byte| **byte == b'\n').count() as u64,
+/// What is in the files of standard output.
+#[derive(Debug, Default)]
+struct Stored {
+    /// Bytes, as they were before anything was compressed.
+    bytes: u64,
+    /// Files that were put aside and are not compressed yet.
+    unpacked: usize,
+}
+
+impl Stored {
+    fn look(folder: &Path) -> Result<Self> {
+        let what = || "look at logs".to_owned();
+        let mut sizes: BTreeMap<String, (u64, bool)> = BTreeMap::new();
+        for entry in fs::read_dir(folder).cannot(what)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Half a file counts when it is whole; until then the other one is there.
+            if !name.starts_with("out.log") || name.ends_with(".tmp") {
+                continue;
+            }
+            let packed = name.strip_suffix(".gz");
+            let size = match packed {
+                Some(_) => length_before(&entry.path()),
+                None => entry.metadata().map(|about| about.len()).ok(),
+            };
+            // Gone between the list and the look: the next look tells.
+            let Some(size) = size else { continue };
+            let known = sizes.entry(packed.unwrap_or(&name).to_owned()).or_default();
+            *known = (size, known.1 || packed.is_some());
         }
+        let unpacked = sizes.iter().filter(|(name, (_, packed))| *name != "out.log" && !packed).count();
+        Ok(Self { bytes: sizes.values().map(|(size, _)| size).sum(), unpacked })
     }
+}
+
+/// The length that a file had before gzip: its last four bytes.
+fn length_before(path: &Path) -> Option<u64> {
+    let mut file = File::open(path).ok()?;
+    file.seek(SeekFrom::End(-4)).ok()?;
+    let mut length = [0; 4];
+    file.read_exact(&mut length).ok()?;
+    Some(u32::from_le_bytes(length).into())
 }
 
 #[cfg(test)]
