@@ -8,10 +8,11 @@ const { PORT, DELAY = '20', ON_STOP = 'nothing', SAY_READY, SEEN_LATE } = proces
 let stopping = false;
 
 const server = http.createServer((req, res) => {
+  res.setHeader('X-Worker', process.pid);
+  if (req.url === '/worker') return void res.end('hello\n');
   // One byte for each request that comes after the signal, at once: nobody may be there to count later.
   if (stopping && SEEN_LATE) fs.appendFileSync(SEEN_LATE, '.');
   setTimeout(() => {
-    res.setHeader('X-Worker', process.pid);
     if (stopping && ON_STOP === 'politely') res.setHeader('Connection', 'close');
     res.end('hello\n');
   }, Number(DELAY));

@@ -145,9 +145,11 @@ impl<'a> Manager<'a> {
         let until = Instant::now() + READY_LIMIT;
         let mut seen = BTreeSet::new();
         while seen.len() < workers {
-            match http::ask(self.port, Duration::from_secs(2)) {
-                Ok(worker) => _ = seen.insert(worker),
-                Err(_not_yet) => sleep(Duration::from_millis(5)),
+            let answer = http::ask_for(self.port, http::WORKER, Duration::from_secs(2)).ok();
+            match answer.and_then(|answer| http::worker(&answer)) {
+                Some(worker) => _ = seen.insert(worker),
+                // Not yet.
+                None => sleep(Duration::from_millis(5)),
             }
             if Instant::now() > until {
                 let cause = format!("{} of {workers} workers answered in {READY_LIMIT:?}", seen.len());

@@ -62,9 +62,14 @@ impl Info {
         self.field(44).map(u32::from_ne_bytes)
     }
 
+    /// Segments with data that came. Linux 4.6.
+    pub(crate) fn data_segments_received(&self) -> Option<u32> {
+        self.field(152).map(u32::from_ne_bytes)
+    }
+
     /// `None`: nothing was ever received, or it is not to be known.
     pub(crate) fn since_last_received_ms(&self) -> Option<u32> {
-        self.field(152).map(u32::from_ne_bytes).filter(|count| *count > 0)?;
+        self.data_segments_received().filter(|count| *count > 0)?;
         self.field(52).map(u32::from_ne_bytes)
     }
 

@@ -63,13 +63,12 @@ impl Primary {
         let work = move || {
             let began = Instant::now();
             let (mut gone_since, mut idle_since) = (None, None);
-            let (mut restless, mut looked) = (Restless::default(), began);
+            let mut restless = Restless::default();
             while began.elapsed() <= drain && !watched.over.load(Ordering::Relaxed) {
                 let patient = began.elapsed() < PATIENT.min(drain / 2);
                 let found = watched.connections();
                 let seen = found.as_deref().unwrap_or_default();
-                restless.see(seen, looked.elapsed());
-                looked = Instant::now();
+                restless.see(seen);
                 if !patient {
                     watched.hang_up(restless.resting(seen));
                 }
@@ -78,7 +77,7 @@ impl Primary {
                 let gone = found.as_ref().is_some_and(Vec::is_empty);
                 let idle = settled
                     && found.is_some_and(|found| {
-                        found.iter().all(|c| diag::is_idle(c) && (!patient || is_quiet(c)))
+                        found.iter().all(|c| restless.is_idle(c) && (!patient || is_quiet(c)))
                     });
                 gone_since = if gone { gone_since.or_else(|| Some(Instant::now())) } else { None };
                 idle_since = if idle && !gone { idle_since.or_else(|| Some(Instant::now())) } else { None };
@@ -161,13 +160,13 @@ impl Watched {
     }
 
     /// Ends these connections, each if it is still idle.
-    fn hang_up(&mut self, inodes: impl Iterator<Item = u64>) {
+    fn hang_up<'a>(&mut self, connections: impl Iterator<Item = &'a diag::Connection>) {
         if !self.may_hang_up {
             return;
         }
-        for inode in inodes {
-            let holder = self.tree.iter().find(|pid| proc::may_hold(**pid, inode));
-            match holder.map(|pid| hangup::hang_up(*pid, inode)) {
+        for one in connections {
+            let holder = self.tree.iter().find(|pid| proc::may_hold(**pid, one.inode));
+            match holder.map(|pid| hangup::hang_up(*pid, one)) {
                 Some(Err(cause)) if is_forbidden(&cause) => {
                     debug!(%cause, "connections of workers cannot be ended one by one");
                     self.may_hang_up = false;
