@@ -20,6 +20,7 @@ pub mod fdpass;
 mod fdscan;
 pub mod foreign;
 pub mod hangup;
+pub mod heap;
 pub mod host;
 pub mod lane;
 pub mod listen;

@@ -123,6 +123,7 @@ pub(crate) enum SavedApps {
 
 /// `oneport daemon`.
 pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
+    oneport_sys::heap::share_one_heap();
     let (home, warnings) = Home::open()?;
     let Some(lock) = lock(&home)? else {
         // Another one was quicker, and serves whoever started this one as well.
