@@ -107,11 +107,13 @@ pub(super) async fn exchange(mut stream: TcpStream, request: &[u8], reused: bool
 }
 
 fn of_error(cause: &io::Error) -> Loss {
-    match cause.kind() {
-        ErrorKind::ConnectionRefused => Loss::Refused,
-        ErrorKind::UnexpectedEof => Loss::Ended,
+    if cause.kind() == ErrorKind::ConnectionRefused {
+        Loss::Refused
+    } else if cause.kind() == ErrorKind::UnexpectedEof {
+        Loss::Ended
+    } else {
         // `EPIPE` and `ECONNRESET`, and whatever else the kernel may say.
-        _ => Loss::Reset,
+        Loss::Reset
     }
 }
 
@@ -119,4 +121,56 @@ fn of_error(cause: &io::Error) -> Loss {
 fn length(answer: &[u8]) -> Option<usize> {
     let head = answer.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
     Some(head + http::header::<usize>(&answer[..head], "Content-Length: ").unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// What becomes of a request over a connection, used before or not, that its server ends so long after it was read.
+    fn fate(reused: bool, after: Duration) -> Fate {
+        let listener = TcpListener::bind("0.0.0.0:0").expect("a listener");
+        let port = listener.local_addr().expect("bound").port();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut request = [0; 256];
+            for _ in 0..u32::from(reused) {
+                let _length = stream.read(&mut request).expect("a request");
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").expect("an answer");
+            }
+            let _length = stream.read(&mut request).expect("a request");
+            thread::sleep(after);
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let fate = runtime.block_on(async {
+            let mut stream = connect(port, 0).await.expect("connected");
+            if reused {
+                match exchange(stream, http::KEPT, false).await {
+                    Fate::Answered(Some(kept)) => stream = kept,
+                    other @ (Fate::Answered(None) | Fate::Raced | Fate::Lost(_)) => return other,
+                }
+            }
+            exchange(stream, http::KEPT, reused).await
+        });
+        server.join().expect("server ends");
+        fate
+    }
+
+    #[test]
+    fn only_a_connection_at_rest_that_ends_at_once_is_a_race() {
+        // Another process may take the processor for longer than a race lasts.
+        let raced = (0..20).any(|_| matches!(fate(true, Duration::ZERO), Fate::Raced));
+        assert!(raced);
+        assert!(matches!(fate(true, Duration::from_millis(30)), Fate::Lost(Loss::Ended)));
+        assert!(matches!(fate(false, Duration::ZERO), Fate::Lost(Loss::Ended)));
+    }
+
+    #[test]
+    fn an_answer_is_whole_when_its_body_is_there() {
+        assert_eq!(length(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n"), None);
+        assert_eq!(length(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhel"), Some(44));
+    }
 }

@@ -100,7 +100,7 @@ fn of(folder: &Path, err: &Path, lines: u32, manager: impl Fn() -> Result<u64>) 
             full = Some(SystemTime::now());
         }
         let text = fs::read_to_string(err).unwrap_or_default();
-        let said = text.lines().find_map(|line| Said::of(line));
+        let said = text.lines().find_map(Said::of);
         match (said, full) {
             (Some(said), Some(_)) => break said,
             // What has not come by then does not come any more.
