@@ -108,6 +108,14 @@ pub(crate) struct Plan {
     pub(crate) idle: Duration,
     /// Connections that stay open beside those that are counted; the runner needs a descriptor for each.
     pub(crate) grown: usize,
+    /// How long clients of a manager go on at least; what is done begins after a third of it.
+    pub(crate) managed_time: Duration,
+    /// How long they go on after it is done.
+    pub(crate) managed_after: Duration,
+    /// Times that a command is timed in one sample.
+    pub(crate) commands: u32,
+    /// Lines that an app writes.
+    pub(crate) lines: u32,
 }
 
 impl Plan {
@@ -138,6 +146,10 @@ impl Plan {
             scalings: 10,
             idle: Duration::from_secs(10),
             grown: 10_000,
+            managed_time: Duration::from_secs(9),
+            managed_after: Duration::from_secs(2),
+            commands: 20,
+            lines: 200_000,
         };
         let quick = Self {
             rounds: 3,
@@ -155,6 +167,9 @@ impl Plan {
             scalings: 2,
             idle: Duration::from_secs(2),
             grown: 2_000,
+            managed_time: Duration::from_secs(6),
+            commands: 5,
+            lines: 20_000,
             ..full.clone()
         };
         let plan = if args.quick { quick } else { full };

@@ -61,6 +61,7 @@ impl Peer {
             Self::Own | Self::Bare | Self::Copies | Self::Pm2Fork => {
                 return Err(Failure::cannot(format!("start `{self}`"), "no program is named"));
             }
+            Self::Manager => return Err(Failure::cannot(format!("start `{self}`"), "see `manager.rs`")),
         };
         self.settle(&mut command, bench, node, port);
         Ok(command)
@@ -99,7 +100,7 @@ impl Peer {
             Self::Own => &[],
             Self::NodeRr | Self::NodeNone | Self::NodeReusePort | Self::Pm2 | Self::Single => &[],
             Self::Reuseport | Self::Tokio | Self::Alone => &[],
-            Self::Bare | Self::Copies | Self::Pm2Fork | Self::Nginx => &[],
+            Self::Bare | Self::Copies | Self::Pm2Fork | Self::Nginx | Self::Manager => &[],
         }
     }
 

@@ -15,6 +15,7 @@ mod goal;
 mod interrupt;
 mod load;
 mod machine;
+mod manager;
 mod measure;
 mod node;
 mod peer;

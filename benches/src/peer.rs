@@ -42,11 +42,13 @@ pub(crate) enum Peer {
     Pm2Fork,
     /// nginx with its own workers, each with a socket of its own: a static answer.
     Nginx,
+    /// `oneport start server.js -i N`: the daemon, and a primary per app.
+    Manager,
 }
 
 impl Peer {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::By(Policy::LeastA),
         Self::By(Policy::LeastB),
         Self::By(Policy::LeastC),
@@ -68,11 +70,14 @@ impl Peer {
         Self::Copies,
         Self::Pm2Fork,
         Self::Nginx,
+        Self::Manager,
     ];
     /// Those that serve `server.js`.
     pub(crate) const NODE: [Self; 4] = [Self::Oneport, Self::NodeRr, Self::Pm2, Self::Single];
     /// The two whose policies can be compared connection by connection.
     pub(crate) const PAIR: [Self; 2] = [Self::Oneport, Self::NodeRr];
+    /// Managers of processes.
+    pub(crate) const MANAGERS: [Self; 2] = [Self::Manager, Self::Pm2];
     /// The three that have a primary.
     pub(crate) const CLUSTERS: [Self; 3] = [Self::Oneport, Self::NodeRr, Self::Pm2];
     /// Library workers, what they are measured against, and Node's primary.
@@ -97,6 +102,7 @@ impl Peer {
             Self::Copies => "bare reuseport",
             Self::Pm2Fork => "pm2 fork",
             Self::Nginx => "nginx",
+            Self::Manager => "oneport manager",
         }
     }
 
@@ -119,6 +125,7 @@ impl Peer {
             Self::Copies => "copies",
             Self::Pm2Fork => "pm2-fork",
             Self::Nginx => "nginx",
+            Self::Manager => "manager",
         }
     }
 
@@ -127,7 +134,7 @@ impl Peer {
         match self {
             Self::Oneport | Self::By(_) | Self::Library | Self::Own => true,
             Self::NodeRr | Self::NodeNone | Self::NodeReusePort | Self::Pm2 => true,
-            Self::Reuseport | Self::Copies | Self::Pm2Fork | Self::Nginx => true,
+            Self::Reuseport | Self::Copies | Self::Pm2Fork | Self::Nginx | Self::Manager => true,
             Self::Single | Self::Tokio | Self::Alone | Self::Bare => false,
         }
     }
@@ -135,7 +142,7 @@ impl Peer {
     /// Whether its workers are compiled while they serve, where no program is named.
     pub(crate) fn runs_node(self) -> bool {
         match self {
-            Self::Oneport | Self::By(_) | Self::Pm2 | Self::Single => true,
+            Self::Oneport | Self::By(_) | Self::Pm2 | Self::Single | Self::Manager => true,
             Self::NodeRr | Self::NodeNone | Self::NodeReusePort => true,
             Self::Library | Self::Reuseport | Self::Tokio | Self::Alone => false,
             Self::Own | Self::Bare | Self::Copies | Self::Pm2Fork | Self::Nginx => false,
@@ -146,7 +153,7 @@ impl Peer {
     pub(crate) fn serves_a_program(self) -> bool {
         match self {
             Self::By(_) | Self::Own | Self::Bare | Self::Copies | Self::Pm2Fork | Self::Nginx => true,
-            Self::Oneport | Self::Library | Self::Pm2 | Self::Single => false,
+            Self::Oneport | Self::Library | Self::Pm2 | Self::Single | Self::Manager => false,
             Self::NodeRr | Self::NodeNone | Self::NodeReusePort => false,
             Self::Reuseport | Self::Tokio | Self::Alone => false,
         }
@@ -160,7 +167,7 @@ impl Peer {
     /// Whether the oneport binary runs it.
     pub(crate) fn is_oneport(self) -> bool {
         match self {
-            Self::Oneport | Self::By(_) | Self::Library | Self::Own => true,
+            Self::Oneport | Self::By(_) | Self::Library | Self::Own | Self::Manager => true,
             Self::NodeRr | Self::NodeNone | Self::NodeReusePort | Self::Single => false,
             Self::Pm2 | Self::Pm2Fork | Self::Nginx | Self::Bare | Self::Copies => false,
             Self::Reuseport | Self::Tokio | Self::Alone => false,
@@ -172,6 +179,7 @@ impl Peer {
         match self {
             Self::Pm2 | Self::Pm2Fork => true,
             Self::Oneport | Self::By(_) | Self::Library | Self::Own | Self::Alone => false,
+            Self::Manager => false,
             Self::NodeRr | Self::NodeNone | Self::NodeReusePort | Self::Single => false,
             Self::Reuseport | Self::Tokio | Self::Bare | Self::Copies | Self::Nginx => false,
         }

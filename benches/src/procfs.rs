@@ -35,6 +35,13 @@ pub(crate) fn descendants(root: Pid) -> Vec<Pid> {
     found
 }
 
+/// The processes that `root` has started itself, or adopted.
+pub(crate) fn children(root: Pid) -> Vec<Pid> {
+    let mut found = descendants(root);
+    found.retain(|pid| stat(pid.as_raw_pid()).is_some_and(|stat| stat.parent == root.as_raw_pid()));
+    found
+}
+
 /// The state letter of `pid` (`R`, `S`, `T`, `Z` ...), or `None` once it is gone.
 pub(crate) fn state(pid: Pid) -> Option<char> {
     stat(pid.as_raw_pid()).map(|stat| stat.state)

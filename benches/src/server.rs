@@ -260,7 +260,7 @@ impl Drop for Server {
 }
 
 /// A port nobody holds at this moment.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let what = || "find a free port".to_owned();
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).cannot(what)?;
     Ok(listener.local_addr().cannot(what)?.port())

@@ -94,7 +94,7 @@ impl Tools {
     /// Whether `peer` can run at all, or why not.
     pub(crate) fn check(&self, peer: Peer) -> Result<()> {
         match peer {
-            Peer::Oneport | Peer::Own | Peer::By(_) => self.oneport_version.clone().map(drop),
+            Peer::Oneport | Peer::Own | Peer::By(_) | Peer::Manager => self.oneport_version.clone().map(drop),
             Peer::Pm2 | Peer::Pm2Fork => self.pm2_version.clone().map(drop),
             Peer::NodeRr | Peer::NodeNone | Peer::NodeReusePort | Peer::Single => Ok(()),
             Peer::Bare | Peer::Copies | Peer::Nginx => Ok(()),

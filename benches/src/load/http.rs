@@ -17,6 +17,8 @@ pub(crate) const BLOCK: &[u8] = b"GET /block HTTP/1.1\r\nHost: bench\r\nConnecti
 pub(crate) const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
 /// One that is answered with the cost of system calls, see `servers/server.c`.
 pub(crate) const SYSTEM_CALLS: &[u8] = b"GET /syscalls HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
+/// One that is answered at once by an app that takes its time otherwise, see `servers/managed.js`.
+pub(crate) const WORKER: &[u8] = b"GET /worker HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
 /// One whose connection stays open.
 pub(crate) const KEPT: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
 

@@ -9,9 +9,12 @@ pub(crate) mod far;
 pub(crate) mod held;
 pub(crate) mod http;
 mod open;
+mod steady;
+mod talk;
 
 pub(crate) use closed::{closed, closed_until};
 pub(crate) use open::{Blocks, open};
+pub(crate) use steady::{Offer, Seen, steady};
 
 use std::collections::BTreeMap;
 use std::time::Duration;

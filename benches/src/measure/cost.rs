@@ -80,6 +80,6 @@ pub(super) fn of(server: &Server, (peer, workers): (Peer, usize), connections: u
         Peer::Oneport | Peer::NodeRr | Peer::Pm2 | Peer::Single | Peer::Library | Peer::Tokio => {
             sample.with("placed", 1e6 / primary)
         }
-        Peer::Alone | Peer::Bare | Peer::Pm2Fork => sample.with("placed", 1e6 / primary),
+        Peer::Alone | Peer::Bare | Peer::Pm2Fork | Peer::Manager => sample.with("placed", 1e6 / primary),
     })
 }

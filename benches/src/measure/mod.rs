@@ -8,6 +8,7 @@ mod churn;
 mod cost;
 mod least;
 mod library;
+mod manager;
 mod memory;
 mod metric;
 mod placement;
@@ -68,9 +69,9 @@ impl Rounds {
 }
 
 impl Measurement {
-    /// Whether `name` is its name or that of its group, which is the part before the dash.
+    /// Whether `name` is its name or that of a group, which is the part before a dash.
     pub(crate) fn is_called(&self, name: &str) -> bool {
-        self.name == name || self.name.split_once('-').is_some_and(|(group, _)| group == name)
+        self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
 
     /// Whether its Node is not the one of all others, which its name says.
@@ -80,7 +81,7 @@ impl Measurement {
 }
 
 /// Every measurement, in the order of the report.
-pub(crate) const ALL: [&Measurement; 40] = [
+pub(crate) const ALL: [&Measurement; 60] = [
     &churn::MEASUREMENT,
     &memory::MEASUREMENT,
     &start::MEASUREMENT,
@@ -121,6 +122,26 @@ pub(crate) const ALL: [&Measurement; 40] = [
     &programs::killed::MEASUREMENT,
     &programs::reload::MEASUREMENT,
     &programs::crowd::MEASUREMENT,
+    &manager::reload::A,
+    &manager::reload::B,
+    &manager::reload::C,
+    &manager::reload::D,
+    &manager::reload::D2,
+    &manager::reload::E,
+    &manager::reload::F,
+    &manager::reload::K,
+    &manager::reload::M,
+    &manager::reload::N,
+    &manager::reload::P,
+    &manager::reload::Q,
+    &manager::reload::BUSY,
+    &manager::build::BROKEN,
+    &manager::build::SLOW,
+    &manager::daemon::KILLED,
+    &manager::daemon::UPDATED,
+    &manager::speed::MEASUREMENT,
+    &manager::memory::MEASUREMENT,
+    &manager::logs::MEASUREMENT,
 ];
 
 /// Their names, and the groups.
@@ -128,6 +149,7 @@ pub(crate) fn names() -> Vec<&'static str> {
     ALL.iter()
         .map(|measurement| measurement.name)
         .chain([least::GROUP, library::GROUP, programs::GROUP])
+        .chain(manager::GROUPS)
         .collect()
 }
 

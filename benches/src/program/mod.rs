@@ -93,7 +93,8 @@ impl Program {
             | Peer::Reuseport
             | Peer::Tokio
             | Peer::Alone
-            | Peer::Nginx => return peer.command(bench, Major::Twenty, port, copies),
+            | Peer::Nginx
+            | Peer::Manager => return peer.command(bench, Major::Twenty, port, copies),
         };
         peer.settle(&mut command, bench, &tools.node, port);
         Ok(command)

@@ -49,6 +49,11 @@ pub struct Connection {
     pub since_last_sent_ms: Option<u32>,
     /// Milliseconds since data was last received; `None`: never.
     pub since_last_received_ms: Option<u32>,
+    /// Segments with data that came.
+    pub segments_received: u32,
+    /// Segments that were sent without data, most of them to acknowledge some that came. What is answered soon
+    /// (40 ms) has its acknowledgement with the answer.
+    pub bare_segments_sent: u32,
 }
 
 /// The accept queue of one listening socket.
@@ -149,6 +154,7 @@ struct Info {
     since_last_received: u32,
     segments_received: u32,
     segments_sent: u32,
+    all_segments_sent: u32,
 }
 
 impl Answer {
@@ -166,6 +172,9 @@ impl Answer {
             since_last_received_ms: info
                 .filter(|info| info.segments_received > 0)
                 .map(|info| info.since_last_received),
+            segments_received: info.map_or(0, |info| info.segments_received),
+            bare_segments_sent: info
+                .map_or(0, |info| info.all_segments_sent.saturating_sub(info.segments_sent)),
         }
     }
 }
@@ -294,13 +303,14 @@ fn parse_answer(bytes: &[u8]) -> Option<Answer> {
     })
 }
 
-/// `struct tcp_info`: last_data_sent 44, last_data_recv 52, data_segs_in 152, data_segs_out 156 (Linux 4.6).
+/// `struct tcp_info`: last_data_sent 44, last_data_recv 52, segs_out 136, data_segs_in 152, data_segs_out 156 (Linux 4.6).
 fn parse_info(bytes: &[u8]) -> Option<Info> {
     Some(Info {
         since_last_sent: u32_at(bytes, 44)?,
         since_last_received: u32_at(bytes, 52)?,
         segments_received: u32_at(bytes, 152)?,
         segments_sent: u32_at(bytes, 156)?,
+        all_segments_sent: u32_at(bytes, 136)?,
     })
 }
 

@@ -19,6 +19,8 @@ pub mod elf;
 pub mod fdpass;
 mod fdscan;
 pub mod foreign;
+pub mod hangup;
+pub mod heap;
 pub mod host;
 pub mod lane;
 pub mod listen;

@@ -51,6 +51,28 @@ impl Info {
         self.field(24).map(u32::from_ne_bytes)
     }
 
+    /// Segments that were sent and not acknowledged (`tcpi_unacked`).
+    pub(crate) fn unacknowledged(&self) -> Option<u32> {
+        self.field(24).map(u32::from_ne_bytes)
+    }
+
+    /// `None`: nothing was ever sent, or it is not to be known.
+    pub(crate) fn since_last_sent_ms(&self) -> Option<u32> {
+        self.data_segments_sent().filter(|count| *count > 0)?;
+        self.field(44).map(u32::from_ne_bytes)
+    }
+
+    /// Segments with data that came. Linux 4.6.
+    pub(crate) fn data_segments_received(&self) -> Option<u32> {
+        self.field(152).map(u32::from_ne_bytes)
+    }
+
+    /// `None`: nothing was ever received, or it is not to be known.
+    pub(crate) fn since_last_received_ms(&self) -> Option<u32> {
+        self.data_segments_received().filter(|count| *count > 0)?;
+        self.field(52).map(u32::from_ne_bytes)
+    }
+
     /// Linux 4.1.
     pub(crate) fn bytes_received(&self) -> Option<u64> {
         self.field(128).map(u64::from_ne_bytes)

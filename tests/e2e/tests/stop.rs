@@ -1,6 +1,11 @@
 //! SIGTERM and SIGINT: what is in flight is answered, everything ends, the exit code says what happened.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use oneport_e2e::http::Client;
@@ -145,6 +150,56 @@ fn stop_with_signal_waits_for_open_requests_first() {
     }
     drop(slow);
     assert_eq!(app.ended().code(), 0);
+}
+
+/// Asks over one connection again and again until its server has ended it. A request that was sent is answered.
+fn asks_until_the_end(stream: TcpStream, answered: &AtomicUsize) {
+    let mut client = Client::over(stream.try_clone().unwrap());
+    loop {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let sent = Instant::now();
+        match client.get("/slow?ms=40") {
+            Ok(response) => assert_eq!(response.status, 200),
+            // It met the end of a connection at rest, which no server can exclude.
+            Err(_) if sent.elapsed() < Duration::from_millis(5) => return,
+            Err(error) => panic!("a request is lost after {:?}: {error}", sent.elapsed()),
+        }
+        answered.fetch_add(1, Ordering::Relaxed);
+        // The pause between two requests, and the look whether it has ended meanwhile.
+        stream.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
+        match stream.peek(&mut [0]) {
+            Ok(0) => return,
+            Ok(_) => panic!("nobody has asked for more"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => panic!("ended in disorder: {error}"),
+        }
+    }
+}
+
+#[test]
+fn stop_with_signal_ends_connections_over_which_clients_ask_again_and_again() {
+    // So many that there is no moment in which none of them is used.
+    const CLIENTS: usize = 20;
+    let run = Run::fixture("app.js").instances(2).args(["--stop-with", "signal", "--drain-timeout", "120s"]);
+    let app = run.start();
+    let address = app.serving(2);
+    let answered = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (stream, answered) = (TcpStream::connect(address).unwrap(), answered.clone());
+            thread::spawn(move || asks_until_the_end(stream, &answered))
+        })
+        .collect();
+    oneport_e2e::wait::eventually("the clients to be served", || {
+        (answered.load(Ordering::Relaxed) >= 2 * CLIENTS).then_some(())
+    });
+    let began = Instant::now();
+    app.signal(Signal::TERM);
+    for client in clients {
+        client.join().expect("nothing is lost");
+    }
+    assert_eq!(app.ended().code(), 0);
+    assert!(began.elapsed() < Duration::from_secs(60), "it took until the end of the drain time");
 }
 
 #[test]

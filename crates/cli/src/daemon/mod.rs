@@ -126,6 +126,7 @@ pub(crate) enum SavedApps {
 
 /// `oneport daemon`.
 pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
+    oneport_sys::heap::share_one_heap();
     let (home, warnings) = Home::open()?;
     let (lock, listener) = match start::taken_over() {
         Some((lock, listener)) => (Some(lock), Some(listener)),

@@ -6,7 +6,9 @@
 //!
 //! Before the signal (`stop_with=signal`, and after the channel closed): its connections must be gone, or idle for a
 //! moment. Idle means nothing queued in either direction, and the last data sent after the last data received; at
-//! first also quiet for a second, so that a response sent in pieces is not cut. Only TCP can be judged.
+//! first also quiet for a second, so that a response sent in pieces is not cut. Only TCP can be judged. Where a client goes
+//! on asking over a connection that it keeps, that moment may never come; after the first time such connections are ended
+//! one by one (`restless`), if this process may do that.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,10 +18,11 @@ use std::time::{Duration, Instant};
 
 use oneport_core::{Event as Core, WorkerId};
 use oneport_sys::process::Pid;
-use oneport_sys::{diag, proc};
-use tracing::warn;
+use oneport_sys::{diag, hangup, proc};
+use tracing::{debug, warn};
 
 use super::readings::Readings;
+use super::restless::Restless;
 use super::{Command, Primary};
 use crate::event::AddressKind;
 
@@ -47,6 +50,8 @@ struct Watched {
     readings: Readings,
     tree: Vec<Pid>,
     looked_up: Option<Instant>,
+    /// Nothing has forbidden it so far.
+    may_hang_up: bool,
 }
 
 impl Primary {
@@ -58,12 +63,22 @@ impl Primary {
         let work = move || {
             let began = Instant::now();
             let (mut gone_since, mut idle_since) = (None, None);
+            let mut restless = Restless::default();
             while began.elapsed() <= drain && !watched.over.load(Ordering::Relaxed) {
                 let patient = began.elapsed() < PATIENT.min(drain / 2);
                 let found = watched.connections();
+                let seen = found.as_deref().unwrap_or_default();
+                restless.see(seen);
+                if !patient {
+                    watched.hang_up(restless.resting(seen));
+                }
+                // Who asks again might do so between this look and the signal; a quiet second says that nobody does.
+                let settled = patient || !restless.is_any() || !watched.may_hang_up;
                 let gone = found.as_ref().is_some_and(Vec::is_empty);
-                let idle = found
-                    .is_some_and(|found| found.iter().all(|c| diag::is_idle(c) && (!patient || is_quiet(c))));
+                let idle = settled
+                    && found.is_some_and(|found| {
+                        found.iter().all(|c| restless.is_idle(c) && (!patient || is_quiet(c)))
+                    });
                 gone_since = if gone { gone_since.or_else(|| Some(Instant::now())) } else { None };
                 idle_since = if idle && !gone { idle_since.or_else(|| Some(Instant::now())) } else { None };
                 let held =
@@ -121,6 +136,7 @@ impl Primary {
             readings: self.readings.clone(),
             tree: Vec::new(),
             looked_up: None,
+            may_hang_up: true,
         })
     }
 }
@@ -142,6 +158,30 @@ impl Watched {
         let inodes: HashSet<u64> = self.tree.iter().flat_map(|pid| proc::open_sockets(*pid)).collect();
         self.readings.connections(&self.ports, |connection| inodes.contains(&connection.inode))
     }
+
+    /// Ends these connections, each if it is still idle.
+    fn hang_up<'a>(&mut self, connections: impl Iterator<Item = &'a diag::Connection>) {
+        if !self.may_hang_up {
+            return;
+        }
+        for one in connections {
+            let holder = self.tree.iter().find(|pid| proc::may_hold(**pid, one.inode));
+            match holder.map(|pid| hangup::hang_up(*pid, one)) {
+                Some(Err(cause)) if is_forbidden(&cause) => {
+                    debug!(%cause, "connections of workers cannot be ended one by one");
+                    self.may_hang_up = false;
+                    return;
+                }
+                // It has gone, or was used meanwhile: the next look tells.
+                Some(Ok(_) | Err(_)) | None => {}
+            }
+        }
+    }
+}
+
+fn is_forbidden(cause: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, Unsupported};
+    matches!(cause.kind(), PermissionDenied | Unsupported)
 }
 
 fn is_quiet(connection: &diag::Connection) -> bool {

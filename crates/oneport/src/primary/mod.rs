@@ -16,6 +16,7 @@ mod port;
 mod program;
 mod readings;
 mod reap;
+mod restless;
 mod spawn;
 mod token;
 mod trees;

@@ -109,6 +109,8 @@ struct Managed {
 
 /// `oneport primary`: what it is to be comes on standard input.
 pub(crate) fn run() -> Done {
+    // Each worker that leaves has a thread that looks after it.
+    oneport_sys::heap::share_one_heap();
     let boot = Boot::read()?;
     boot::stand_alone();
     let (happenings, queue) = sync_channel(WAITING);
