@@ -152,7 +152,8 @@ fn an_app_is_made_watched_and_deleted_without_the_command_line() {
     assert_eq!((status, &job["kind"]), (200, &json!("start")));
     eventually("both online", || {
         let (_, app) = ask(&manager, "GET", "/v1/apps/a%2Fb%20c", "");
-        app["workers"].as_array()?.iter().all(|worker| worker["status"] == "online").then_some(())
+        let online = app["workers"].as_array()?.iter().all(|worker| worker["status"] == "online");
+        (online && app["job"].is_null()).then_some(())
     });
     assert_eq!(manager.pids("a/b c").len(), 2);
     manager.ok(&["reload", "a/b c"]);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use oneport_wire::control::{Job, JobKind, JobState};
+use oneport_wire::control::{Job, JobKind, JobState, ProblemKind};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::link::Link;
@@ -79,6 +79,13 @@ pub(super) async fn watch(link: &Link, app: &str, job: Job, manner: Manner) -> R
             Ok(()) if last.state != JobState::Running => {}
             // A primary that ends with its app says so last, and may be gone before; so may the app be, by name.
             _ if last.kind == JobKind::Delete && is_gone(app).await? => return Ok(Ended::Done),
+            // Its primary has ended, and the daemon is about to notice.
+            Err(CallError::Refused(problem))
+                if last.kind == JobKind::Delete && problem.kind == ProblemKind::Failed && tries < TRIES =>
+            {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
             Err(CallError::Refused(problem)) => return Err(super::link::of_problem(&problem)),
             // The daemon was killed or updated: the job knows nothing of that.
             Ok(()) | Err(_) if tries < TRIES => {
