@@ -178,3 +178,37 @@ fn one_that_is_not_to_be_started_is_only_put_on_the_list() {
     manager.ok(&["start", "queue"]);
     assert_eq!(manager.statuses("queue"), ["online", "online"]);
 }
+
+/// Sockets that listen on this port, of whatever process.
+fn listeners(port: u16) -> usize {
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| std::fs::read_to_string(table).unwrap_or_default());
+    let local = format!(":{port:04X}");
+    let listens = |line: &&str| {
+        let mut fields = line.split_whitespace();
+        fields.nth(1).is_some_and(|at| at.ends_with(&local)) && fields.nth(1) == Some("0A")
+    };
+    tables.iter().flat_map(|table| table.lines()).filter(listens).count()
+}
+
+#[test]
+fn a_server_that_would_fail_a_second_time_runs_three_times_with_one_listener_under_rr() {
+    let manager = Manager::new().env("PORT", "0");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/node/net_0.js");
+    manager.ok(&["start", script, "-i", "3", "--policy", "rr"]);
+    let address = manager.address("net_0");
+    assert_eq!(listeners(address.port()), 1);
+    let pids = manager.pids("net_0");
+    let mut heard: Vec<u32> = (0..3)
+        .map(|_| {
+            let answer = std::io::read_to_string(std::net::TcpStream::connect(address).unwrap()).unwrap();
+            answer.trim().strip_prefix("hello from ").unwrap().parse().unwrap()
+        })
+        .collect();
+    heard.sort_unstable();
+    let mut expected = pids.clone();
+    expected.sort_unstable();
+    assert_eq!(heard, expected);
+    let shown = || manager.ok(&["logs", "--nostream", "--raw"]).out.matches("server start").count();
+    eventually("each has said so", || shown() == 3);
+}

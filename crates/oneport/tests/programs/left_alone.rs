@@ -23,7 +23,11 @@ struct Offspring {
 
 impl Offspring {
     fn of(test: &mut Test, fact: usize) -> Offspring {
-        let pid = test.played(1)[fact].strip_prefix("ok ").unwrap().parse().unwrap();
+        Offspring::of_copy(test, 1, fact)
+    }
+
+    fn of_copy(test: &mut Test, copy: u32, fact: usize) -> Offspring {
+        let pid = test.played(copy)[fact].strip_prefix("ok ").unwrap().parse().unwrap();
         Offspring { watched: Watched::new(pid), pid }
     }
 
@@ -84,6 +88,8 @@ fn what_a_killed_copy_started_goes_on_and_can_bind(way: ProgramWay) {
     assert_eq!(test.exit(1), (Exit::Signal(9), EndCause::Killed));
     test.proven(2);
     assert_eq!(ask(address), test.pid(2));
+    // What the second copy started would bind the same.
+    Offspring::of_copy(&mut test, 2, 1).end();
     // It is under the traps of a copy that is gone, and does as it likes.
     begin.write("now");
     let own = std::net::SocketAddr::from(([127, 0, 0, 1], port));
