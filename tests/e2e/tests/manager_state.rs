@@ -54,6 +54,30 @@ fn what_was_saved_comes_back_as_it_was() {
 }
 
 #[test]
+fn the_list_names_what_is_not_as_saved() {
+    let manager = Manager::with_server();
+    let told = || manager.ok(&["list"]).err;
+    manager.ok(&["start", "app.js", "-n", "one", "-i", "max"]);
+    assert_eq!(told(), "", "nothing was ever saved");
+    manager.ok(&["save"]);
+    assert_eq!(told(), "");
+    manager.ok(&["kill"]);
+    manager.ok(&["resurrect"]);
+    assert_eq!(told(), "");
+    manager.ok(&["stop", "one"]);
+    assert_eq!(told(), "");
+    manager.ok(&["start", "app.js", "-n", "two"]);
+    assert!(told().contains("not as saved: two; `oneport save` saves it"), "{}", told());
+    manager.ok(&["scale", "one", "+1"]);
+    assert!(told().contains("not as saved: one, two; `oneport save` saves them"), "{}", told());
+    manager.ok(&["save"]);
+    assert_eq!(told(), "");
+    manager.ok(&["delete", "one"]);
+    assert!(told().contains("not as saved: one;"), "{}", told());
+    assert_eq!(manager.ok(&["list", "--silent"]).err, "");
+}
+
+#[test]
 fn a_daemon_that_is_to_resurrect_does_so_by_itself() {
     let manager = Manager::new();
     history(&manager);

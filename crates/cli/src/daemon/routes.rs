@@ -43,6 +43,7 @@ pub(super) fn routes(daemon: Daemon) -> Router {
         .route("/v1/names", get(names))
         .route("/v1/events", get(events))
         .route("/v1/save", post(saving::save))
+        .route("/v1/saved", get(saving::newest))
         .route("/v1/resurrect", post(saving::resurrect))
         .route("/v1/kill", post(kill))
         .route("/v1/update", post(update))

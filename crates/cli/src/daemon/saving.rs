@@ -85,6 +85,11 @@ pub(super) async fn resurrect(State(daemon): State<Daemon>, body: Bytes) -> Resp
     .await
 }
 
+/// The newest saved list; `null`: none is good.
+pub(super) async fn newest(State(daemon): State<Daemon>) -> Response {
+    json(&Saves::new(&daemon.0.home).peek().map(|saved| saved.apps))
+}
+
 fn of_failure(failure: &Failure) -> Problem {
     problem(ProblemKind::Failed, failure.message(), failure.advice())
 }

@@ -32,7 +32,7 @@ pub(super) async fn save(args: &SaveArgs) -> Done {
             let text = format!(
                 "of the environment of {}, {} {} not saved: put into the configuration what it needs",
                 clean(app),
-                clean(&listed(names)),
+                clean(&super::listed(names)),
                 if names.len() == 1 { "is" } else { "are" }
             );
             say(Tone::Info, &text);
@@ -42,16 +42,6 @@ pub(super) async fn save(args: &SaveArgs) -> Done {
         say(Tone::Normal, &format!("{apps} {text} {}", done.file));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The first names, and how many more there are.
-fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let first = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
 }
 
 pub(super) async fn resurrect(args: &PlainArgs) -> Done {

@@ -10,6 +10,7 @@ mod select;
 mod show;
 mod start;
 mod stay;
+mod unsaved;
 mod watch;
 
 use std::io::IsTerminal;
@@ -94,6 +95,16 @@ impl Manner {
         let sort = common.sort.as_deref().map(str::parse).transpose();
         let sort = sort.map_err(|cause| Failure::usage(format!("cannot sort by that: {cause}")))?;
         Ok(Manner { silent: common.silent, mini: common.mini_list, sort: sort.unwrap_or_default() })
+    }
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let first = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }
 

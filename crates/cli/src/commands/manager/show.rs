@@ -4,19 +4,19 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use oneport_wire::control::{AppView, WorkerView};
+use oneport_wire::control::{AppView, SavedApp, WorkerView};
 
 use super::link::Link;
 use super::select::choose;
 use super::start::{environment, view_of};
-use super::{Manner, width};
+use super::{Manner, say, unsaved, width};
 use crate::Done;
 use crate::args::manager::{ListArgs, MaybeArgs, PlainArgs, ShowArgs};
 use crate::commands::run::managed::{Origin, now_ms};
 use crate::control::segment;
 use crate::error::Failure;
 use crate::render::manager as shown;
-use crate::render::manager::{Description, Look, Secrets};
+use crate::render::manager::{Description, Look, Secrets, Tone, clean};
 use crate::render::voice;
 
 /// How often a list that is watched is shown.
@@ -49,11 +49,29 @@ pub(super) async fn list(args: &ListArgs) -> Done {
             voice::show(format_args!("{}", shown::in_place(&shown::table(&apps, &look))));
         } else {
             print_list(&apps, manner);
+            if !args.watch && !manner.silent {
+                tell_unsaved(&link, &apps).await;
+            }
         }
         if !args.watch || super::logs::nobody_reads() {
             return Ok(ExitCode::SUCCESS);
         }
         tokio::time::sleep(REFRESH).await;
+    }
+}
+
+/// As PM2's list: what `resurrect` would not bring back as it is.
+async fn tell_unsaved(link: &Link, apps: &[AppView]) {
+    // A daemon of before an update may not know it.
+    let Ok(Some(saved)) = link.get::<Option<Vec<SavedApp>>>("/v1/saved").await else { return };
+    let names = unsaved::names(apps, &saved);
+    if !names.is_empty() {
+        let text = format!(
+            "not as saved: {}; `oneport save` saves {}",
+            clean(&super::listed(&names)),
+            if names.len() == 1 { "it" } else { "them" }
+        );
+        say(Tone::Warning, &text);
     }
 }
 

@@ -55,7 +55,6 @@ impl Saves {
     }
 
     /// The newest list, if it is good. Changes nothing, says nothing; for comparing.
-    #[cfg(test)]
     pub(crate) fn peek(&self) -> Option<Saved> {
         let directory = super::open_directory(&self.directory).ok()?;
         match Generation::NEWEST.look(&directory) {
