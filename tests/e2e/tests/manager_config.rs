@@ -61,6 +61,28 @@ fn start_alone_finds_the_file_of_the_directory() {
 }
 
 #[test]
+fn variables_of_pm2_stand_in_for_what_the_configuration_does_not_say() {
+    let manager = Manager::with_server().env("PM2_KILL_TIMEOUT", "2500").env("PM2_KILL_SIGNAL", "SIGTERM");
+    manager.write("oneport.toml", "[[app]]\nname = 'web'\nscript = 'app.js'\nstop_signal = 'SIGUSR2'\n");
+    let spec = || {
+        let list: Value = serde_json::from_str(&manager.ok(&["list", "--json"]).out).expect("JSON");
+        let spec = &list["apps"][0]["spec"];
+        (spec["kill_timeout"].clone(), spec["stop_signal"].clone())
+    };
+    let expected = (Value::from(2500), Value::from("SIGUSR2"));
+    let told = manager.ok(&["start"]).err;
+    assert!(told.contains("kill_timeout is that of PM2_KILL_TIMEOUT"), "{told}");
+    assert!(!told.contains("PM2_KILL_SIGNAL"), "{told}");
+    assert_eq!(spec(), expected);
+    // Nothing of it is lost when the same configuration is applied once more.
+    manager.ok(&["reload", "oneport.toml"]);
+    assert_eq!(spec(), expected);
+    manager.ok(&["stop", "web"]);
+    manager.ok(&["start", "web"]);
+    assert_eq!(spec(), expected);
+}
+
+#[test]
 fn json_on_standard_input_starts_and_deletes() {
     let manager = Manager::with_server();
     let text = r#"{"apps": [{"name": "web", "script": "app.js"}, {"name": "api", "script": "app.js"}]}"#;

@@ -116,6 +116,9 @@ pub(super) fn changed(
     args.spec.apply(&mut spec, &apply::here()?)?;
     // Names are changed by nobody: they are how an app is found.
     spec.name = name;
+    if wanted.is_some() {
+        start::take_aliases(&mut spec);
+    }
     if !args.rest.is_empty() {
         spec.args = args.rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     }

@@ -1,6 +1,7 @@
 //! PM2's verbs: what they say to the daemon, by the control API and nothing else, and what they show.
 
 mod act;
+mod alias;
 mod apply;
 mod gather;
 mod keep;

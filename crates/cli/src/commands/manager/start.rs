@@ -11,7 +11,7 @@ use super::gather::{How, Meant, gather, of_this_directory, script_here, targets}
 use super::link::Link;
 use super::select::Chosen;
 use super::watch::{Ended, watch};
-use super::{Manner, act, show_list};
+use super::{Manner, act, alias, show_list};
 use crate::Done;
 use crate::args::manager::{ChangeArgs, StartArgs};
 use crate::args::spec::SpecArgs;
@@ -35,6 +35,13 @@ pub(super) fn warn_of_foreign(args: &SpecArgs) {
     if !given.is_empty() {
         let text = format!("{} mean nothing here", given.join(", "));
         super::say(Tone::Warning, &text);
+    }
+}
+
+/// What PM2's variables say of an app that is configured by this command.
+pub(super) fn take_aliases(spec: &mut AppSpec) {
+    for note in alias::fill(spec, |name| std::env::var(name).ok()) {
+        super::say(Tone::Warning, &note);
     }
 }
 
@@ -212,10 +219,11 @@ async fn start_known(
 /// A new app, and its start.
 pub(super) async fn create(
     link: &Link,
-    spec: AppSpec,
+    mut spec: AppSpec,
     force: bool,
     manner: Manner,
 ) -> Result<Begun, Failure> {
+    take_aliases(&mut spec);
     let stopped = spec.autostart == Some(false);
     let wanted = Create { spec, environment: environment(), force, ids: Vec::new(), stopped };
     let view: AppView = link.post_slow("/v1/apps", &wanted).await?;
