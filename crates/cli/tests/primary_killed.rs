@@ -59,8 +59,15 @@ fn primary_of(app: &Value) -> Option<i64> {
     app["primary_pid"].as_i64()
 }
 
+/// Ends it, and waits for its end: until then it may still answer, or break off.
 fn kill(pid: i64) {
     assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+    let stat = Path::new("/proc").join(pid.to_string()).join("stat");
+    let late = Instant::now() + Duration::from_secs(20);
+    while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(Instant::now() < late, "{pid} does not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn environment_of(pid: i64) -> String {
