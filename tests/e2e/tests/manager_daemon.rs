@@ -148,6 +148,18 @@ fn sigterm_to_the_daemon_stops_everything_in_order() {
 }
 
 #[test]
+fn kill_ends_what_a_dead_daemon_has_left() {
+    let manager = Manager::with_server();
+    manager.ok(&["start", "app.js", "-i", "2"]);
+    let (primary, pids) = (manager.primary("app"), manager.pids("app"));
+    manager.kill_9(manager.daemon());
+    let told = manager.ok(&["kill"]);
+    assert!(told.out.contains("all apps are stopped"), "{}", told.all());
+    assert!(!procfs::runs(primary) && pids.iter().all(|pid| !procfs::runs(*pid)));
+    assert!(manager.ok(&["kill"]).out.contains("no daemon is running"));
+}
+
+#[test]
 fn kill_ends_all_and_is_content_where_there_is_nothing() {
     let manager = Manager::with_server();
     assert!(manager.ok(&["kill"]).out.contains("no daemon"));

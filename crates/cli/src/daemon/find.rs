@@ -13,20 +13,30 @@ use super::launch::{end_leftovers, forget, open_pidfd, read_trace};
 use crate::commands::run::managed::{Origin, boot_id, socket_of, trace_of};
 use crate::control::client::{CallError, Client};
 use crate::control::segment;
-use crate::state::environment;
+use crate::state::{Home, environment};
 
 /// How long a primary may take to say what it was made of.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// More files there are not ours.
 const MOST: usize = 10_000;
 
-pub(super) async fn find_all(daemon: &Daemon) {
-    let run = daemon.0.home.run();
-    let Ok(files) = std::fs::read_dir(&run) else { return };
+/// The numbers of primaries that have left a trace.
+fn serials(home: &Home) -> Vec<u32> {
+    let Ok(files) = std::fs::read_dir(home.run()) else { return Vec::new() };
     let serial_of = |name: &str| name.strip_suffix(".json")?.parse::<u32>().ok();
     let names = files.flatten().take(MOST).filter_map(|file| file.file_name().into_string().ok());
     let mut serials: Vec<u32> = names.filter_map(|name| serial_of(&name)).collect();
     serials.sort_unstable();
+    serials
+}
+
+/// Whether there is anything to be found.
+pub(crate) fn has_traces(home: &Home) -> bool {
+    !serials(home).is_empty()
+}
+
+pub(super) async fn find_all(daemon: &Daemon) {
+    let serials = serials(&daemon.0.home);
     // One that hangs holds nobody up.
     let mut finding = JoinSet::new();
     for serial in serials {

@@ -30,6 +30,7 @@ use crate::render::voice;
 use crate::state::{Home, atomic, socket_address};
 
 use apps::App;
+pub(crate) use find::has_traces;
 
 /// Lines of events that may wait for a slow listener.
 const EVENTS: usize = 1024;

@@ -216,14 +216,25 @@ pub(super) async fn kill(common: &CommonArgs) -> Done {
             super::say(Tone::Normal, text);
         }
     };
-    let Some(link) = Link::existing().await? else {
-        say("no daemon is running");
-        return Ok(ExitCode::SUCCESS);
+    let link = match Link::existing().await? {
+        Some(link) => link,
+        // A daemon that died has left its apps running: the next one finds and stops them.
+        None if has_traces()? => Link::open().await?,
+        None => {
+            say("no daemon is running");
+            return Ok(ExitCode::SUCCESS);
+        }
     };
     let _: Value = link.post("/v1/kill", &json!({})).await?;
     link.await_end().await;
     say("all apps are stopped and the daemon is gone");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether there are primaries of an earlier daemon, or were when it died.
+fn has_traces() -> Result<bool, Failure> {
+    let Some((home, _)) = Home::existing()? else { return Ok(false) };
+    Ok(crate::daemon::has_traces(&home))
 }
 
 pub(super) async fn update(common: &CommonArgs) -> Done {
