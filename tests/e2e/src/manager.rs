@@ -70,6 +70,23 @@ impl Manager {
         manager
     }
 
+    /// One with three apps: `a` twice, `b` once in the namespace `back`, `c` once there, too; nobody listens, so that they come fast.
+    #[track_caller]
+    pub fn with_three() -> Manager {
+        let manager = Manager::new();
+        manager.write("queue.js", QUEUE);
+        manager.write(
+            "apps.json",
+            r#"{"apps": [
+                {"name": "a", "script": "queue.js", "instances": 2, "min_uptime": 100},
+                {"name": "b", "script": "queue.js", "namespace": "back", "min_uptime": 100},
+                {"name": "c", "script": "queue.js", "namespace": "back", "min_uptime": 100}
+            ]}"#,
+        );
+        manager.ok(&["start", "apps.json"]);
+        manager
+    }
+
     /// Sets a variable for all commands to come.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Manager {

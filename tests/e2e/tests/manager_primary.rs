@@ -4,16 +4,33 @@ use oneport_e2e::manager::Manager;
 use oneport_e2e::wait::eventually;
 use oneport_e2e::{http, place, procfs};
 
+/// Waits until an app has so many workers, and all are online.
+#[track_caller]
+fn wait_online(manager: &Manager, app: &str, workers: usize) {
+    manager.wait(&format!("{workers} workers of `{app}` online"), |apps| {
+        let app = apps.iter().find(|known| known["name"] == app)?;
+        let there = app["workers"].as_array().filter(|there| there.len() == workers)?;
+        there.iter().all(|worker| worker["status"] == "online").then_some(())
+    });
+}
+
+/// Waits for another primary that has at least one worker online.
+#[track_caller]
+fn wait_for_another(manager: &Manager, app: &str, before: u32) {
+    manager.wait("another primary and a worker", |apps| {
+        let app = apps.iter().find(|known| known["name"] == app)?;
+        let workers = app["workers"].as_array()?;
+        let another = app["primary_pid"].as_u64().is_some_and(|pid| pid != u64::from(before));
+        (another && workers.iter().any(|worker| worker["status"] == "online")).then_some(())
+    });
+}
+
 #[track_caller]
 fn comes_back(manager: &Manager, app: &str, port: u16) {
     let (ids, old, primary) = (manager.ids(app), manager.pids(app), manager.primary(app));
     let tree: Vec<u32> = old.iter().flat_map(|pid| procfs::children(*pid)).chain(old.clone()).collect();
     manager.kill_9(primary);
-    manager.wait("another primary and its workers", |apps| {
-        let app = apps.iter().find(|known| known["name"] == app)?;
-        let workers = app["workers"].as_array().filter(|workers| workers.len() == ids.len())?;
-        workers.iter().all(|worker| worker["status"] == "online").then_some(())
-    });
+    wait_online(manager, app, ids.len());
     assert_eq!(manager.ids(app), ids);
     assert_ne!(manager.primary(app), primary);
     for pid in tree {
@@ -91,10 +108,7 @@ fn what_was_changed_since_the_start_is_not_forgotten_by_a_killed_primary() {
     manager.ok(&["scale", "app", "3"]);
     let (ids, primary) = (manager.ids("app"), manager.primary("app"));
     manager.kill_9(primary);
-    manager.wait("three again", |apps| {
-        let workers = apps[0]["workers"].as_array().filter(|workers| workers.len() == 3)?;
-        workers.iter().all(|worker| worker["status"] == "online").then_some(())
-    });
+    wait_online(&manager, "app", 3);
     assert_eq!(manager.ids("app"), ids);
     assert_eq!(manager.app("app")["spec"]["kill_timeout"], 4321);
     let env: serde_json::Value =
@@ -104,12 +118,38 @@ fn what_was_changed_since_the_start_is_not_forgotten_by_a_killed_primary() {
     let (daemon, primary) = (manager.daemon(), manager.primary("app"));
     manager.kill_9(daemon);
     manager.kill_9(primary);
-    manager.wait("three again", |apps| {
-        let workers = apps[0]["workers"].as_array().filter(|workers| workers.len() == 3)?;
-        workers.iter().all(|worker| worker["status"] == "online").then_some(())
-    });
+    wait_online(&manager, "app", 3);
     assert_eq!(manager.ids("app"), ids);
     assert_eq!(manager.app("app")["spec"]["kill_timeout"], 4321);
+}
+
+#[test]
+fn a_killed_primary_comes_back_with_what_was_changed_since() {
+    let manager = Manager::new().env("GREETING", "hello");
+    manager.ok(&["start", "sleep", "-x", "-i", "3", "--env", "COLOUR=red", "--", "1000"]);
+    manager.ok(&["scale", "sleep", "1"]);
+    manager.ok(&["restart", "sleep", "--env", "COLOUR=blue"]);
+    let before = manager.primary("sleep");
+    manager.kill_9(before);
+    wait_for_another(&manager, "sleep", before);
+    let pids = manager.pids("sleep");
+    assert_eq!(pids.len(), 1, "{:#}", manager.app("sleep"));
+    assert_eq!(manager.app("sleep")["spec"]["env"]["COLOUR"], "blue");
+    for entry in ["COLOUR=blue", "GREETING=hello"] {
+        assert!(procfs::with_entry(entry).contains(&pids[0]), "{entry}");
+    }
+}
+
+#[test]
+fn workers_that_were_scaled_away_do_not_come_again_with_another_daemon() {
+    let manager = Manager::new();
+    manager.ok(&["start", "sleep", "-x", "-i", "3", "--", "1000"]);
+    manager.ok(&["scale", "sleep", "1"]);
+    manager.kill_9(manager.daemon());
+    let before = manager.primary("sleep");
+    manager.kill_9(before);
+    wait_for_another(&manager, "sleep", before);
+    assert_eq!(manager.ids("sleep").len(), 1, "{:#}", manager.app("sleep"));
 }
 
 #[test]

@@ -1,26 +1,10 @@
 //! The verbs of the manager that only show or print something.
 
-use oneport_e2e::manager::{Manager, QUEUE};
-
-/// `a` twice, `b` once in the namespace `back`, `c` once there, too; nobody listens, so that they come fast.
-fn three() -> Manager {
-    let manager = Manager::new();
-    manager.write("queue.js", QUEUE);
-    manager.write(
-        "apps.json",
-        r#"{"apps": [
-            {"name": "a", "script": "queue.js", "instances": 2, "min_uptime": 100},
-            {"name": "b", "script": "queue.js", "namespace": "back", "min_uptime": 100},
-            {"name": "c", "script": "queue.js", "namespace": "back", "min_uptime": 100}
-        ]}"#,
-    );
-    manager.ok(&["start", "apps.json"]);
-    manager
-}
+use oneport_e2e::manager::Manager;
 
 #[test]
 fn the_list_is_plain_in_a_pipe_and_has_everybody() {
-    let manager = three();
+    let manager = Manager::with_three();
     let list = manager.ok(&["list"]).out;
     assert!(!list.contains('\u{1b}'), "no colours in a pipe: {list}");
     for word in ["id", "name", "mode", "pid", "uptime", "status", "cpu", "mem", "online", "back"] {
@@ -39,7 +23,7 @@ fn the_list_is_plain_in_a_pipe_and_has_everybody() {
 
 #[test]
 fn jlist_has_the_names_that_scripts_read() {
-    let manager = three();
+    let manager = Manager::with_three();
     manager.ok(&["stop", "c"]);
     let told: serde_json::Value = serde_json::from_str(&manager.ok(&["jlist"]).out).expect("JSON");
     let all = told.as_array().expect("an array");
@@ -59,7 +43,7 @@ fn jlist_has_the_names_that_scripts_read() {
 
 #[test]
 fn describe_shows_one_that_runs_and_one_that_does_not() {
-    let manager = three();
+    let manager = Manager::with_three();
     let pid = manager.pids("b")[0];
     for verb in ["describe", "show", "info", "desc"] {
         let told = manager.ok(&[verb, "b"]).out;
@@ -73,7 +57,7 @@ fn describe_shows_one_that_runs_and_one_that_does_not() {
 
 #[test]
 fn pid_and_id_print_what_scripts_take() {
-    let manager = three();
+    let manager = Manager::with_three();
     let pids: Vec<String> = manager.pids("a").iter().map(u32::to_string).collect();
     assert_eq!(manager.ok(&["pid", "a"]).out, format!("{}\n", pids.join("\n")));
     assert_eq!(manager.ok(&["pid"]).out.lines().count(), 4);

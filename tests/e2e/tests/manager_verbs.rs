@@ -1,23 +1,7 @@
 //! The verbs of the manager: which apps they mean, what they do with them, what they say, and their exit codes.
 
-use oneport_e2e::manager::{Manager, QUEUE};
+use oneport_e2e::manager::Manager;
 use oneport_e2e::{http, procfs};
-
-/// `a` twice, `b` once in the namespace `back`, `c` once there, too; nobody listens, so that they come fast.
-fn three() -> Manager {
-    let manager = Manager::new();
-    manager.write("queue.js", QUEUE);
-    manager.write(
-        "apps.json",
-        r#"{"apps": [
-            {"name": "a", "script": "queue.js", "instances": 2, "min_uptime": 100},
-            {"name": "b", "script": "queue.js", "namespace": "back", "min_uptime": 100},
-            {"name": "c", "script": "queue.js", "namespace": "back", "min_uptime": 100}
-        ]}"#,
-    );
-    manager.ok(&["start", "apps.json"]);
-    manager
-}
 
 fn all_statuses(manager: &Manager) -> Vec<(String, String)> {
     let mut told = Vec::new();
@@ -37,7 +21,7 @@ fn online(manager: &Manager) -> String {
 
 #[test]
 fn apps_are_stopped_by_id_name_namespace_pattern_and_all_and_several_at_once() {
-    let manager = three();
+    let manager = Manager::with_three();
     assert_eq!(online(&manager), "aabc");
     let ids = manager.ids("a");
     manager.ok(&["stop", &ids[1].to_string()]);
@@ -59,7 +43,7 @@ fn apps_are_stopped_by_id_name_namespace_pattern_and_all_and_several_at_once() {
 
 #[test]
 fn what_nobody_knows_is_an_error_and_nothing_is_done() {
-    let manager = three();
+    let manager = Manager::with_three();
     for words in [
         &["stop", "nobody"][..],
         &["restart", "nobody"],
@@ -133,7 +117,7 @@ fn a_signal_reaches_exactly_those_it_is_sent_to() {
 
 #[test]
 fn reset_counts_from_0_again() {
-    let manager = three();
+    let manager = Manager::with_three();
     manager.ok(&["restart", "all"]);
     assert_eq!((manager.restarts("a"), manager.restarts("b")), (vec![1, 1], vec![1]));
     manager.ok(&["reset", "a"]);
