@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod control;
 mod daemon;
+mod detach;
 mod error;
 mod guards;
 mod logs;

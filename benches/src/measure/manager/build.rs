@@ -17,6 +17,12 @@ const RATE: u32 = 50;
 const METHOD: &str = "50 connections per second with one request each, before, during and after `reload`. A third of the \
                       rounds.";
 
+const LOST: Metric =
+    Metric::counted("lost", "probes that failed", "connections", 0).must(&[|_| Goal::EveryRound(0.0)]);
+const SENT: Metric = Metric::plain("sent", "probes", "connections", 0);
+const CODE: Metric = Metric::plain("code", "exit code of the command", "", 0);
+const SECONDS: Metric = Metric::plain("seconds", "time that the command took", "s", 2);
+
 pub(in crate::measure) const BROKEN: Measurement = Measurement {
     name: "manager-reload-broken",
     title: "Reload of 2 workers to a build that throws",
@@ -24,12 +30,7 @@ pub(in crate::measure) const BROKEN: Measurement = Measurement {
     peers: &Peer::MANAGERS,
     ours: Peer::Manager,
     rounds: Rounds::AThird,
-    metrics: &[
-        Metric::counted("lost", "probes that failed", "connections", 0).must(&[|_| Goal::EveryRound(0.0)]),
-        Metric::plain("sent", "probes", "connections", 0),
-        Metric::plain("code", "exit code of the command", "", 0).must(&[|_| Goal::Floor(1.0)]),
-        Metric::plain("seconds", "time that the command took", "s", 2),
-    ],
+    metrics: &[LOST, SENT, CODE.must(&[|_| Goal::Floor(1.0)]), SECONDS],
     sample: |bench, peer, _| {
         sample(bench, peer, 2, |_original| "throw new Error('a broken build');\n".to_owned())
     },
@@ -42,12 +43,7 @@ pub(in crate::measure) const SLOW: Measurement = Measurement {
     peers: &Peer::MANAGERS,
     ours: Peer::Manager,
     rounds: Rounds::AThird,
-    metrics: &[
-        Metric::counted("lost", "probes that failed", "connections", 0).must(&[|_| Goal::EveryRound(0.0)]),
-        Metric::plain("sent", "probes", "connections", 0),
-        Metric::plain("code", "exit code of the command", "", 0),
-        Metric::plain("seconds", "time that the command took", "s", 2),
-    ],
+    metrics: &[LOST, SENT, CODE, SECONDS],
     sample: |bench, peer, _| {
         sample(bench, peer, 1, |original| format!("setTimeout(() => require('{original}'), 5000);\n"))
     },

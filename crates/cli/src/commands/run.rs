@@ -236,6 +236,14 @@ fn pass_on(
     let _ = happenings.send(Happening::PrimaryLost);
 }
 
+/// The next that happens, by then if there is something to be done then.
+fn receive(queue: &Receiver<Happening>, due: Option<Instant>) -> Result<Happening, RecvTimeoutError> {
+    match due {
+        Some(due) => queue.recv_timeout(due.saturating_duration_since(Instant::now())),
+        None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    }
+}
+
 /// The exit code of a stop that a further signal cut short.
 fn interrupted(code: u8, signal: Signal) -> u8 {
     match code {
@@ -250,11 +258,7 @@ impl Run {
             self.ask_to_end(STOPPED);
         }
         loop {
-            let happening = match self.unheard.due() {
-                Some(due) => queue.recv_timeout(due.saturating_duration_since(Instant::now())),
-                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match happening {
+            match receive(queue, self.unheard.due()) {
                 Ok(Happening::Signal(signal)) => self.obey(signal),
                 Ok(Happening::Cluster(event)) => {
                     if let Some(code) = self.hear(*event) {

@@ -25,6 +25,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::Done;
 use crate::commands::run::managed::now_ms;
 use crate::control::server::{self, Door};
+use crate::detach;
 use crate::error::{Failure, plain};
 use crate::render::voice;
 use crate::state::{Home, atomic, socket_address};
@@ -135,12 +136,12 @@ pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
     };
     let Some(lock) = lock else {
         // Another one was quicker, and serves whoever started this one as well.
-        start::say_ready();
+        detach::say_ready();
         return Ok(ExitCode::SUCCESS);
     };
     home.tidy();
     if place == Place::Background {
-        start::stand_alone();
+        detach::stand_alone();
     }
     let program = start::own_program()?;
     let (events, _) = broadcast::channel(EVENTS);
@@ -195,7 +196,7 @@ async fn live(
     let _ = atomic::write(&daemon.0.home.pid(), format!("{}\n", std::process::id()).as_bytes());
     daemon.say("started");
     match place {
-        Place::Background => start::say_ready(),
+        Place::Background => detach::say_ready(),
         // A manager that does not hear it says so itself.
         Place::Foreground => _ = crate::boot::notify_ready(),
     }

@@ -1,7 +1,7 @@
 //! How a daemon comes to life and leaves: detached, ready, ended by signals, replaced by a newer program.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Daemon, Place};
 use crate::error::{Failure, plain};
-
-/// No terminal and no directory holds this process.
-pub(super) fn stand_alone() {
-    // Fails where it leads a session already.
-    let _ = rustix::process::setsid();
-    let _ = std::env::set_current_dir("/");
-}
-
-/// Tells who started this that it answers, and lets go of the pipe.
-pub(super) fn say_ready() {
-    // Whoever waited may have gone.
-    let _ = io::stdout().write_all(b"{}\n").and_then(|()| io::stdout().flush());
-    if let Ok(nothing) = std::fs::File::options().write(true).open("/dev/null") {
-        let _ = rustix::stdio::dup2_stdout(&nothing);
-    }
-}
 
 /// The file of the program that runs: primaries are started with it. After an upgrade that is the new one.
 pub(super) fn own_program() -> Result<PathBuf, Failure> {

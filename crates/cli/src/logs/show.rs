@@ -91,6 +91,21 @@ pub(crate) struct Show {
     pub(crate) paint: Paint,
 }
 
+impl Show {
+    /// What comes from now on, from everybody.
+    pub(crate) fn to_come() -> Show {
+        Show {
+            lines: 0,
+            only: None,
+            look: Look::Labelled,
+            timestamp: None,
+            highlight: None,
+            follow: true,
+            paint: Paint::for_stdout(),
+        }
+    }
+}
+
 /// Shows the files. With `follow` it ends when `stop` says so, which is asked five times a second, or when
 /// nobody reads.
 pub(crate) fn show(

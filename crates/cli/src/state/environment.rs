@@ -197,11 +197,10 @@ pub(crate) fn left_out<'a>(
     chosen.map(|(name, _)| name.as_str()).collect()
 }
 
-/// Names in a sentence: the first ones, and how many more.
-pub(crate) fn listed(names: &[impl AsRef<str>]) -> String {
-    const SHOWN: usize = 12;
-    let shown: Vec<_> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
-    match names.len().saturating_sub(SHOWN) {
+/// Names in a sentence: the first `most`, and how many more.
+pub(crate) fn listed(names: &[impl AsRef<str>], most: usize) -> String {
+    let shown: Vec<_> = names.iter().take(most).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(most) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
@@ -279,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_long_list_of_names_is_cut() {
-        assert_eq!(listed(&["A", "B"]), "A, B");
-        assert!(listed(&["X"; 20]).ends_with("X and 8 more"));
+        assert_eq!(listed(&["A", "B"], 12), "A, B");
+        assert!(listed(&["X"; 20], 12).ends_with("X and 8 more"));
     }
 }

@@ -19,6 +19,7 @@ use crate::daemon::saving::{Resurrect, Resurrected, Save, SaveDone};
 use crate::error::{Failure, plain};
 use crate::render::manager::{Tone, clean};
 use crate::render::voice;
+use crate::state::environment::listed;
 use crate::state::import::{ImportOptions, Secrets, dump_path, import_file};
 use crate::state::{Home, Saves};
 
@@ -32,7 +33,7 @@ pub(super) async fn save(args: &SaveArgs) -> Done {
             let text = format!(
                 "of the environment of {}, {} {} not saved: put into the configuration what it needs",
                 clean(app),
-                clean(&super::listed(names)),
+                clean(&listed(names, super::NAMES)),
                 if names.len() == 1 { "is" } else { "are" }
             );
             say(Tone::Info, &text);

@@ -89,17 +89,8 @@ pub(super) fn nobody_reads() -> bool {
 /// What these apps write from now on, as PM2's `--attach`.
 pub(super) fn follow_all(apps: &[AppView], shown: &[String]) -> Done {
     let apps: Vec<AppView> = apps.iter().filter(|app| shown.contains(&app.name)).cloned().collect();
-    let how = Show {
-        lines: 0,
-        only: None,
-        look: Look::Labelled,
-        timestamp: None,
-        highlight: None,
-        follow: true,
-        paint: Paint::for_stdout(),
-    };
     // Nobody may read: the apps go on all the same.
-    let _ = show(&files_of(&apps), &how, &mut std::io::stdout(), &nobody_reads);
+    let _ = show(&files_of(&apps), &Show::to_come(), &mut std::io::stdout(), &nobody_reads);
     Ok(ExitCode::SUCCESS)
 }
 

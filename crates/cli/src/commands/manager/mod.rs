@@ -99,15 +99,8 @@ impl Manner {
     }
 }
 
-/// The first names, and how many more there are.
-fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let first = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
-}
+/// Names that one sentence holds.
+const NAMES: usize = 8;
 
 /// The width of the terminal on standard output; none where there is no terminal.
 fn width() -> Option<usize> {

@@ -18,6 +18,7 @@ use crate::error::Failure;
 use crate::render::manager as shown;
 use crate::render::manager::{Description, Look, Secrets, Tone, clean};
 use crate::render::voice;
+use crate::state::environment::listed;
 
 /// How often a list that is watched is shown.
 const REFRESH: Duration = Duration::from_millis(900);
@@ -29,10 +30,13 @@ pub(super) enum Layout {
     Indented,
 }
 
-pub(super) fn print_list(apps: &[AppView], manner: Manner) {
+fn drawn(draw: fn(&[AppView], &Look<'_>) -> String, apps: &[AppView], manner: Manner) -> String {
     let user = crate::account::own_name();
-    let look = Look { now_ms: now_ms(), width: width(), user: user.as_deref(), sort: manner.sort };
-    let text = if manner.mini { shown::mini(apps, &look) } else { shown::table(apps, &look) };
+    draw(apps, &Look { now_ms: now_ms(), width: width(), user: user.as_deref(), sort: manner.sort })
+}
+
+pub(super) fn print_list(apps: &[AppView], manner: Manner) {
+    let text = drawn(if manner.mini { shown::mini } else { shown::table }, apps, manner);
     voice::out(format_args!("{}", text.trim_end()));
 }
 
@@ -44,9 +48,7 @@ pub(super) async fn list(args: &ListArgs) -> Done {
         if args.json {
             voice::out(format_args!("{}", shown::list_json(&apps, Secrets::Masked)));
         } else if args.watch && width().is_some() {
-            let user = crate::account::own_name();
-            let look = Look { now_ms: now_ms(), width: width(), user: user.as_deref(), sort: manner.sort };
-            voice::show(format_args!("{}", shown::in_place(&shown::table(&apps, &look))));
+            voice::show(format_args!("{}", shown::in_place(&drawn(shown::table, &apps, manner))));
         } else {
             print_list(&apps, manner);
             if !args.watch && !manner.silent {
@@ -68,7 +70,7 @@ async fn tell_unsaved(link: &Link, apps: &[AppView]) {
     if !names.is_empty() {
         let text = format!(
             "not as saved: {}; `oneport save` saves {}",
-            clean(&super::listed(&names)),
+            clean(&listed(&names, super::NAMES)),
             if names.len() == 1 { "it" } else { "them" }
         );
         say(Tone::Warning, &text);

@@ -16,7 +16,7 @@ use super::logs::files_of;
 use super::say;
 use crate::Done;
 use crate::error::Failure;
-use crate::logs::{Look, Paint, Show, show};
+use crate::logs::{Show, show};
 use crate::render::manager::Tone;
 use crate::strangers;
 
@@ -84,18 +84,9 @@ fn nobody_left(apps: &[AppView]) -> Option<ExitCode> {
 
 fn follow(apps: &[AppView], over: Arc<AtomicBool>) -> Option<std::thread::JoinHandle<()>> {
     let wanted = files_of(apps);
-    let how = Show {
-        lines: 0,
-        only: None,
-        look: Look::Labelled,
-        timestamp: None,
-        highlight: None,
-        follow: true,
-        paint: Paint::for_stdout(),
-    };
     let work = move || {
         // Nobody may read: apps go on all the same.
-        let _ = show(&wanted, &how, &mut std::io::stdout(), &|| over.load(Ordering::Relaxed));
+        let _ = show(&wanted, &Show::to_come(), &mut std::io::stdout(), &|| over.load(Ordering::Relaxed));
     };
     std::thread::Builder::new().name("logs".into()).spawn(work).ok()
 }

@@ -173,7 +173,7 @@ impl Group {
         };
         let mut sorted = sort(first);
         if !sorted.secret.is_empty() {
-            let (app, names) = (&app.spec.name, listed(&sorted.secret));
+            let (app, names) = (&app.spec.name, listed(&sorted.secret, super::NAMES));
             warnings.push(format!("`{app}`: left out, because it looks like a secret: {names}"));
         }
         if let Some(counted) = &app.spec.increment_var {

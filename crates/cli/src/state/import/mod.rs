@@ -41,6 +41,8 @@ pub(crate) enum Secrets {
     Take,
 }
 
+/// Names that one warning holds.
+const NAMES: usize = 12;
 /// Warnings beyond this are only counted.
 const MOST_WARNINGS: usize = 200;
 
@@ -135,7 +137,7 @@ fn import(text: &str, options: &ImportOptions) -> Result<(Vec<SavedApp>, Vec<Str
         groups.into_iter().map(|group| group.into_app(options, &mut common, &mut warnings)).collect();
     if !common.inherited.is_empty() {
         let names: Vec<_> = common.inherited.into_iter().collect();
-        warnings.insert(0, format!("left out, because your shell has the same: {}", listed(&names)));
+        warnings.insert(0, format!("left out, because your shell has the same: {}", listed(&names, NAMES)));
     }
     if warnings.len() > MOST_WARNINGS {
         let more = warnings.len() - MOST_WARNINGS;

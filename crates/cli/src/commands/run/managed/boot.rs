@@ -2,7 +2,7 @@
 //! it leaves for the next daemon.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -176,23 +176,6 @@ pub(crate) fn trace_of(home: &Path, serial: u32) -> PathBuf {
 /// Of this boot of the machine: numbers of processes mean nothing after the next.
 pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-}
-
-/// No terminal and no directory holds this process.
-pub(super) fn stand_alone() {
-    // Fails where it leads a session already.
-    let _ = rustix::process::setsid();
-    // The root is always there.
-    let _ = std::env::set_current_dir("/");
-}
-
-/// Tells who started this that it answers, and lets go of the pipe.
-pub(super) fn say_ready() {
-    // Whoever waited may have gone.
-    let _ = io::stdout().write_all(b"{}\n").and_then(|()| io::stdout().flush());
-    if let Ok(nothing) = std::fs::File::options().write(true).open("/dev/null") {
-        let _ = rustix::stdio::dup2_stdout(&nothing);
-    }
 }
 
 /// What stands before each line of the daemon's log.

@@ -28,6 +28,7 @@ use tokio::sync::broadcast;
 use super::{Beginner, Happening, Manner as RunManner, PATIENCE, Run, WAITING};
 use crate::Done;
 use crate::args::LogFormat;
+use crate::detach;
 use crate::guards::Guards;
 use crate::logs::Store;
 use crate::output::Shelf;
@@ -112,7 +113,7 @@ pub(crate) fn run() -> Done {
     // Each worker that leaves has a thread that looks after it.
     oneport_sys::heap::share_one_heap();
     let boot = Boot::read()?;
-    boot::stand_alone();
+    detach::stand_alone();
     let (happenings, queue) = sync_channel(WAITING);
     signals::listen(happenings.clone(), Happening::Signal)?;
     let app = boot.spec.name.clone();
@@ -158,7 +159,7 @@ pub(crate) fn run() -> Done {
     if !to_start.is_empty() {
         managed.start(&to_start, JobKind::Start);
     }
-    boot::say_ready();
+    detach::say_ready();
     // Walks through what is watched, which may be many files.
     managed.set_guards();
     let code = managed.until_the_end(&queue);
@@ -188,11 +189,7 @@ impl Managed {
                 }
             }
             let due = self.running.as_ref().and_then(|running| running.run.unheard.due());
-            let happening = match due {
-                Some(due) => queue.recv_timeout(due.saturating_duration_since(Instant::now())),
-                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match happening {
+            match super::receive(queue, due) {
                 Ok(Happening::Cluster(event)) => self.hear(*event),
                 Ok(Happening::Control(request)) => self.answer(*request),
                 Ok(Happening::Signal(signal)) => self.obey(signal),
