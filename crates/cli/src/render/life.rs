@@ -348,7 +348,7 @@ fn exit_words(exit: Exit) -> String {
     }
 }
 
-fn signal_name(signal: i32) -> String {
+pub(super) fn signal_name(signal: i32) -> String {
     Signal::from_number(signal).map_or_else(|| format!("signal {signal}"), |signal| signal.name().to_owned())
 }
 

@@ -102,24 +102,24 @@ impl Manner {
 /// Names that one sentence holds.
 const NAMES: usize = 8;
 
-/// The width of the terminal on standard output; none where there is no terminal.
-fn width() -> Option<usize> {
+/// Columns and rows of the terminal on standard output; none where there is no terminal.
+fn terminal() -> Option<(usize, usize)> {
     let stdout = std::io::stdout();
     if !stdout.is_terminal() {
         return None;
     }
     let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
-    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
+    Some((usize::from(size.ws_col), usize::from(size.ws_row)))
 }
 
-/// The height and width of the terminal on standard error, where progress is shown.
+/// How wide a table may be.
+fn width() -> Option<usize> {
+    terminal().map(|(columns, _)| columns).filter(|columns| *columns > 0)
+}
+
+/// Width and height of what is drawn in place. A terminal that does not know its size is small.
 fn screen() -> Option<(usize, usize)> {
-    let stdout = std::io::stdout();
-    if !stdout.is_terminal() {
-        return None;
-    }
-    let size = rustix::termios::tcgetwinsize(&stdout).ok()?;
-    Some((usize::from(size.ws_col).max(20), usize::from(size.ws_row).max(4)))
+    terminal().map(|(columns, rows)| (columns.max(20), rows.max(4)))
 }
 
 /// Shows the table, as after every deed.

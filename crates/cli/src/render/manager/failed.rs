@@ -1,10 +1,10 @@
 //! A job that failed, in words: why, what might help, and what the failed worker said last.
 
-use oneport_sys::signal::Signal;
 use oneport_wire::control::{Exit, Job, JobState, StepState};
 
 use super::letters::{LONGEST, shown};
 use crate::error::Failure;
+use crate::render::life::signal_name;
 
 /// Last lines that are shown. A primary keeps about as many.
 const MOST_LINES: usize = 50;
@@ -15,8 +15,7 @@ const LONGEST_LINE: usize = 1000;
 pub(crate) fn exit_words(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("code {code}"),
-        Exit::Signal(number) => Signal::from_number(number)
-            .map_or_else(|| format!("signal {number}"), |signal| signal.to_string()),
+        Exit::Signal(number) => signal_name(number),
         Exit::NotStarted => "could not be started".to_owned(),
     }
 }
