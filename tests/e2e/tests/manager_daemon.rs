@@ -66,6 +66,27 @@ fn a_killed_daemon_costs_no_request_and_the_next_list_is_as_before() {
 }
 
 #[test]
+fn what_is_asked_of_a_daemon_that_is_killed_is_answered_by_the_next() {
+    let manager = Manager::with_server();
+    manager.ok(&["start", "app.js"]);
+    let (daemon, socket) = (manager.daemon(), manager.in_home("daemon.sock"));
+    let connections = || {
+        let table = std::fs::read_to_string("/proc/net/unix").expect("/proc/net/unix is readable");
+        table.lines().filter(|line| line.ends_with(&*socket.to_string_lossy())).count()
+    };
+    // Its kernel takes the question, and nobody is there to answer it.
+    procfs::signal(daemon, Signal::STOP);
+    let before = connections();
+    let list = manager.begin(&["list"]);
+    eventually("the question is asked", || (connections() > before).then_some(()));
+    manager.kill_9(daemon);
+    let told = list.end();
+    assert_eq!(told.code, 0, "{}", told.all());
+    assert!(told.out.contains("app"), "{}", told.all());
+    assert_ne!(manager.daemon(), daemon);
+}
+
+#[test]
 fn an_update_keeps_all_workers_and_loses_nothing() {
     let (manager, new, kept) = busy();
     let (before, primaries) = (essence(&manager), manager.primaries());

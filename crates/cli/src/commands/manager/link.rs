@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::Manner;
 use crate::Done;
 use crate::args::manager::CommonArgs;
-use crate::control::client::{CallError, Client};
+use crate::control::client::{ANSWER, CallError, Client};
 use crate::error::{Failure, plain};
 use crate::render::manager::Tone;
 use crate::render::voice;
@@ -25,6 +25,8 @@ const STARTS: Duration = Duration::from_secs(10);
 const CHANGES: Duration = Duration::from_secs(10);
 /// Between two looks at something that has no event.
 const GLANCE: Duration = Duration::from_millis(10);
+/// How often a daemon that breaks off is asked anew.
+const TRIES: u32 = 3;
 
 /// A daemon that answers.
 pub(super) struct Link {
@@ -41,10 +43,7 @@ impl Link {
         }
         let client = Client::new(home.socket());
         let link = Link { home, client };
-        if link.is_answered().await? {
-            return Ok(link);
-        }
-        link.start_daemon().await?;
+        link.reach().await?;
         Ok(link)
     }
 
@@ -56,11 +55,37 @@ impl Link {
         Ok(if link.is_answered().await? { Some(link) } else { None })
     }
 
+    /// To the daemon of this home, if there is anything in it: one that died has left its apps running, and the next one
+    /// finds them.
+    async fn responsible() -> Result<Option<Link>, Failure> {
+        let Some((home, _)) = Home::existing()? else { return Ok(None) };
+        let client = Client::new(home.socket());
+        let link = Link { home, client };
+        if !link.is_answered().await? {
+            if !crate::daemon::has_traces(&link.home) {
+                return Ok(None);
+            }
+            link.start_daemon().await?;
+        }
+        Ok(Some(link))
+    }
+
+    /// Starts a daemon where none answers.
+    async fn reach(&self) -> Result<(), Failure> {
+        if self.is_answered().await? { Ok(()) } else { self.start_daemon().await }
+    }
+
     async fn is_answered(&self) -> Result<bool, Failure> {
-        match self.client.get::<Welcome>("/v1").await {
-            Ok(_) => Ok(true),
-            Err(CallError::NotThere(cause)) if is_nobody(&cause) => Ok(false),
-            Err(error) => Err(self.no_daemon(&error)),
+        let mut tries = 0;
+        loop {
+            match self.client.get::<Welcome>("/v1").await {
+                Ok(_) => return Ok(true),
+                Err(CallError::NotThere(cause)) if is_nobody(&cause) => return Ok(false),
+                // One that was killed while it was asked: there is nobody now, or another one.
+                Err(CallError::Broken(_)) if tries < TRIES => tries += 1,
+                Err(error) => return Err(self.no_daemon(&error)),
+            }
+            sleep(GLANCE).await;
         }
     }
 
@@ -135,8 +160,14 @@ impl Link {
         Ok(())
     }
 
+    /// Asked again of the next daemon if this one was killed meanwhile.
     pub(super) async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.client.get(path).await.map_err(|error| self.failed(error))
+        let mut answer = self.client.get(path).await;
+        if matches!(answer, Err(CallError::NotThere(_) | CallError::Broken(_))) {
+            self.reach().await?;
+            answer = self.client.get(path).await;
+        }
+        answer.map_err(|error| self.failed(error))
     }
 
     pub(super) async fn post<T: serde::de::DeserializeOwned>(
@@ -144,7 +175,7 @@ impl Link {
         path: &str,
         body: &impl serde::Serialize,
     ) -> Result<T, Failure> {
-        self.client.post(path, body).await.map_err(|error| self.failed(error))
+        self.post_within(path, body, ANSWER).await
     }
 
     /// For calls during which a primary is started.
@@ -153,7 +184,22 @@ impl Link {
         path: &str,
         body: &impl serde::Serialize,
     ) -> Result<T, Failure> {
-        self.client.post_within(path, body, STARTS * 2).await.map_err(|error| self.failed(error))
+        self.post_within(path, body, STARTS * 2).await
+    }
+
+    /// Of a daemon that was killed before it was asked, the next one is asked; one that was killed later may have done it.
+    async fn post_within<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+        limit: Duration,
+    ) -> Result<T, Failure> {
+        let mut answer = self.client.post_within(path, body, limit).await;
+        if matches!(answer, Err(CallError::NotThere(_))) {
+            self.reach().await?;
+            answer = self.client.post_within(path, body, limit).await;
+        }
+        answer.map_err(|error| self.failed(error))
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -216,25 +262,14 @@ pub(super) async fn kill(common: &CommonArgs) -> Done {
             super::say(Tone::Normal, text);
         }
     };
-    let link = match Link::existing().await? {
-        Some(link) => link,
-        // A daemon that died has left its apps running: the next one finds and stops them.
-        None if has_traces()? => Link::open().await?,
-        None => {
-            say("no daemon is running");
-            return Ok(ExitCode::SUCCESS);
-        }
+    let Some(link) = Link::responsible().await? else {
+        say("no daemon is running");
+        return Ok(ExitCode::SUCCESS);
     };
     let _: Value = link.post("/v1/kill", &json!({})).await?;
     link.await_end().await;
     say("all apps are stopped and the daemon is gone");
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether there are primaries of an earlier daemon, or were when it died.
-fn has_traces() -> Result<bool, Failure> {
-    let Some((home, _)) = Home::existing()? else { return Ok(false) };
-    Ok(crate::daemon::has_traces(&home))
 }
 
 pub(super) async fn update(common: &CommonArgs) -> Done {

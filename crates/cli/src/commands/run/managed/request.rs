@@ -156,13 +156,18 @@ impl Asking {
     async fn order(&self, order: Order) -> Reply {
         let (reply, answer) = oneshot::channel();
         let busy = || problem(ProblemKind::TimedOut, "cannot answer: the primary is busy", Some("try again"));
+        // The loop drops what still waits in its queue when it ends.
+        let ending =
+            || problem(ProblemKind::Failed, "cannot answer: the primary is ending", Some("try again"));
         match self.happenings.try_send(Happening::Control(Box::new(Request { order, reply }))) {
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return Err(busy()),
+            Err(TrySendError::Full(_)) => return Err(busy()),
+            Err(TrySendError::Disconnected(_)) => return Err(ending()),
         }
         match timeout(PATIENCE, answer).await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(_)) | Err(_) => Err(busy()),
+            Ok(Err(_)) => Err(ending()),
+            Err(_) => Err(busy()),
         }
     }
 
@@ -295,4 +300,37 @@ fn routes(asking: Asking) -> Router {
         )
         .route("/v1/events", get(|State(asking): Ask| async move { asking.follow() }))
         .with_state(asking)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    fn problem_of(
+        room: usize,
+        then: impl FnOnce(std::sync::mpsc::Receiver<Happening>) + Send,
+    ) -> ProblemKind {
+        let (happenings, queue) = sync_channel(room);
+        let asking = Asking { happenings, events: broadcast::channel(1).0 };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| then(queue));
+            runtime.block_on(asking.order(Order::View)).unwrap_err().kind
+        })
+    }
+
+    #[test]
+    fn a_question_that_meets_the_end_of_the_loop_is_told_so() {
+        // Whoever watches a deletion takes this for its end, and a busy primary for trouble.
+        let takes_and_goes = |queue: std::sync::mpsc::Receiver<Happening>| drop(queue.recv());
+        assert_eq!(problem_of(1, takes_and_goes), ProblemKind::Failed);
+        assert_eq!(problem_of(1, drop), ProblemKind::Failed);
+    }
+
+    #[test]
+    fn a_question_that_finds_no_room_is_told_so() {
+        assert_eq!(problem_of(0, std::mem::forget), ProblemKind::TimedOut);
+    }
 }
