@@ -2,8 +2,10 @@
 //! workers; when it is killed the next one finds the primaries again and nobody notices.
 
 mod apps;
+mod ending;
 mod find;
 mod launch;
+mod making;
 mod routes;
 pub(crate) mod saving;
 pub(crate) mod start;

@@ -1,7 +1,6 @@
 //! What the daemon answers itself, and what it passes on to the primary of an app.
 
-use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -9,27 +8,21 @@ use axum::extract::{Path, Request, State};
 use axum::http::Method;
 use axum::response::Response;
 use axum::routing::{any, get, post};
-use oneport_sys::process::{self, Pid};
-use oneport_sys::tree::TreeMark;
+use oneport_sys::process::{self};
 use oneport_wire::control::{AppView, Create, Job, JobKind, JobState, Problem, ProblemKind, Scale, Welcome};
 use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use super::apps::{App, Primary};
-use super::launch::{end_leftovers, forget, open_pidfd};
 use super::{Again, Daemon, saving};
-use crate::commands::run::managed::{ScaleTo, now_ms};
+use crate::commands::run::managed::now_ms;
 use crate::control::client::{ANSWER, CallError, Client};
 use crate::control::server::{self, json, read, refuse};
 use crate::control::{problem, segment};
 
 /// How long a primary may take for its part of the list.
 const LISTING: Duration = Duration::from_secs(2);
-/// How long all apps together may take to end: longer than any usual drain time.
-const LONGEST_END: Duration = Duration::from_secs(15 * 60);
-/// Apps of one daemon.
-const MOST_APPS: usize = 4096;
 
 type Ask = State<Daemon>;
 
@@ -171,70 +164,6 @@ async fn update(State(daemon): Ask) -> Response {
 }
 
 impl Daemon {
-    /// Ends all apps, in order; those that do not end in time are killed. Nothing is started meanwhile.
-    pub(super) async fn end_apps(&self) {
-        self.table().ending = true;
-        let until = Instant::now() + LONGEST_END;
-        loop {
-            let names: Vec<String> = self.table().apps.keys().cloned().collect();
-            if names.is_empty() {
-                return;
-            }
-            let mut deleting = JoinSet::new();
-            for name in names {
-                let daemon = self.clone();
-                // Asking again does no harm: one that is on its way out says so.
-                deleting.spawn(async move { _ = daemon.delete_app(&name).await });
-            }
-            while deleting.join_next().await.is_some() {}
-            if Instant::now() > until {
-                return self.kill_all().await;
-            }
-            self.await_fewer(Duration::from_secs(1)).await;
-        }
-    }
-
-    /// Waits until there is no app any more, or so long.
-    async fn await_fewer(&self, limit: Duration) {
-        let until = Instant::now() + limit;
-        while !self.table().apps.is_empty() && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Takes an app off the list, also one whose primary is not there.
-    async fn delete_app(&self, name: &str) -> Result<Option<Job>, Problem> {
-        let client = {
-            let mut table = self.table();
-            match table.apps.get(name).map(|app| (app.primary, self.client(app), app.serial)) {
-                None => return Err(unknown(name)),
-                Some((Primary::Coming, _, serial)) => {
-                    table.apps.remove(name);
-                    forget(self.0.home.path(), serial);
-                    return Ok(None);
-                }
-                Some((Primary::Up { .. }, client, _)) => client,
-            }
-        };
-        let path = format!("/v1/apps/{}/delete", segment(name));
-        client.post(&path, &json!({})).await.map(Some).map_err(|error| of_call(name, &error))
-    }
-
-    async fn kill_all(&self) {
-        let apps: Vec<App> = std::mem::take(&mut self.table().apps).into_values().collect();
-        for app in apps {
-            self.say(&format!("`{}` does not end in time: it is killed", app.name));
-            if let Primary::Up { pid } = app.primary
-                && let Some(pidfd) = Pid::new(pid).and_then(|pid| open_pidfd(pid).ok())
-            {
-                // One that has ended meanwhile needs no signal.
-                let _ = process::signal(std::os::fd::AsFd::as_fd(&pidfd), process::Signal::KILL);
-            }
-            end_leftovers(&app.mark).await;
-            forget(self.0.home.path(), app.serial);
-        }
-    }
-
     /// Log files of all apps are opened anew.
     pub(super) async fn reopen_logs(&self) {
         let apps: Vec<App> = self.table().apps.values().cloned().collect();
@@ -267,93 +196,11 @@ impl Daemon {
         views.into_iter().flatten().collect()
     }
 
-    pub(super) async fn create(&self, wanted: Create) -> Result<AppView, Problem> {
-        let Create { mut spec, environment, force, ids, stopped } = wanted;
-        if !is_name(&spec.name) {
-            let message = format!("cannot name an app `{}`", spec.name.escape_debug());
-            let hint = "1 to 200 letters, none of them a control; not `all`, nothing that begins with `-` or is a /pattern/";
-            return Err(problem(ProblemKind::BadRequest, message, Some(hint)));
-        }
-        let count = spec.instances.count(process::cpus());
-        let failed =
-            |cause: std::io::Error| problem(ProblemKind::Failed, format!("cannot mark it: {cause}"), None);
-        let (name, serial) = {
-            let mut table = self.table();
-            if table.ending {
-                let message = format!("cannot start `{}`: everything is being stopped", spec.name);
-                return Err(problem(ProblemKind::Conflict, message, None));
-            }
-            if table.apps.len() >= MOST_APPS {
-                let message = format!("cannot start `{}`: there are {MOST_APPS} apps already", spec.name);
-                return Err(problem(ProblemKind::Conflict, message, None));
-            }
-            if table.apps.contains_key(&spec.name) {
-                if !force {
-                    let message = format!("cannot start `{}`: there is an app of this name", spec.name);
-                    let hint =
-                        "oneport restart or reload; --name gives another name, and -f one with a number";
-                    return Err(problem(ProblemKind::Conflict, message, Some(hint)));
-                }
-                let mut numbered = (1u32..).map(|n| format!("{}-{n}", spec.name));
-                spec.name = numbered.find(|name| !table.apps.contains_key(name)).unwrap_or_default();
-            }
-            let taken: HashSet<u32> = table.apps.values().flat_map(|app| app.ids.iter().copied()).collect();
-            let free = ids.len() == count as usize && !ids.iter().any(|id| taken.contains(id));
-            let ids = if free { ids } else { table.new_ids(count) };
-            let serial = table.new_serial();
-            table.took(serial, &ids);
-            let mark = TreeMark::of_worker(now_ms()).map_err(failed)?;
-            let app = App {
-                environment,
-                created_at: now_ms(),
-                mark: format!("{}-{serial}", mark.as_str()),
-                spec: spec.clone(),
-                ..App::nobody(&spec.name, serial, ids)
-            };
-            table.apps.insert(spec.name.clone(), app);
-            (spec.name, serial)
-        };
-        let stopped = if stopped { self.table().apps.get(&name).map(|app| app.ids.clone()) } else { None };
-        if let Err(problem) = self.launch(&name, serial, stopped.unwrap_or_default()).await {
-            self.table().apps.remove(&name);
-            return Err(problem);
-        }
-        let client = self.primary_of(&name)?;
-        client.get(&format!("/v1/apps/{}", segment(&name))).await.map_err(|error| of_call(&name, &error))
-    }
-
-    async fn scale(&self, name: &str, wanted: Scale) -> Result<Job, Problem> {
-        let client = self.primary_of(name)?;
-        let path = format!("/v1/apps/{}", segment(name));
-        let view: AppView = client.get(&path).await.map_err(|error| of_call(name, &error))?;
-        let now = u32::try_from(view.workers.len()).unwrap_or(u32::MAX);
-        let to = match wanted {
-            Scale::To(to) => to,
-            Scale::By(more) => u32::try_from((i64::from(now) + more).max(0)).unwrap_or(u32::MAX),
-        };
-        let most = 4096;
-        if to > most {
-            let message = format!("cannot scale `{name}` to {to}: at most {most} workers");
-            return Err(problem(ProblemKind::BadRequest, message, None));
-        }
-        if to == now {
-            let message = format!("cannot scale `{name}` to {to}: it has so many already");
-            return Err(problem(ProblemKind::Conflict, message, None));
-        }
-        let ids = self.table().new_ids(to.saturating_sub(now));
-        let job: Job = client
-            .post(&format!("{path}/scale"), &ScaleTo { to, ids })
-            .await
-            .map_err(|error| of_call(name, &error))?;
-        self.refresh(name).await;
-        Ok(job)
-    }
-
-    fn is_coming(&self, name: &str) -> bool {
+    pub(super) fn is_coming(&self, name: &str) -> bool {
         self.table().apps.get(name).is_some_and(|app| app.primary == Primary::Coming)
     }
 
-    fn primary_of(&self, name: &str) -> Result<Client, Problem> {
+    pub(super) fn primary_of(&self, name: &str) -> Result<Client, Problem> {
         let table = self.table();
         match table.apps.get(name) {
             Some(app) if app.primary != Primary::Coming => Ok(self.client(app)),
@@ -364,13 +211,6 @@ impl Daemon {
             None => Err(unknown(name)),
         }
     }
-}
-
-/// Whether an app may be called so: what selects several apps, or looks like an option, could never be meant.
-fn is_name(name: &str) -> bool {
-    let is_pattern = name.len() > 2 && name.starts_with('/') && name.ends_with('/');
-    let is_plain = !name.is_empty() && name.len() <= 200 && !name.chars().any(char::is_control);
-    is_plain && name != "all" && !name.starts_with('-') && !is_pattern
 }
 
 /// An app without a primary was taken off the list.
@@ -387,12 +227,12 @@ fn deleted() -> Job {
     }
 }
 
-fn unknown(name: &str) -> Problem {
+pub(super) fn unknown(name: &str) -> Problem {
     let message = format!("cannot find `{name}`: there is no such app");
     problem(ProblemKind::Unknown, message, Some("`oneport list` shows those there are"))
 }
 
-fn of_call(name: &str, error: &CallError) -> Problem {
+pub(super) fn of_call(name: &str, error: &CallError) -> Problem {
     match error {
         CallError::Refused(problem) => problem.clone(),
         CallError::TimedOut => problem(

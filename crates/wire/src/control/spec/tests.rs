@@ -1,3 +1,4 @@
+use super::words::split_words;
 use super::*;
 
 fn read(json: &str) -> Result<AppSpec, String> {
