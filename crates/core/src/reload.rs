@@ -43,7 +43,7 @@ pub struct Canary {
 /// Which workers are replaced, and in what manner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReloadTerms {
-    /// Of these slots; of all where none is named.
+    /// Of these slots; where none is named of all but those that were stopped.
     pub slots: Vec<Slot>,
     /// So many at a time; `None`: as the settings say.
     pub parallel: Option<usize>,
@@ -72,7 +72,11 @@ impl Cluster {
             self.roll_again = true;
             return fx.push(Effect::Tell(Notice::ReloadQueued));
         }
-        let wanted = |slot: &Slot| terms.slots.is_empty() || terms.slots.contains(slot);
+        // What was stopped by name stays so, unless it is named again.
+        let wanted = |slot: &Slot| match terms.slots.is_empty() {
+            true => self.slot(*slot).is_some_and(|found| found.occupancy != Occupancy::Stopped),
+            false => terms.slots.contains(slot),
+        };
         let todo: VecDeque<Slot> = (0..self.slots.len()).map(slot_at).filter(wanted).collect();
         fx.push(Effect::Tell(Notice::ReloadStarted { workers: todo.len() }));
         let canary = terms.canary.map(|canary| (canary, canary.workers.clamp(1, todo.len().max(1))));

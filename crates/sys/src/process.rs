@@ -156,6 +156,13 @@ pub fn set_nofile_to_hard() -> io::Result<u64> {
     Ok(limit.current.unwrap_or(u64::MAX))
 }
 
+/// Sets the soft limit of open descriptors, no higher than the hard one: what is started from now on gets it.
+pub fn set_nofile_soft(soft: u64) -> io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let current = maximum.map_or(soft, |maximum| soft.min(maximum));
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum })?)
+}
+
 /// How many processors this process may use, at least 1: its affinity mask, and no more than its cgroups' CPU quota
 /// rounded up (cgroup v2 mounted in the usual place).
 pub fn cpus() -> usize {

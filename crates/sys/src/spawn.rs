@@ -232,7 +232,8 @@ fn adopt(child: &mut process::Child) -> io::Result<Child> {
     let stdin = child.stdin.take().map(OwnedFd::from);
     let stdout = child.stdout.take().map(OwnedFd::from);
     let stderr = child.stderr.take().map(OwnedFd::from);
-    for end in [&stdout, &stderr].into_iter().flatten() {
+    // Its own end of each is another matter: the mode belongs to an end, pipes have two.
+    for end in [&stdin, &stdout, &stderr].into_iter().flatten() {
         set_nonblocking(end.as_fd())?;
     }
     Ok(Child { pid, pidfd, stdin, stdout, stderr, extra: Vec::new(), notify: None })

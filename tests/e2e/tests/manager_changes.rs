@@ -32,6 +32,53 @@ fn the_environment_is_that_of_the_start_until_it_is_to_be_updated_and_then_it_is
 }
 
 #[test]
+fn an_environment_that_was_refused_is_not_what_the_next_primary_gets() {
+    let manager = Manager::new();
+    manager.write("app.js", &format!("if (process.env.COLOUR === 'bad') process.exit(7); {SERVER}"));
+    with(&manager, &["start", "app.js", "--min-uptime", "100"], &[("COLOUR", "red")]);
+    let mut command = manager.command(&["reload", "app", "--update-env"]);
+    command.env("COLOUR", "bad");
+    assert_eq!(manager.run_as(command, None).code, 1, "the build does not prove itself");
+    let before = manager.primary("app");
+    manager.kill_9(before);
+    manager.wait("another primary", |apps| {
+        let up = apps[0]["workers"][0]["status"] == "online" && apps[0]["primary_pid"] != before;
+        up.then_some(())
+    });
+    assert_eq!(variable(&manager, "app", "COLOUR").as_deref(), Some("red"));
+}
+
+#[test]
+fn a_refused_restart_leaves_programs_where_they_are_found() {
+    let manager = Manager::with_server();
+    manager.ok(&["start", "app.js", "--min-uptime", "100"]);
+    let mut command = manager.command(&["restart", "app", "--update-env"]);
+    command.env("PATH", "/nonexistent");
+    let outcome = manager.run_as(command, None);
+    assert!(outcome.code != 0 && outcome.err.contains("node"), "{}", outcome.all());
+    manager.ok(&["restart", "app"]);
+    assert_eq!(manager.statuses("app"), ["online"]);
+}
+
+#[test]
+fn workers_are_told_how_many_they_are_also_when_they_became_fewer() {
+    let manager = Manager::with_server();
+    manager.ok(&["start", "app.js", "-i", "3", "--min-uptime", "100", "-p", "app.pid"]);
+    assert_eq!(variable(&manager, "app", "instances").as_deref(), Some("3"));
+    manager.ok(&["scale", "app", "1"]);
+    manager.ok(&["reload", "app"]);
+    assert_eq!(variable(&manager, "app", "instances").as_deref(), Some("1"));
+    let left: Vec<String> = std::fs::read_dir(manager.dir())
+        .expect("a directory")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".pid"))
+        .collect();
+    assert_eq!(left, ["app.pid"], "that of the one that is there");
+    let written = std::fs::read_to_string(manager.file("app.pid")).expect("a number");
+    assert_eq!(written.trim(), manager.pids("app")[0].to_string());
+}
+
+#[test]
 fn a_changed_configuration_comes_with_a_reload_of_its_file() {
     let manager = Manager::with_server();
     let write = |env: &str, more: &str| {

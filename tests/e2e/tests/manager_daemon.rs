@@ -225,3 +225,48 @@ fn a_managed_app_can_drive_the_manager() {
     assert!(http::get(address, "/").text().contains("hello"), "it lives on");
     assert_eq!(manager.statuses("inner"), ["online"]);
 }
+
+#[test]
+fn a_primary_whose_trace_is_broken_or_missing_is_found_by_its_socket() {
+    let manager = Manager::with_server();
+    for name in ["broken", "missing"] {
+        manager.ok(&["start", "app.js", "-n", name, "-i", "2", "--min-uptime", "100"]);
+    }
+    let before = essence(&manager);
+    let trace_of = |name: &str| {
+        let files = std::fs::read_dir(manager.in_home("run")).expect("run").flatten();
+        let traces = files.filter(|file| file.path().extension().is_some_and(|end| end == "json"));
+        let is_its = |path: &std::path::PathBuf| {
+            std::fs::read_to_string(path).is_ok_and(|text| text.contains(&format!("\"name\":\"{name}\"")))
+        };
+        traces.map(|file| file.path()).find(is_its).expect("a trace")
+    };
+    let (broken, missing) = (trace_of("broken"), trace_of("missing"));
+    manager.kill_9(manager.daemon());
+    std::fs::write(broken, "{\"pid\":").expect("it is ours");
+    std::fs::remove_file(missing).expect("it is ours");
+    assert_eq!(essence(&manager), before);
+    manager.ok(&["delete", "all"]);
+    assert!(manager.apps().is_empty());
+}
+
+#[test]
+fn what_a_killed_daemon_was_just_starting_is_ended_by_the_next() {
+    let manager = Manager::with_server();
+    manager.ok(&["start", "app.js", "--min-uptime", "100"]);
+    let run = manager.in_home("run");
+    let text = std::fs::read_to_string(run.join("1.json")).expect("a trace");
+    let mut trace: Value = serde_json::from_str(&text).expect("JSON");
+    manager.kill_9(manager.daemon());
+    // As it is between the daemon's note that it starts one, and that one's own.
+    let mark = "0000-half-way-9";
+    (trace["pid"], trace["mark"], trace["name"]) = (0.into(), mark.into(), "half".into());
+    std::fs::write(run.join("9.json"), trace.to_string()).expect("it is ours");
+    let mut half = std::process::Command::new("sleep");
+    manager.prepare(&mut half);
+    let mut half = half.arg("600").env("ONEPORT_WORKER", mark).spawn().expect("sleep can be started");
+    assert_eq!(manager.names(), ["app"]);
+    let ended = eventually("its end", || half.try_wait().expect("a child can be waited for"));
+    assert!(!ended.success());
+    assert!(!run.join("9.json").exists());
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oneport_e2e::load::{Load, Style};
 use oneport_e2e::manager::{Manager, QUEUE, SERVER};
-use oneport_e2e::wait::throughout;
+use oneport_e2e::wait::{eventually, throughout};
 use oneport_e2e::{http, procfs};
 
 #[test]
@@ -103,6 +103,18 @@ fn changed_files_restart_it_and_logs_and_ignored_ones_do_not() {
     });
     manager.write("fresh/new.js", "1");
     manager.wait("a new folder counts", |apps| (apps[0]["workers"][0]["restarts"] == 2).then_some(()));
+}
+
+#[test]
+fn log_files_of_slots_that_come_later_are_no_change() {
+    let manager = Manager::new();
+    manager.write("app.js", &format!("console.log('up'); {SERVER}"));
+    let words = "start app.js -i 2 --watch --watch-delay 50 --min-uptime 100 -o own-out.log -p run/own.pid";
+    manager.ok(&words.split(' ').collect::<Vec<_>>());
+    manager.ok(&["scale", "app", "3"]);
+    eventually("the third one's log", || manager.file("own-out-2.log").exists().then_some(()));
+    let after = manager.pids("app");
+    throughout(Duration::from_millis(700), "no restart", || manager.pids("app") == after);
 }
 
 #[test]

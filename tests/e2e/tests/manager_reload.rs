@@ -216,6 +216,23 @@ fn a_canary_serves_beside_the_old_ones_and_the_rest_follows() {
 }
 
 #[test]
+fn a_canary_of_a_configuration_brings_its_new_apps_and_numbers_too() {
+    let manager = Manager::with_server();
+    let write = |text: &str| manager.write("apps.json", text);
+    write(r#"{"apps": [{"name": "web", "script": "app.js", "instances": 2, "min_uptime": 100}]}"#);
+    manager.ok(&["start", "apps.json"]);
+    write(
+        r#"{"apps": [{"name": "web", "script": "app.js", "instances": 3, "min_uptime": 100},
+                     {"name": "other", "script": "app.js", "min_uptime": 100}]}"#,
+    );
+    let told = manager.ok(&["reload", "apps.json", "--plan"]);
+    assert!(told.out.contains("`other` would be started"), "{}", told.all());
+    assert_eq!(manager.names(), ["web"]);
+    manager.ok(&["reload", "apps.json", "--canary", "1", "--watch", "100ms"]);
+    assert_eq!((manager.pids("web").len(), manager.pids("other").len()), (3, 1));
+}
+
+#[test]
 fn a_canary_that_dies_leaves_all_the_old_ones() {
     let manager = Manager::with_server();
     manager.ok(&["start", "app.js", "-i", "2", "--min-uptime", "100"]);

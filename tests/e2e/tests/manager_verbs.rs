@@ -203,6 +203,34 @@ fn flags_of_pm2_that_mean_nothing_here_are_named_once() {
 }
 
 #[test]
+fn one_that_is_named_twice_is_stopped_once() {
+    let manager = Manager::with_three();
+    let [first, second] = manager.ids("a")[..] else { panic!("two workers") };
+    let (first, second) = (first.to_string(), second.to_string());
+    manager.ok(&["stop", &first, &first]);
+    manager.ok(&["restart", &second, &second, "a"]);
+    assert_eq!(online(&manager), "aabc");
+    manager.ok(&["stop", "a", &second, "/^a$/"]);
+    assert_eq!(online(&manager), "bc");
+}
+
+#[test]
+fn lines_that_nobody_reads_are_refused_and_hold_nobody_up() {
+    let manager = Manager::new();
+    manager.write("deaf.js", "setInterval(() => {}, 1000); console.log('up');");
+    manager.ok(&["start", "deaf.js", "-x", "--min-uptime", "100"]);
+    let line = "x".repeat(4000);
+    // A pipe takes 64 KiB by default (pipe(7)).
+    let refused = (0..40).map(|_| manager.run(&["send", "deaf", &line])).find(|outcome| outcome.code != 0);
+    let refused = refused.expect("a pipe is full at some time");
+    assert!(refused.code == 1 && refused.err.contains("not read yet"), "{}", refused.all());
+    assert_eq!(manager.statuses("deaf"), ["online"]);
+    let outcome = manager.ends(&["send", "deaf", &"y".repeat(5000)], 2);
+    assert!(outcome.err.contains("at most 4096"), "{}", outcome.all());
+    manager.ok(&["stop", "deaf"]);
+}
+
+#[test]
 fn a_line_reaches_standard_input_in_fork_mode() {
     let manager = Manager::new();
     manager.write(

@@ -85,7 +85,7 @@ pub(crate) struct ReloadArgs {
     /// Bring so many new workers first, and watch them beside those they are to replace
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) canary: Option<u32>,
-    /// How long canaries are watched [default: 30s]
+    /// How long canaries are watched; with --canary, `--watch TIME` means the same [default: 30s]
     #[arg(long = "watch-canary", value_name = "TIME", requires = "canary")]
     pub(crate) watch_canary: Option<Span>,
     #[command(flatten)]

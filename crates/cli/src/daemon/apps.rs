@@ -1,6 +1,7 @@
 //! One app as the daemon knows it: what it was made of, and who runs it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 use oneport_wire::control::{AppSpec, AppView, ExecMode};
@@ -53,7 +54,7 @@ impl App {
     }
 
     /// What a primary is told of it.
-    pub(super) fn boot(&self, home: &std::path::Path, stopped: Vec<u32>) -> Boot {
+    pub(super) fn boot(&self, home: &Path, nofile_soft: Option<u64>, stopped: Vec<u32>) -> Boot {
         Boot {
             home: home.to_owned(),
             serial: self.serial,
@@ -63,6 +64,7 @@ impl App {
             stopped,
             created_at: self.created_at,
             mark: self.mark.clone(),
+            nofile_soft,
         }
     }
 

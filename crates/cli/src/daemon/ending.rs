@@ -24,13 +24,13 @@ impl Daemon {
         let until = Instant::now() + LONGEST_END;
         loop {
             let names: Vec<String> = self.table().apps.keys().cloned().collect();
-            if names.is_empty() {
+            if names.is_empty() && !self.0.launching.is_any() {
                 return;
             }
             let mut deleting = JoinSet::new();
             for name in names {
                 let daemon = self.clone();
-                // Asking again does no harm: one that is on its way out says so.
+                // Asking again does no harm: it is the same deletion.
                 deleting.spawn(async move { _ = daemon.delete_app(&name).await });
             }
             while deleting.join_next().await.is_some() {}
@@ -44,7 +44,8 @@ impl Daemon {
     /// Waits until there is no app any more, or so long.
     async fn await_fewer(&self, limit: Duration) {
         let until = Instant::now() + limit;
-        while !self.table().apps.is_empty() && Instant::now() < until {
+        let is_any = || !self.table().apps.is_empty() || self.0.launching.is_any();
+        while is_any() && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

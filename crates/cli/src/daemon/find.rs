@@ -1,64 +1,158 @@
-//! Finding again what earlier daemons have started: each primary has left a trace in `run`.
+//! Finding again what earlier daemons have started: each primary has left a trace in `run`, and answers at a socket there.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use oneport_sys::proc::start_ticks;
 use oneport_sys::process::Pid;
 use oneport_wire::control::ProblemKind;
+use rustix::io::Errno;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::Daemon;
 use super::apps::{App, Primary};
-use super::launch::{end_leftovers, forget, open_pidfd, read_trace};
-use crate::commands::run::managed::{Origin, boot_id, socket_of, trace_of};
+use super::launch::{Left, end_leftovers, forget, open_pidfd};
+use crate::commands::run::managed::{Origin, Trace, boot_id, socket_of, trace_of};
 use crate::control::client::{CallError, Client};
 use crate::control::segment;
+use crate::error::{Failure, plain};
 use crate::state::{Home, environment};
 
 /// How long a primary may take to say what it was made of.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The pause before it is looked again for what could not be seen: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// More files there are not ours.
 const MOST: usize = 10_000;
 
-/// The numbers of primaries that have left a trace.
-fn serials(home: &Home) -> Vec<u32> {
-    let Ok(files) = std::fs::read_dir(home.run()) else { return Vec::new() };
-    let serial_of = |name: &str| name.strip_suffix(".json")?.parse::<u32>().ok();
-    let names = files.flatten().take(MOST).filter_map(|file| file.file_name().into_string().ok());
-    let mut serials: Vec<u32> = names.filter_map(|name| serial_of(&name)).collect();
+/// The numbers of primaries that have left a trace or a socket.
+fn serials(home: &Home) -> io::Result<Vec<u32>> {
+    let serial_of = |name: &str| {
+        let number = name.strip_suffix(".json").or_else(|| name.strip_suffix(".sock"))?;
+        number.parse::<u32>().ok()
+    };
+    let mut serials = Vec::new();
+    for file in std::fs::read_dir(home.run())?.take(MOST) {
+        serials.extend(file?.file_name().to_str().and_then(serial_of));
+    }
     serials.sort_unstable();
-    serials
+    serials.dedup();
+    Ok(serials)
 }
 
-/// Whether there is anything to be found.
+/// Whether there is anything to be found, or may be.
 pub(crate) fn has_traces(home: &Home) -> bool {
-    !serials(home).is_empty()
+    serials(home).map_or_else(|cause| cause.kind() != io::ErrorKind::NotFound, |found| !found.is_empty())
 }
 
-pub(super) async fn find_all(daemon: &Daemon) {
-    let serials = serials(&daemon.0.home);
+/// Not to be able to look is a failure: what is not found would be started a second time.
+pub(super) async fn find_all(daemon: &Daemon) -> Result<(), Failure> {
+    let run = daemon.0.home.run();
+    let serials = serials(&daemon.0.home)
+        .map_err(|cause| Failure::new(format!("cannot read `{}`: {}", run.display(), plain(&cause))))?;
     // One that hangs holds nobody up.
     let mut finding = JoinSet::new();
     for serial in serials {
         daemon.table().took(serial, &[]);
         let daemon = daemon.clone();
-        finding.spawn(async move { find(&daemon, serial).await });
+        finding.spawn(async move { (serial, find(&daemon, serial).await) });
     }
-    while finding.join_next().await.is_some() {}
+    while let Some(found) = finding.join_next().await {
+        if let Ok((serial, Err(cause))) = found {
+            let path = trace_of(daemon.0.home.path(), serial);
+            daemon.say(&format!("cannot look at `{}`: {}; trying again", path.display(), plain(&cause)));
+            tokio::spawn(look_again(daemon.clone(), serial));
+        }
+    }
+    Ok(())
 }
 
-async fn find(daemon: &Daemon, serial: u32) {
-    let path = trace_of(daemon.0.home.path(), serial);
-    let Some(trace) = read_trace(daemon.0.home.path(), serial) else {
-        daemon.say(&format!("cannot understand `{}`: it is put aside", path.display()));
-        let _ = std::fs::rename(&path, path.with_extension("broken"));
-        return;
-    };
-    if trace.boot_id != boot_id() {
-        // Of before the machine was started: `oneport resurrect` brings saved apps back.
-        forget(daemon.0.home.path(), serial);
-        return;
+async fn look_again(daemon: Daemon, serial: u32) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        sleep(pause).await;
+        if find(&daemon, serial).await.is_ok() {
+            return;
+        }
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
+}
+
+/// Whether the process of a trace lives.
+enum Process {
+    Alive(Pid, OwnedFd),
+    Gone,
+}
+
+/// An error says nothing about it: the system did not let us see.
+fn look_at(trace: &Trace) -> io::Result<Process> {
+    let Some(pid) = Pid::new(trace.pid) else { return Ok(Process::Gone) };
+    // In this order: the number cannot become another process's once there is a descriptor.
+    let pidfd = match open_pidfd(pid) {
+        Ok(pidfd) => pidfd,
+        Err(cause) if is_no_process(&cause) => return Ok(Process::Gone),
+        Err(cause) => return Err(cause),
+    };
+    match start_ticks(pid) {
+        Ok(ticks) if ticks == trace.start_ticks => Ok(Process::Alive(pid, pidfd)),
+        Ok(_) => Ok(Process::Gone),
+        Err(cause) if is_no_process(&cause) => Ok(Process::Gone),
+        Err(cause) => Err(cause),
+    }
+}
+
+fn is_no_process(cause: &io::Error) -> bool {
+    cause.kind() == io::ErrorKind::NotFound || cause.raw_os_error() == Some(Errno::SRCH.raw_os_error())
+}
+
+/// Takes an app in whose primary has left something. An error: it is not known whether it lives.
+async fn find(daemon: &Daemon, serial: u32) -> io::Result<()> {
+    let home = daemon.0.home.path();
+    let trace = match Left::read(home, serial) {
+        Left::Trace(trace) if trace.boot_id != boot_id() => {
+            // Of before the machine was started: `oneport resurrect` brings saved apps back.
+            forget(home, serial);
+            return Ok(());
+        }
+        Left::Trace(trace) if trace.pid != 0 => *trace,
+        Left::Trace(trace) => match ask_who(daemon, serial).await? {
+            Some(known) => known,
+            None => {
+                daemon.say(&format!("`{}` was being started when the daemon ended", trace.name));
+                end_leftovers(&trace.mark).await;
+                forget(home, serial);
+                return Ok(());
+            }
+        },
+        Left::Nothing => match ask_who(daemon, serial).await? {
+            Some(known) => known,
+            None => {
+                forget(home, serial);
+                return Ok(());
+            }
+        },
+        Left::Broken => match ask_who(daemon, serial).await? {
+            Some(known) => known,
+            None => {
+                let path = trace_of(home, serial);
+                daemon.say(&format!("cannot understand `{}`: it is put aside", path.display()));
+                // It stays in the way otherwise, and is said to be.
+                let _ = std::fs::rename(&path, path.with_extension("broken"));
+                return Ok(());
+            }
+        },
+        Left::Unreadable(cause) => return Err(cause),
+    };
+    let process = look_at(&trace)?;
+    take_in(daemon, serial, trace, process).await;
+    Ok(())
+}
+
+/// Puts it on the list; one whose primary is gone is started again.
+async fn take_in(daemon: &Daemon, serial: u32, trace: Trace, process: Process) {
     daemon.table().took(serial, &trace.ids);
     let mut app = App {
         spec: trace.spec.clone(),
@@ -68,45 +162,61 @@ async fn find(daemon: &Daemon, serial: u32) {
         environment: environment::allowed(&std::env::vars().collect()),
         ..App::nobody(&trace.name, serial, trace.ids.clone())
     };
-    let pid = Pid::new(trace.pid);
-    let same = |pid: Pid| start_ticks(pid).is_ok_and(|ticks| ticks == trace.start_ticks);
-    // In this order: the number cannot become another process's once there is a descriptor.
-    let pidfd = pid.and_then(|pid| open_pidfd(pid).ok().filter(|_| same(pid)));
-    let Some((pid, pidfd)) = pid.zip(pidfd) else {
-        // It was killed while no daemon was there.
-        daemon.say(&format!(
-            "the primary of `{}` (pid {}) is gone; it is started again",
-            trace.name, trace.pid
-        ));
-        end_leftovers(&trace.mark).await;
-        daemon.table().apps.insert(trace.name.clone(), app);
-        daemon.bring_back(trace.name, serial, trace.stopped, Duration::ZERO);
-        return;
-    };
-    app.primary = Primary::Up { pid: pid.get() };
-    // What may be kept has to do until it answers.
-    app.environment = environment::allowed(&std::env::vars().collect());
-    let asked = tokio::time::timeout(PATIENCE, origin(daemon, serial, &trace.name)).await;
-    match asked.unwrap_or(Err(CallError::TimedOut)) {
-        Ok(origin) => {
-            (app.spec, app.environment, app.ids) = (origin.spec, origin.environment, origin.ids);
-            daemon.table().took(serial, &app.ids);
+    match process {
+        Process::Gone => {
+            // It was killed while no daemon was there.
+            let Trace { name, pid, .. } = &trace;
+            daemon.say(&format!("the primary of `{name}` (pid {pid}) is gone; it is started again"));
+            end_leftovers(&trace.mark).await;
+            daemon.table().apps.insert(trace.name.clone(), app);
+            daemon.bring_back(trace.name, serial, trace.stopped, Duration::ZERO);
         }
-        // It is alive: what the trace says has to do.
-        Err(error) => {
-            daemon.say(&format!("the primary of `{}` (pid {pid}) does not answer: {error}", trace.name))
+        Process::Alive(pid, pidfd) => {
+            app.primary = Primary::Up { pid: pid.get() };
+            match origin(daemon, serial, &trace.name).await {
+                Ok(origin) => {
+                    (app.spec, app.environment, app.ids) = (origin.spec, origin.environment, origin.ids);
+                    daemon.table().took(serial, &app.ids);
+                }
+                // It is alive: what the trace says has to do until it answers.
+                Err(error) => daemon
+                    .say(&format!("the primary of `{}` (pid {pid}) does not answer: {error}", trace.name)),
+            }
+            daemon.table().apps.insert(trace.name.clone(), app);
+            // It was put on the list a moment ago.
+            let _ = daemon.watch(&trace.name, serial, pid, pidfd);
+            daemon.say(&format!("found `{}`, pid {pid}", trace.name));
         }
     }
-    daemon.table().apps.insert(trace.name.clone(), app);
-    daemon.watch(&trace.name, serial, pid, pidfd);
-    daemon.say(&format!("found `{}`, pid {pid}", trace.name));
 }
 
 async fn origin(daemon: &Daemon, serial: u32, name: &str) -> Result<Origin, CallError> {
     let client = Client::new(socket_of(daemon.0.home.path(), serial));
-    let asked = client.get(&format!("/v1/apps/{}/origin", segment(name))).await;
-    match asked {
-        Err(CallError::Refused(problem)) if problem.kind == ProblemKind::TimedOut => Err(CallError::TimedOut),
-        other => other,
-    }
+    let path = format!("/v1/apps/{}/origin", segment(name));
+    timeout(PATIENCE, client.get(&path)).await.unwrap_or(Err(CallError::TimedOut))
+}
+
+/// What the trace of a primary would say if it could have written it, as on a full disk. `None`: nobody is there.
+async fn ask_who(daemon: &Daemon, serial: u32) -> io::Result<Option<Trace>> {
+    // There is one app there, by whatever name.
+    let origin = match origin(daemon, serial, "app").await {
+        Ok(origin) => origin,
+        Err(error @ CallError::TimedOut) => return Err(io::Error::other(error.to_string())),
+        Err(CallError::Refused(problem)) if problem.kind == ProblemKind::TimedOut => {
+            return Err(io::Error::other(problem.error));
+        }
+        Err(CallError::NotThere(_) | CallError::Broken(_) | CallError::Refused(_)) => return Ok(None),
+    };
+    let Some(pid) = Pid::new(origin.pid) else { return Ok(None) };
+    Ok(Some(Trace {
+        pid: pid.get(),
+        start_ticks: start_ticks(pid)?,
+        boot_id: boot_id(),
+        mark: origin.mark,
+        name: origin.spec.name.clone(),
+        ids: origin.ids,
+        stopped: Vec::new(),
+        spec: origin.spec,
+        created_at: origin.created_at,
+    }))
 }

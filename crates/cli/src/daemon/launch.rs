@@ -1,12 +1,15 @@
 //! Starting primaries, watching them, and starting them again when they end unasked.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use oneport_sys::process::{self, Pid};
 use oneport_sys::tree::{MARK_VARIABLE, Table as Processes};
-use oneport_wire::control::{Problem, ProblemKind};
+use oneport_wire::control::{Happening, JobState, Problem, ProblemKind, What};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
@@ -34,57 +37,75 @@ impl Daemon {
     /// Starts the primary of an app that is in the table, and watches it.
     /// Does nothing for one that has a primary, or is another one of that name by now.
     pub(super) async fn launch(&self, name: &str, serial: u32, stopped: Vec<u32>) -> Result<(), Problem> {
+        let home = self.0.home.path();
         let boot = {
             let table = self.table();
             let app =
                 table.apps.get(name).filter(|app| app.serial == serial && app.primary == Primary::Coming);
-            app.filter(|_| !table.ending).map(|app| app.boot(self.0.home.path(), stopped))
+            app.filter(|_| !table.ending).map(|app| app.boot(home, self.0.nofile_soft, stopped))
         };
         let Some(boot) = boot else { return Ok(()) };
+        // One that was there before has left its own, which tells more.
+        if !is_left(&trace_of(home, serial))
+            && let Err(failure) = boot.announce()
+        {
+            self.say(failure.message());
+        }
+        let _launching = self.0.launching.begin();
         match self.spawn(&boot).await {
             Ok((pid, pidfd)) => {
-                self.watch(name, serial, pid, pidfd);
+                if let Some(unwanted) = self.watch(name, serial, pid, pidfd) {
+                    let _ = process::signal(unwanted.as_fd(), process::Signal::TERM);
+                    let _ = timeout(PATIENCE, await_end(unwanted)).await;
+                    end_leftovers(&boot.mark).await;
+                    forget(home, serial);
+                }
                 Ok(())
             }
             Err(problem) => {
                 // It may have come as far as to start workers.
                 end_leftovers(&boot.mark).await;
-                let _ = std::fs::remove_file(socket_of(self.0.home.path(), serial));
+                let _ = std::fs::remove_file(socket_of(home, serial));
+                if self.table().apps.get(name).is_none_or(|app| app.serial != serial) {
+                    // Taken off the list meanwhile.
+                    forget(home, serial);
+                }
                 Err(problem)
             }
         }
     }
 
-    /// From now on it is known who runs an app, and its end is noticed.
-    pub(super) fn watch(&self, name: &str, serial: u32, pid: Pid, pidfd: OwnedFd) {
+    /// From now on it is known who runs an app, and its end is noticed. Gives it back where the app was taken off the list
+    /// while its primary was starting.
+    pub(super) fn watch(&self, name: &str, serial: u32, pid: Pid, pidfd: OwnedFd) -> Option<OwnedFd> {
         {
             let mut table = self.table();
             match table.apps.get_mut(name).filter(|app| app.serial == serial) {
                 Some(app) => {
                     (app.primary, app.up_since) = (Primary::Up { pid: pid.get() }, Some(Instant::now()));
                 }
-                // It was taken off the list while its primary was starting.
-                None => {
-                    let _ = process::signal(pidfd.as_fd(), process::Signal::TERM);
-                    forget(self.0.home.path(), serial);
-                    return;
-                }
+                None => return Some(pidfd),
             }
         }
         let (daemon, name) = (self.clone(), name.to_owned());
         tokio::spawn(async move {
-            let followed = tokio::spawn(follow(daemon.clone(), serial));
+            let followed = tokio::spawn(follow(daemon.clone(), name.clone(), serial));
             await_end(pidfd).await;
             followed.abort();
             daemon.ended(&name, serial, pid).await;
         });
+        None
     }
 
-    /// A primary is gone. It removes its trace when it was asked to go.
+    /// A primary is gone. It removes its trace and its socket when it was asked to go; on a full disk it may have no trace.
     async fn ended(&self, name: &str, serial: u32, pid: Pid) {
-        let in_order = !trace_of(self.0.home.path(), serial).exists();
+        let home = self.0.home.path();
+        let in_order = !is_left(&trace_of(home, serial)) && !is_left(&socket_of(home, serial));
         // What was changed since it was started is in its trace.
-        let trace = read_trace(self.0.home.path(), serial);
+        let trace = match Left::read(home, serial) {
+            Left::Trace(trace) if trace.pid != 0 => Some(trace),
+            Left::Trace(_) | Left::Nothing | Left::Broken | Left::Unreadable(_) => None,
+        };
         let stopped = trace.as_ref().map(|trace| trace.stopped.clone()).unwrap_or_default();
         let (mark, pause) = {
             let mut table = self.table();
@@ -98,7 +119,8 @@ impl Daemon {
             }
             app.primary = Primary::Coming;
             if let Some(trace) = trace {
-                (app.spec, app.ids) = (trace.spec, trace.ids);
+                let Trace { spec, ids, .. } = *trace;
+                (app.spec, app.ids) = (spec, ids);
             }
             if app.up_since.is_some_and(|since| since.elapsed() > FORGIVEN_AFTER) {
                 app.crashes = 0;
@@ -132,7 +154,7 @@ impl Daemon {
 
     async fn spawn(&self, boot: &Boot) -> Result<(Pid, OwnedFd), Problem> {
         let name = &boot.spec.name;
-        let failed = |cause: std::io::Error| {
+        let failed = |cause: io::Error| {
             let message = format!("cannot start the primary of `{name}`: {}", plain(&cause));
             problem(ProblemKind::Failed, message, None)
         };
@@ -145,7 +167,7 @@ impl Daemon {
         let log = open_log(&self.0.home).map(Stdio::from).unwrap_or_else(|_| Stdio::null());
         command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().map_err(failed)?;
-        let unknown = || std::io::Error::other("it has no process");
+        let unknown = || io::Error::other("it has no process");
         let pid = i32::try_from(child.id()).ok().and_then(Pid::new).ok_or_else(unknown).map_err(failed)?;
         let pidfd = open_pidfd(pid).map_err(failed)?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -164,7 +186,8 @@ impl Daemon {
             Ok(Ok(_) | Err(_)) | Err(_) => {
                 // It did not come to answer: what it said is in the log.
                 let _ = child.kill();
-                let _ = child.wait();
+                // It may take a moment to be gone.
+                let _ = tokio::task::spawn_blocking(move || child.wait()).await;
                 let message = format!("cannot start the primary of `{name}`: it ended, or does not answer");
                 let hint = format!("`{}` has its last words", self.0.home.log().display());
                 Err(problem(ProblemKind::Failed, message, Some(&hint)))
@@ -189,21 +212,89 @@ impl Daemon {
     }
 }
 
-pub(super) fn open_pidfd(pid: Pid) -> std::io::Result<OwnedFd> {
+pub(super) fn open_pidfd(pid: Pid) -> io::Result<OwnedFd> {
     let number = rustix::process::Pid::from_raw(pid.get()).ok_or(rustix::io::Errno::SRCH)?;
     Ok(pidfd_open(number, PidfdFlags::empty())?)
 }
 
-pub(super) fn read_trace(home: &std::path::Path, serial: u32) -> Option<Trace> {
-    serde_json::from_slice(&std::fs::read(trace_of(home, serial)).ok()?).ok()
+/// How many primaries are being started: a daemon does not end in the middle of that.
+#[derive(Debug, Default)]
+pub(super) struct Launching(AtomicUsize);
+
+/// One of them.
+pub(super) struct Launch<'a>(&'a Launching);
+
+impl Launching {
+    fn begin(&self) -> Launch<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Launch(self)
+    }
+
+    pub(super) fn is_any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Launch<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a primary has left in `run`.
+pub(super) enum Left {
+    Trace(Box<Trace>),
+    Nothing,
+    /// It is nothing that a primary writes.
+    Broken,
+    /// There is something, and it cannot be seen what.
+    Unreadable(io::Error),
+}
+
+impl Left {
+    pub(super) fn read(home: &Path, serial: u32) -> Left {
+        match std::fs::read(trace_of(home, serial)) {
+            Ok(text) => {
+                serde_json::from_slice(&text).map_or(Left::Broken, |trace| Left::Trace(Box::new(trace)))
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Left::Nothing,
+            Err(cause) => Left::Unreadable(cause),
+        }
+    }
+}
+
+/// Whether it is there, or may be.
+fn is_left(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
+}
+
+/// Whether this line tells of the end of a job: an app may be another one since.
+fn is_job_over(line: &str) -> bool {
+    // Most lines are of something else, and some are long.
+    let told = line.contains("\"job\"").then(|| serde_json::from_str::<Happening>(line).ok()).flatten();
+    told.is_some_and(|told| match told.what {
+        What::Job { job } => job.state != JobState::Running,
+        What::Worker { .. }
+        | What::Listening { .. }
+        | What::Created
+        | What::Deleted
+        | What::Missed { .. } => false,
+    })
 }
 
 /// Passes on what a primary tells. Ended from outside, when it has ended.
-async fn follow(daemon: Daemon, serial: u32) {
+async fn follow(daemon: Daemon, name: String, serial: u32) {
     let client = Client::new(socket_of(daemon.0.home.path(), serial));
     loop {
         if let Ok(mut lines) = client.lines("/v1/events").await {
+            // What it told before was not heard.
+            daemon.refresh(&name).await;
             while let Ok(Some(line)) = lines.next().await {
+                if is_job_over(&line) {
+                    // A reload that was aborted has put back what was before.
+                    let (daemon, name) = (daemon.clone(), name.clone());
+                    tokio::spawn(async move { daemon.refresh(&name).await });
+                }
                 // Nobody may be listening.
                 let _ = daemon.0.events.send(line.into());
             }
@@ -214,26 +305,28 @@ async fn follow(daemon: Daemon, serial: u32) {
 
 /// Waits for the end of a process, and for the process if it is our child.
 async fn await_end(pidfd: OwnedFd) {
-    let Ok(copy) = pidfd.try_clone() else { return };
     #[allow(deprecated, reason = "an `OwnedFd` keeps what its successor is `unsafe` for; that stays in sys")]
-    match AsyncFd::with_interest(copy, tokio::io::Interest::READABLE) {
-        Ok(ended) => _ = ended.readable().await,
+    match AsyncFd::try_with_interest(pidfd, tokio::io::Interest::READABLE) {
+        Ok(ended) => {
+            let _ = ended.readable().await;
+            // Not our child, if another daemon has started it.
+            let _ = process::reap(ended.get_ref().as_fd());
+        }
         // No room in the set: a thread waits.
-        Err(_) => {
-            let Ok(copy) = pidfd.try_clone() else { return };
+        Err(refused) => {
+            let (pidfd, _) = refused.into_parts();
             let wait = move || {
-                let mut ended = [PollFd::new(&copy, PollFlags::IN)];
+                let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
                 while poll(&mut ended, None) == Err(rustix::io::Errno::INTR) {}
+                process::reap(pidfd.as_fd())
             };
             let _ = tokio::task::spawn_blocking(wait).await;
         }
     }
-    // Not our child, if another daemon has started it.
-    let _ = process::reap(pidfd.as_fd());
 }
 
 /// Removes what a primary has left in `run`.
-pub(super) fn forget(home: &std::path::Path, serial: u32) {
+pub(super) fn forget(home: &Path, serial: u32) {
     for path in [trace_of(home, serial), socket_of(home, serial)] {
         // Not there is as good.
         let _ = std::fs::remove_file(path);

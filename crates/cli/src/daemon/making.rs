@@ -8,6 +8,7 @@ use oneport_wire::control::{AppView, Create, Job, Problem, ProblemKind, Scale};
 
 use super::Daemon;
 use super::apps::App;
+use super::launch::forget;
 use super::routes::of_call;
 use crate::commands::run::managed::{ScaleTo, now_ms};
 use crate::control::{problem, segment};
@@ -64,7 +65,12 @@ impl Daemon {
         };
         let stopped = if stopped { self.table().apps.get(&name).map(|app| app.ids.clone()) } else { None };
         if let Err(problem) = self.launch(&name, serial, stopped.unwrap_or_default()).await {
-            self.table().apps.remove(&name);
+            let mut table = self.table();
+            // There may be another one of this name meanwhile.
+            if table.apps.get(&name).is_some_and(|app| app.serial == serial) {
+                table.apps.remove(&name);
+            }
+            forget(self.0.home.path(), serial);
             return Err(problem);
         }
         let client = self.primary_of(&name)?;
@@ -78,7 +84,7 @@ impl Daemon {
         let now = u32::try_from(view.workers.len()).unwrap_or(u32::MAX);
         let to = match wanted {
             Scale::To(to) => to,
-            Scale::By(more) => u32::try_from((i64::from(now) + more).max(0)).unwrap_or(u32::MAX),
+            Scale::By(more) => u32::try_from(i64::from(now).saturating_add(more).max(0)).unwrap_or(u32::MAX),
         };
         let most = 4096;
         if to > most {

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use oneport_sys::process;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, broadcast};
@@ -54,6 +55,9 @@ pub(super) struct Shared {
     over: Notify,
     /// What comes after it.
     again: Mutex<Again>,
+    launching: launch::Launching,
+    /// What programs may have open by default; this process may have more.
+    nofile_soft: Option<u64>,
 }
 
 /// What comes after the end.
@@ -106,6 +110,16 @@ impl Daemon {
         voice::err(format_args!("{} daemon: {text}", crate::time::stamp()));
     }
 
+    /// As PM2, and as a service manager expects. Who wants apps to live on kills the daemon with SIGKILL, or updates it.
+    async fn end_as_told(&self, signal: &str, terminate: &mut start::Terminate) {
+        self.say(&format!("{signal}: all apps are stopped"));
+        let _ = crate::boot::notify_stopping();
+        tokio::select! {
+            () = self.end_apps() => {}
+            again = terminate.recv() => self.say(&format!("{again} once more: not waiting for them")),
+        }
+    }
+
     pub(super) fn end(&self, again: Again) {
         *self.0.again.lock().unwrap_or_else(PoisonError::into_inner) = again;
         self.0.over.notify_one();
@@ -147,6 +161,8 @@ pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
     }
     let program = start::own_program()?;
     let (events, _) = broadcast::channel(EVENTS);
+    // Two for each app; the usual limit of 1024 would end at some 500 of them. Refused, it is as it was.
+    let nofile_soft = process::set_nofile_to_hard().ok();
     let daemon = Daemon(Arc::new(Shared {
         home,
         program,
@@ -155,6 +171,8 @@ pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
         events,
         over: Notify::new(),
         again: Mutex::new(Again::Nothing),
+        launching: launch::Launching::default(),
+        nofile_soft,
     }));
     warnings.iter().for_each(|warning| daemon.say(warning));
     let failed = |cause: io::Error| Failure::new(format!("cannot run the daemon: {}", plain(&cause)));
@@ -162,7 +180,11 @@ pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
     let listener = runtime.block_on(live(daemon.clone(), place, saved, listener))?;
     let again = *daemon.0.again.lock().unwrap_or_else(PoisonError::into_inner);
     match again {
-        Again::Exec => Err(start::become_new(&daemon.0.program, place, lock, listener)),
+        Again::Exec => {
+            // The next one is to find what this one has found.
+            let _ = nofile_soft.map(process::set_nofile_soft);
+            Err(start::become_new(&daemon.0.program, place, lock, listener))
+        }
         Again::Nothing => {
             for path in [daemon.0.home.socket(), daemon.0.home.pid()] {
                 // Stale ones are no obstacle.
@@ -189,10 +211,20 @@ async fn live(
     let kept = OwnedFd::from(listener.try_clone().map_err(failed)?);
     listener.set_nonblocking(true).map_err(failed)?;
     let door = Door(UnixListener::from_std(listener).map_err(failed)?);
+    let mut terminate = start::signals()?;
     // Whoever asks meanwhile waits in the socket's queue.
-    find::find_all(&daemon).await;
+    find::find_all(&daemon).await?;
     if saved == SavedApps::Start {
-        daemon.start_saved().await;
+        // Not given up in the middle: what was begun is known, and ended with the rest.
+        let starter = daemon.clone();
+        let starting = tokio::spawn(async move { starter.start_saved().await });
+        tokio::select! {
+            _ = starting => {}
+            signal = terminate.recv() => {
+                daemon.end_as_told(signal, &mut terminate).await;
+                return Ok(kept);
+            }
+        }
     }
     // For people and scripts; nothing here reads it.
     let _ = atomic::write(&daemon.0.home.pid(), format!("{}\n", std::process::id()).as_bytes());
@@ -202,7 +234,6 @@ async fn live(
         // A manager that does not hear it says so itself.
         Place::Foreground => _ = crate::boot::notify_ready(),
     }
-    let mut terminate = start::signals()?;
     tokio::spawn(start::tend_log(daemon.clone()));
     tokio::spawn(start::hear_other_signals(daemon.clone()));
     let (close, closed) = tokio::sync::oneshot::channel::<()>();
@@ -210,15 +241,7 @@ async fn live(
     let serving = tokio::spawn(server::serve(door, routes::routes(daemon.clone()), over));
     tokio::select! {
         () = daemon.0.over.notified() => {}
-        signal = terminate.recv() => {
-            // As PM2, and as a service manager expects. Who wants apps to live on kills the daemon with SIGKILL, or updates it.
-            daemon.say(&format!("{signal}: all apps are stopped"));
-            let _ = crate::boot::notify_stopping();
-            tokio::select! {
-                () = daemon.end_apps() => {}
-                again = terminate.recv() => daemon.say(&format!("{again} once more: not waiting for them")),
-            }
-        }
+        signal = terminate.recv() => daemon.end_as_told(signal, &mut terminate).await,
     }
     // Answers under way get a moment to leave.
     drop(close);

@@ -22,7 +22,7 @@ use crate::control::server::{self, json, read, refuse};
 use crate::control::{problem, segment};
 
 /// How long a primary may take for its part of the list.
-const LISTING: Duration = Duration::from_secs(2);
+pub(super) const LISTING: Duration = Duration::from_secs(2);
 
 type Ask = State<Daemon>;
 

@@ -1,6 +1,7 @@
 //! Saving the list of apps, and bringing saved apps back.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -9,13 +10,22 @@ use oneport_wire::control::{
     AppView, Create, Instances, Problem, ProblemKind, Saved, SavedApp, Start, Status,
 };
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::Daemon;
+use super::launch::Left;
+use super::routes::LISTING;
 use crate::commands::run::managed::{Origin, boot_id, now_ms};
 use crate::control::server::{json, read, refuse, to_the_end};
 use crate::control::{problem, segment};
 use crate::error::Failure;
 use crate::state::{Change, Force, Saves, atomic, environment};
+
+/// How long the disk of the saved lists may take, and whoever else has them locked.
+const DISK: Duration = Duration::from_secs(8);
+/// Primaries that are started at a time: one that hangs does not keep the others waiting.
+const AT_ONCE: usize = 4;
 
 /// `POST /v1/save`.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -87,7 +97,10 @@ pub(super) async fn resurrect(State(daemon): State<Daemon>, body: Bytes) -> Resp
 
 /// The newest saved list; `null`: none is good.
 pub(super) async fn newest(State(daemon): State<Daemon>) -> Response {
-    json(&Saves::new(&daemon.0.home).peek().map(|saved| saved.apps))
+    match daemon.with_saves(|saves| Ok(saves.peek())).await {
+        Ok(saved) => json(&saved.map(|saved| saved.apps)),
+        Err(problem) => refuse(problem),
+    }
 }
 
 fn of_failure(failure: &Failure) -> Problem {
@@ -95,11 +108,37 @@ fn of_failure(failure: &Failure) -> Problem {
 }
 
 impl Daemon {
+    /// Work with the saved lists: disks take their time, and somebody else may have them locked.
+    async fn with_saves<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Saves) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let saves = Saves::new(&self.0.home);
+        let working = tokio::task::spawn_blocking(move || work(&saves));
+        match timeout(DISK, working).await {
+            Ok(Ok(done)) => done.map_err(|failure| of_failure(&failure)),
+            Ok(Err(_)) => Err(problem(ProblemKind::Failed, "cannot use the saved list: this is a bug", None)),
+            Err(_) => {
+                let message = "cannot use the saved list: its disk hangs, or somebody has it locked";
+                Err(problem(ProblemKind::TimedOut, message, None))
+            }
+        }
+    }
+
     pub(super) async fn save(&self, force: Force) -> Result<SaveDone, Problem> {
+        let mut asking = JoinSet::new();
+        for (at, view) in self.views().await.into_iter().enumerate() {
+            let daemon = self.clone();
+            asking.spawn(async move { (at, daemon.saved(view).await) });
+        }
+        let mut all: Vec<(usize, (SavedApp, Vec<String>))> = Vec::new();
+        while let Some(Ok(one)) = asking.join_next().await {
+            all.push(one);
+        }
+        all.sort_by_key(|(at, _)| *at);
         let mut apps = Vec::new();
         let mut left_out = BTreeMap::new();
-        for view in self.views().await {
-            let (saved, left) = self.saved(view).await;
+        for (_, (saved, left)) in all {
             if !left.is_empty() {
                 left_out.insert(saved.spec.name.clone(), left);
             }
@@ -111,11 +150,11 @@ impl Daemon {
             oneport: env!("CARGO_PKG_VERSION").to_owned(),
             apps,
         };
-        let written =
-            Saves::new(&self.0.home).write(&saved, force).map_err(|failure| of_failure(&failure))?;
+        let apps = saved.apps.len();
+        let written = self.with_saves(move |saves| saves.write(&saved, force)).await?;
         Ok(SaveDone {
             file: written.path.display().to_string(),
-            apps: saved.apps.len(),
+            apps,
             changed: written.change == Change::Replaced,
             warnings: written.warnings,
             left_out,
@@ -123,28 +162,34 @@ impl Daemon {
     }
 
     async fn saved(&self, view: AppView) -> (SavedApp, Vec<String>) {
-        let client = self.table().apps.get(&view.name).map(|app| self.client(app));
-        let origin = match client {
-            Some(client) => {
-                client.get::<Origin>(&format!("/v1/apps/{}/origin", segment(&view.name))).await.ok()
+        let known = self.table().apps.get(&view.name).cloned();
+        let origin = match &known {
+            Some(app) => {
+                let (client, path) = (self.client(app), format!("/v1/apps/{}/origin", segment(&view.name)));
+                timeout(LISTING, client.get::<Origin>(&path)).await.ok().and_then(Result::ok)
             }
             None => None,
         };
-        let known =
-            || self.table().apps.get(&view.name).map(|app| (app.environment.clone(), app.ids.clone()));
-        let (environment, ids) = match origin {
-            Some(origin) => (origin.environment, origin.ids),
-            // A primary that does not answer: what is known of it has to do.
-            None => known().unwrap_or_default(),
+        // Of a primary that does not answer: what it has written down, and what is known of it here.
+        let trace = known.as_ref().filter(|_| view.workers.is_empty());
+        let trace = trace.and_then(|app| match Left::read(self.0.home.path(), app.serial) {
+            Left::Trace(trace) => Some(trace),
+            Left::Nothing | Left::Broken | Left::Unreadable(_) => None,
+        });
+        let (environment, ids) = match (origin, known) {
+            (Some(origin), _) => (origin.environment, origin.ids),
+            (None, Some(app)) => (app.environment, app.ids),
+            (None, None) => (BTreeMap::new(), Vec::new()),
         };
         let listed: Vec<u32> = view.workers.iter().map(|worker| worker.id).collect();
-        let stopped =
-            view.workers.iter().filter(|worker| worker.status == Status::Stopped).map(|worker| worker.id);
+        let of_view = view.workers.iter().filter(|worker| worker.status == Status::Stopped);
+        let stopped: Vec<u32> =
+            trace.map_or_else(|| of_view.map(|worker| worker.id).collect(), |trace| trace.stopped);
         let left: Vec<String> =
             environment::left_out(&environment, &view.spec.env).into_iter().map(str::to_owned).collect();
         let saved = SavedApp {
             environment: environment::allowed(&environment),
-            stopped: stopped.collect(),
+            stopped,
             instances: u32::try_from(if listed.is_empty() { ids.len() } else { listed.len() }).unwrap_or(1),
             ids: if listed.is_empty() { ids } else { listed },
             spec: view.spec,
@@ -178,19 +223,29 @@ impl Daemon {
         let apps = match given {
             Some(apps) => apps,
             None => {
-                let (saved, warnings) =
-                    Saves::new(&self.0.home).read().map_err(|failure| of_failure(&failure))?;
+                let (saved, warnings) = self.with_saves(Saves::read).await?;
                 done.warnings = warnings;
                 saved.apps
             }
         };
-        for app in apps {
+        let mut bringing = JoinSet::new();
+        let mut brought = Vec::new();
+        for (at, app) in apps.into_iter().enumerate() {
             let name = app.spec.name.clone();
             if self.table().apps.contains_key(&name) {
                 done.there.push(name);
                 continue;
             }
-            match self.bring(app).await {
+            if bringing.len() >= AT_ONCE {
+                brought.extend(bringing.join_next().await.and_then(Result::ok));
+            }
+            let daemon = self.clone();
+            bringing.spawn(async move { (at, name, daemon.bring(app).await) });
+        }
+        brought.extend(bringing.join_all().await);
+        brought.sort_by_key(|(at, ..)| *at);
+        for (_, name, result) in brought {
+            match result {
                 Ok(()) => done.started.push(name),
                 Err(problem) => _ = done.failed.insert(name, problem.error),
             }

@@ -58,9 +58,11 @@ pub(super) async fn tend_log(daemon: Daemon) {
         tokio::time::sleep(Duration::from_secs(60)).await;
         let log = daemon.0.home.log();
         if std::fs::metadata(&log).is_ok_and(|found| found.len() > LARGEST_LOG) {
-            let emptied = std::fs::copy(&log, log.with_extension("log.1"))
-                .and_then(|_| File::options().write(true).open(&log)?.set_len(0));
-            if let Err(cause) = emptied {
+            let (from, to) = (log.clone(), log.with_extension("log.1"));
+            let emptying = tokio::task::spawn_blocking(move || {
+                std::fs::copy(&from, to).and_then(|_| File::options().write(true).open(&from)?.set_len(0))
+            });
+            if let Ok(Err(cause)) = emptying.await {
                 daemon.say(&format!("cannot put `{}` aside: {}", log.display(), plain(&cause)));
             }
         }

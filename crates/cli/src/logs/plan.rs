@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     both: Option<PathBuf>,
     names: Names,
     instances: u32,
+    /// The numbers of slots that are on the list, where that is known.
+    slots: Option<Vec<u32>>,
     pub(super) form: Form,
     pub(super) rotation: Rotation,
 }
@@ -120,9 +122,25 @@ impl Plan {
             both,
             names: if merged { Names::Shared } else { Names::Numbered },
             instances,
+            slots: None,
             form,
             rotation: Rotation::of(&spec.log_rotate.unwrap_or_default()),
         }
+    }
+
+    /// The same for exactly these slots.
+    pub(crate) fn of_slots(self, slots: Vec<u32>) -> Plan {
+        Plan { slots: Some(slots), ..self }
+    }
+
+    /// Whether a slot that is on the list writes to this file.
+    pub(super) fn is_written(&self, path: &Path) -> bool {
+        let writes = |id: &u32| {
+            [Stream::Out, Stream::Err]
+                .iter()
+                .any(|stream| self.files(*id, *stream).iter().any(|file| file == path))
+        };
+        self.owns(path) && self.slots.as_ref().is_none_or(|slots| slots.iter().any(writes))
     }
 
     /// Below it, folders that are made belong to the user alone.

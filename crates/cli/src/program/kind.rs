@@ -103,8 +103,6 @@ pub(super) fn shebang(path: &Path) -> Option<String> {
     Some(interpreter.to_owned())
 }
 
-/// A program by its path, or by its name in PATH. As an absolute path: it is looked for here and executed in the
-/// workers' directory.
 /// Where programs are looked up in place of this process's own `PATH`: the environment of an app may change while its primary
 /// runs, and that of a process cannot.
 static ELSEWHERE: Mutex<Option<OsString>> = Mutex::new(None);
@@ -113,11 +111,13 @@ fn lock() -> MutexGuard<'static, Option<OsString>> {
     ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on programs are looked up there.
-pub(crate) fn look_in(path: OsString) {
-    *lock() = Some(path);
+/// From now on programs are looked up there; `None`: in this process's own `PATH`. Gives where it was until now.
+pub(crate) fn look_in(path: Option<OsString>) -> Option<OsString> {
+    std::mem::replace(&mut lock(), path)
 }
 
+/// A program by its path, or by its name in PATH. As an absolute path: it is looked for here and executed in the
+/// workers' directory.
 pub(super) fn find(program: &OsStr) -> Option<PathBuf> {
     found(program).and_then(|path| std::path::absolute(path).ok())
 }

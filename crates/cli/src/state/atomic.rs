@@ -30,7 +30,9 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The same for what means nothing after the machine has gone down: whole or not there, and not made durable.
 pub(crate) fn write_fleeting(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    let draft = path.with_extension("tmp");
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // By this name what a writer that was killed has left is cleared away.
+    let draft = path.with_file_name(format!("{PREFIX}{name}{SUFFIX}"));
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(bytes).and_then(|()| std::fs::rename(&draft, path)).inspect_err(|_| {
         // What is left of it is overwritten by the next.

@@ -46,11 +46,6 @@ pub enum What {
         /// All of it.
         job: Job,
     },
-    /// Something to know.
-    Note {
-        /// In words.
-        text: String,
-    },
     /// The app is on the list.
     Created,
     /// The app is off the list.

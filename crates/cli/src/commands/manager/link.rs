@@ -23,6 +23,8 @@ use crate::state::{Home, VARIABLE, environment};
 const STARTS: Duration = Duration::from_secs(10);
 /// How long a daemon may take to give way to another, or to be the new version.
 const CHANGES: Duration = Duration::from_secs(10);
+/// How long all apps may take to end: the daemon kills what has not ended before.
+const LONGEST_END: Duration = Duration::from_secs(16 * 60);
 /// Between two looks at something that has no event.
 const GLANCE: Duration = Duration::from_millis(10);
 /// How often a daemon that breaks off is asked anew.
@@ -141,9 +143,21 @@ impl Link {
     }
 
     /// Waits until the daemon is gone: it is the last to go, when all apps have drained.
-    pub(super) async fn await_end(&self) {
-        while self.is_answered().await.unwrap_or(false) {
-            sleep(GLANCE).await;
+    pub(super) async fn await_end(&self) -> Result<(), Failure> {
+        let until = Instant::now() + LONGEST_END;
+        let mut pause = GLANCE;
+        loop {
+            match self.client.get::<Welcome>("/v1").await {
+                Err(CallError::NotThere(cause)) if is_nobody(&cause) => return Ok(()),
+                // One that is slow to answer is there.
+                Ok(_) | Err(CallError::TimedOut | CallError::Broken(_)) if Instant::now() < until => {}
+                Ok(_) => {
+                    return Err(Failure::no_daemon("cannot end the daemon: its apps do not end in time"));
+                }
+                Err(error) => return Err(self.no_daemon(&error)),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(GLANCE * 10);
         }
     }
 
@@ -267,7 +281,7 @@ pub(super) async fn kill(common: &CommonArgs) -> Done {
         return Ok(ExitCode::SUCCESS);
     };
     let _: Value = link.post("/v1/kill", &json!({})).await?;
-    link.await_end().await;
+    link.await_end().await?;
     say("all apps are stopped and the daemon is gone");
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 mod act;
 mod alias;
 mod apply;
+mod change;
 mod gather;
 mod keep;
 mod link;
@@ -17,8 +18,6 @@ mod watch;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use oneport_wire::control::JobKind;
-
 use crate::Done;
 use crate::args::Verb;
 use crate::args::manager::CommonArgs;
@@ -26,6 +25,7 @@ use crate::error::Failure;
 use crate::render::manager::{Tone, says};
 use crate::render::voice;
 
+use change::Way;
 use link::Link;
 
 pub(crate) fn run(verb: Verb) -> Done {
@@ -38,14 +38,14 @@ async fn obey(verb: Verb) -> Done {
     match verb {
         Verb::Start(args) => start::start(&args).await,
         Verb::Stop(args) => act::stop(&args).await,
-        Verb::Restart(args) => act::restart(&args).await,
-        Verb::Reload(args) => act::reload(&args).await,
+        Verb::Restart(args) => change::restart(&args).await,
+        Verb::Reload(args) => change::reload(&args).await,
         Verb::Delete(args) => act::delete(&args).await,
         Verb::Scale(args) => act::scale(&args).await,
         Verb::SendSignal(args) => act::signal(&args).await,
         Verb::Reset(args) => act::reset(&args).await,
-        Verb::StartOrRestart(args) => start::start_or(&args, JobKind::Restart).await,
-        Verb::StartOrReload(args) => start::start_or(&args, JobKind::Reload).await,
+        Verb::StartOrRestart(args) => change::start_or(&args, Way::Restart).await,
+        Verb::StartOrReload(args) => change::start_or(&args, Way::reload(&args)).await,
         Verb::List(args) => show::list(&args).await,
         Verb::Jlist(args) => show::jlist(&args, show::Layout::Dense).await,
         Verb::Prettylist(args) => show::jlist(&args, show::Layout::Indented).await,

@@ -7,11 +7,11 @@ use std::path::Path;
 use oneport_wire::control::{AppSpec, AppView, Create, Instances, Job, JobKind, Restart, Start};
 
 use super::apply::{absolute, here};
-use super::gather::{How, Meant, gather, of_this_directory, script_here, targets};
+use super::gather::{How, Meant, gather, of_this_directory, script_here};
 use super::link::Link;
 use super::select::Chosen;
 use super::watch::{Ended, watch};
-use super::{Manner, act, alias, show_list};
+use super::{Manner, alias, change, show_list};
 use crate::Done;
 use crate::args::manager::{ChangeArgs, StartArgs};
 use crate::args::spec::SpecArgs;
@@ -131,7 +131,7 @@ impl Begun {
         let ended = watch(link, &self.app, job, manner).await?;
         match self.scale {
             Some((instances, view)) if ended == Ended::Done => {
-                act::scale_as_configured(link, &view, instances, manner).await
+                change::scale_as_configured(link, &view, instances, manner).await
             }
             Some(_) | None => Ok(ended),
         }
@@ -195,7 +195,7 @@ async fn start_known(
         spec: args.spec.clone(),
         common: args.common.clone(),
     };
-    let spec = act::changed(&change, view, wanted)?;
+    let spec = change::changed(&change, view, wanted)?;
     let instances = spec.as_ref().map(|spec| spec.instances);
     let meant = |id: u32| one.ids.is_empty() || one.ids.contains(&id);
     let runs = view.workers.iter().any(|worker| meant(worker.id) && worker.pid.is_some());
@@ -268,16 +268,4 @@ fn spec_of_script(args: &StartArgs, target: &OsStr, rest: &[OsString]) -> Result
     args.spec.apply(&mut spec, &here)?;
     spec.cwd = Some(cwd.to_string_lossy().into_owned());
     Ok(spec)
-}
-
-/// `startOrRestart` and `startOrReload`: what a deploy script says.
-pub(super) async fn start_or(args: &ChangeArgs, known: JobKind) -> Done {
-    let manner = Manner::of(&args.common)?;
-    warn_of_foreign(&args.spec);
-    let link = Link::open().await?;
-    let apps = link.apps().await?;
-    let targets = targets(&args.targets, &apps, &How::of(&args.spec, &args.only, &link.home))?;
-    let ended = act::change(&link, args, &targets, &apps, manner, known).await?;
-    show_list(&link, manner).await?;
-    Ok(ended.code())
 }

@@ -54,7 +54,7 @@ pub(super) async fn stay(link: &Link) -> Done {
         }
     };
     let _: Value = link.post("/v1/kill", &json!({})).await?;
-    link.await_end().await;
+    link.await_end().await?;
     over.store(true, Ordering::Relaxed);
     // What was written last is shown by now, or nobody reads.
     let _ = shown.map(std::thread::JoinHandle::join);

@@ -147,6 +147,8 @@ fn answers() -> Vec<Sample> {
         environment: BTreeMap::from([(text(), text())]),
         ids: vec![1],
         created_at: 1,
+        pid: 1,
+        mark: text(),
     };
     let planned = Planned {
         app: text(),
@@ -229,8 +231,7 @@ impl Counted for What {
         match self {
             What::Worker { .. } => Some(What::Listening { address: "0.0.0.0:80".into() }),
             What::Listening { .. } => Some(What::Job { job: least_job() }),
-            What::Job { .. } => Some(What::Note { text: "x".into() }),
-            What::Note { .. } => Some(What::Created),
+            What::Job { .. } => Some(What::Created),
             What::Created => Some(What::Deleted),
             What::Deleted => Some(What::Missed { events: 1 }),
             What::Missed { .. } => None,

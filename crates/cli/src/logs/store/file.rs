@@ -7,7 +7,7 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -172,8 +172,21 @@ fn open(path: &Path) -> Result<File, Errno> {
         | OFlags::APPEND
         | OFlags::NONBLOCK
         | OFlags::NOCTTY
-        | OFlags::CLOEXEC;
+        | OFlags::CLOEXEC
+        | trust(path);
     rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, MODE)).map(File::from)
+}
+
+/// In a directory that others may write to, root follows no link: they could have it write anywhere.
+fn trust(path: &Path) -> OFlags {
+    if !rustix::process::geteuid().is_root() {
+        return OFlags::empty();
+    }
+    let others = path.parent().and_then(|folder| fs::metadata(folder).ok());
+    match others.is_some_and(|folder| folder.uid() != 0 || folder.mode() & 0o022 != 0) {
+        true => OFlags::NOFOLLOW,
+        false => OFlags::empty(),
+    }
 }
 
 /// Empties a file that is not open here. What is no regular file has nothing to be emptied of.
@@ -186,5 +199,6 @@ pub(in crate::logs) fn empty_by_name(path: &Path) -> io::Result<()> {
     if kind.is_fifo() || kind.is_char_device() || kind.is_block_device() || kind.is_socket() {
         return Ok(());
     }
-    File::options().write(true).truncate(true).open(path).map(drop)
+    let flags = trust(path).bits().cast_signed();
+    File::options().write(true).truncate(true).custom_flags(flags).open(path).map(drop)
 }

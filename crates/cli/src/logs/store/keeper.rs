@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -144,9 +144,22 @@ fn pack(aside: &Aside) -> io::Result<()> {
     }
 }
 
+/// Nobody else's file, and not through a link that somebody who may write to that directory has put there.
+fn create_new(path: &PathBuf) -> io::Result<File> {
+    let create = || File::options().write(true).create_new(true).mode(0o600).open(path);
+    match create() {
+        // Left by one that was killed in the middle.
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            create()
+        }
+        created => created,
+    }
+}
+
 fn copy(aside: &Aside, to: &PathBuf) -> io::Result<()> {
     let mut from = File::open(&aside.path)?;
-    let into = File::create(to)?;
+    let into = create_new(to)?;
     let metadata = from.metadata()?;
     into.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777))?;
     let mut encoder = GzEncoder::new(BufWriter::with_capacity(64 * 1024, into), LEVEL);

@@ -158,7 +158,8 @@ impl Writer {
         self.plan = plan;
         self.shape = Shape::of(&self.plan);
         self.routes.clear();
-        self.targets.retain(|target| self.plan.owns(&target.path));
+        // A slot that has gone may still write its last lines, which opens its file again.
+        self.targets.retain(|target| self.plan.is_written(&target.path));
         self.live = self.targets.iter().map(|target| target.path.clone()).collect();
         let linked: Vec<PathBuf> =
             self.targets.iter().filter_map(|target| target.linked().map(Into::into)).collect();

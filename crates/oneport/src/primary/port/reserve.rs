@@ -1,7 +1,7 @@
 //! Ports of which every worker has a socket of its own: taken for nobody but the app, with a first socket that keeps the
 //! address where the primary makes them, without one where programs do.
 //!
-//! What does not live here: those sockets (`program::lanes`).
+//! What does not live here: those sockets, which `lanes` has.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -2,6 +2,7 @@
 
 use oneport::{Canary, ReloadTerms, Signal as SignalName, Slot as Place};
 use oneport_wire::control::{Job, JobKind, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots};
+use rustix::io::Errno;
 
 use super::change::Takes;
 use super::course::Manner;
@@ -10,8 +11,14 @@ use super::slots::Slot;
 use super::{After, Managed, Origin, place};
 use crate::control::problem;
 
+/// Of a line that is sent, with its end. The kernel writes so much to a pipe as a whole or not at all (`PIPE_BUF`, pipe(7)).
+const LONGEST_LINE: usize = 4096;
+
 impl Managed {
     pub(super) fn answer(&mut self, request: Request) {
+        if request.is_too_late() {
+            return;
+        }
         let reply = self.obey_order(request.order);
         // Whoever asked may have left.
         let _ = request.reply.send(reply);
@@ -26,6 +33,8 @@ impl Managed {
                     environment: self.environment.clone(),
                     ids: self.slots.iter().filter(|slot| !slot.deleted).map(|slot| slot.id).collect(),
                     created_at: self.boot.created_at,
+                    pid: oneport_sys::process::own_pid().get(),
+                    mark: self.boot.mark.clone(),
                 }));
             }
             Order::Job(id) => return self.find_job(id).map(|job| spell(&job)),
@@ -103,7 +112,11 @@ impl Managed {
                 problem(ProblemKind::Unknown, message, None)
             })
         };
-        ids.iter().map(find).collect()
+        let mut places = ids.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        // Once each, however often it was named.
+        places.sort_unstable();
+        places.dedup();
+        Ok(places)
     }
 
     fn stop(&mut self, slots: &Slots) -> Result<u64, Problem> {
@@ -142,16 +155,27 @@ impl Managed {
 
     fn delete(&mut self, slots: &Slots) -> Result<u64, Problem> {
         let places = self.places(&slots.ids)?;
+        let leaving = self.course.as_ref().filter(|_| self.after == After::Delete);
+        if let Some((course, _)) = leaving {
+            // Asked again: it is the same deletion.
+            return Ok(course.job.id);
+        }
         let living = self.occupied(&places);
         let job = self.begin_job(JobKind::Delete, Manner::Leave, &living);
         let whole = self.all().iter().all(|place| places.contains(place));
         // Its last slots may be off the list while others of it were stopped before.
         self.leave(&places, if whole { After::Delete } else { After::Stay });
         if !whole {
-            places.iter().for_each(|place| self.slots[place.0 as usize].deleted = true);
-            self.keep_trace();
+            self.take_off(&places);
         }
         Ok(job)
+    }
+
+    /// These slots are no longer on the list.
+    fn take_off(&mut self, places: &[Place]) {
+        places.iter().for_each(|place| self.slots[place.0 as usize].deleted = true);
+        self.number_slots();
+        self.keep_trace();
     }
 
     fn scale(&mut self, scale: &ScaleTo) -> Result<u64, Problem> {
@@ -167,8 +191,7 @@ impl Managed {
             let living: Vec<Place> = surplus.iter().copied().filter(|place| self.is_there(*place)).collect();
             let job = self.begin_job(JobKind::Scale, Manner::Leave, &living);
             self.leave(&surplus, After::Stay);
-            surplus.iter().for_each(|place| self.slots[place.0 as usize].deleted = true);
-            self.keep_trace();
+            self.take_off(&surplus);
             return Ok(job);
         }
         let missing = wanted - listed.len();
@@ -307,26 +330,35 @@ impl Managed {
     }
 
     fn send(&self, line: &Line) -> Reply {
-        let mut sent = 0;
+        let name = &self.spec.name;
+        let text = format!("{}\n", line.line);
+        if text.len() > LONGEST_LINE {
+            let message =
+                format!("cannot send a line of {} bytes to `{name}`: at most {LONGEST_LINE}", text.len());
+            return Err(problem(ProblemKind::BadRequest, message, None));
+        }
+        let (mut sent, mut full) = (0, 0);
         for place in self.places(&line.ids)? {
             let tenant = self.slots[place.0 as usize].tenant;
             let input = tenant.zip(self.running.as_ref());
             let input = input.and_then(|(tenant, running)| running.run.inputs.get(&tenant.worker.id));
-            // It does not block: a worker that does not read loses the line, and this one says so.
-            let text = format!("{}\n", line.line);
-            sent += u32::from(
-                input.is_some_and(|input| rustix::io::write(input, text.as_bytes()) == Ok(text.len())),
-            );
+            match input.map(|input| rustix::io::retry_on_intr(|| rustix::io::write(input, text.as_bytes()))) {
+                Some(Ok(_)) => sent += 1,
+                Some(Err(Errno::AGAIN)) => full += 1,
+                // Nobody is there, or it has closed its end.
+                None | Some(Err(_)) => {}
+            }
         }
         if sent > 0 {
             return Ok(spell(&Sent { sent }));
         }
-        let message = format!("cannot send a line to `{}`: nobody reads its standard input", self.spec.name);
-        Err(problem(
-            ProblemKind::BadRequest,
-            message,
-            Some("workers in fork mode have one (exec_mode, or -x)"),
-        ))
+        if full > 0 {
+            let message = format!("cannot send a line to `{name}`: what was sent before is not read yet");
+            return Err(problem(ProblemKind::Failed, message, None));
+        }
+        let message = format!("cannot send a line to `{name}`: nobody reads its standard input");
+        let hint = "workers in fork mode have one (exec_mode, or -x)";
+        Err(problem(ProblemKind::BadRequest, message, Some(hint)))
     }
 
     /// For the next daemon, and for the next primary if this one is killed.

@@ -2,8 +2,9 @@
 //! it leaves for the next daemon.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
@@ -11,6 +12,7 @@ use std::sync::mpsc::SyncSender;
 use oneport_sys::proc::start_ticks;
 use oneport_sys::process;
 use oneport_wire::control::{AppSpec, Happening as Told};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
@@ -40,6 +42,9 @@ pub(crate) struct Boot {
     pub(crate) created_at: u64,
     /// By which everything that it starts is known.
     pub(crate) mark: String,
+    /// How many descriptors programs may have open by default: a daemon needs more.
+    #[serde(default)]
+    pub(crate) nofile_soft: Option<u64>,
 }
 
 /// What a daemon that has lost an app is told of it.
@@ -49,11 +54,17 @@ pub(crate) struct Origin {
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) ids: Vec<u32>,
     pub(crate) created_at: u64,
+    /// Its primary. 0: of a version that did not tell.
+    #[serde(default)]
+    pub(crate) pid: i32,
+    #[serde(default)]
+    pub(crate) mark: String,
 }
 
 /// What is written to `run` for the next daemon. Nothing of the environment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Trace {
+    /// 0: it is yet to say so itself.
     pub(crate) pid: i32,
     /// With the number, this names a process for ever.
     pub(crate) start_ticks: u64,
@@ -101,7 +112,8 @@ impl Boot {
         let listener = UnixListener::bind(address.path()).map_err(failed)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         if let Err(failure) = self.leave_trace(&self.spec, &self.ids, &self.stopped) {
-            // A full disk: the app runs all the same, and the trace is written at the next change.
+            // A full disk: the app runs all the same, and the trace is written at the next change. Until then the next daemon
+            // finds its socket.
             failure.report();
         }
         Desk::open(listener, happenings, events)
@@ -113,16 +125,36 @@ impl Boot {
         let trace = Trace {
             pid: pid.get(),
             start_ticks: start_ticks(pid).unwrap_or(0),
-            boot_id: boot_id(),
-            mark: self.mark.clone(),
-            name: spec.name.clone(),
             ids: ids.to_vec(),
             stopped: stopped.to_vec(),
             spec: spec.clone(),
-            created_at: self.created_at,
+            ..self.announcement()
         };
+        self.write_trace(&trace)
+    }
+
+    /// What a daemon writes down before there is a process: what it starts is found, however soon it is killed.
+    pub(crate) fn announce(&self) -> Result<(), Failure> {
+        self.write_trace(&self.announcement())
+    }
+
+    fn announcement(&self) -> Trace {
+        Trace {
+            pid: 0,
+            start_ticks: 0,
+            boot_id: boot_id(),
+            mark: self.mark.clone(),
+            name: self.spec.name.clone(),
+            ids: self.ids.clone(),
+            stopped: self.stopped.clone(),
+            spec: self.spec.clone(),
+            created_at: self.created_at,
+        }
+    }
+
+    fn write_trace(&self, trace: &Trace) -> Result<(), Failure> {
         let path = trace_of(&self.home, self.serial);
-        let text = serde_json::to_vec(&trace).unwrap_or_default();
+        let text = serde_json::to_vec(trace).unwrap_or_default();
         atomic::write_fleeting(&path, &text)
             .map_err(|cause| Failure::new(format!("cannot write `{}`: {}", path.display(), plain(&cause))))
     }
@@ -148,14 +180,17 @@ impl Boot {
         }
     }
 
-    pub(super) fn write_pid(&self, spec: &AppSpec, id: u32, several: bool, pid: i32) {
-        let path = self.pid_file(spec, id, several);
-        // Of use to scripts only: a full disk does not stop the app.
-        let _ = std::fs::write(path, format!("{pid}\n"));
-    }
-
-    pub(super) fn remove_pid(&self, spec: &AppSpec, id: u32, several: bool) {
-        let _ = std::fs::remove_file(self.pid_file(spec, id, several));
+    /// Of use to scripts only: a full disk does not stop the app. A link is not followed: whoever may write to that directory
+    /// could have root write anywhere.
+    pub(super) fn write_pid(path: &Path, pid: i32) {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(path);
+        let _ = opened.and_then(|mut file| writeln!(file, "{pid}"));
     }
 
     pub(super) fn remove_trace(&self) {

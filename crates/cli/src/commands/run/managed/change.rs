@@ -10,6 +10,7 @@ use super::plan::{self, Plan};
 use super::request::{Planned, Reply};
 use crate::control::problem;
 use crate::error::Failure;
+use crate::program::look_in;
 
 /// What has to be done for a changed configuration to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,8 @@ impl Managed {
 
     fn adjust(&self, settings: &mut oneport::Settings, plan: &Plan) {
         let ids: Vec<u32> = self.slots.iter().map(|slot| slot.id).collect();
-        plan::adjust(settings, &self.spec, &self.environment, &ids, plan.manner(), &self.boot);
+        let listed = self.all().len();
+        plan::adjust(settings, &self.spec, &self.environment, &ids, listed, plan.manner(), &self.boot);
         (settings.uid, settings.gid) = plan.account;
     }
 
@@ -52,7 +54,7 @@ impl Managed {
         Ok(if plan.shape() == running.shape { Takes::NewWorkers } else { Takes::NewCluster })
     }
 
-    /// The name, and the number of workers, are changed by their own verbs.
+    /// The name stays: files and other apps go by it.
     pub(super) fn completed(&self, spec: AppSpec) -> AppSpec {
         AppSpec { name: self.spec.name.clone(), ..spec }
     }
@@ -63,10 +65,21 @@ impl Managed {
         spec: Option<AppSpec>,
         environment: Option<BTreeMap<String, String>>,
     ) -> Result<Takes, Problem> {
-        let spec = spec.map_or_else(|| self.spec.clone(), |spec| self.completed(spec));
-        if let Some(path) = environment.as_ref().and_then(|environment| environment.get("PATH")) {
-            crate::program::look_in(path.into());
+        let path = environment.as_ref().and_then(|environment| environment.get("PATH"));
+        let former = path.map(|path| look_in(Some(path.into())));
+        let taken = self.take(spec, environment);
+        if let (Err(_), Some(former)) = (&taken, former) {
+            look_in(former);
         }
+        taken
+    }
+
+    fn take(
+        &mut self,
+        spec: Option<AppSpec>,
+        environment: Option<BTreeMap<String, String>>,
+    ) -> Result<Takes, Problem> {
+        let spec = spec.map_or_else(|| self.spec.clone(), |spec| self.completed(spec));
         let plan = Plan::of(&spec).map_err(of_failure)?;
         let takes = match &self.running {
             Some(running) if plan.shape() != running.shape => Takes::NewCluster,

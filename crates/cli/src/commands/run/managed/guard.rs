@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use oneport_wire::control::{ByteSize, Reload, Restart};
+use oneport_wire::control::{AppSpec, ByteSize, Reload, Restart};
 
 use super::super::Happening;
 use super::{Managed, tenant_of};
@@ -50,13 +50,10 @@ impl Managed {
         }
         self.count_living();
         let cwd = self.spec.cwd.clone().map_or_else(|| PathBuf::from("/"), PathBuf::from);
-        let several = self.slots.len() > 1;
-        let mut own = vec![self.boot.home.clone()];
-        for slot in &self.slots {
-            let logs = self.shelf.store.paths(slot.id, 0);
-            own.extend([logs.out, logs.error, logs.both].into_iter().flatten().map(PathBuf::from));
-            own.push(self.boot.pid_file(&self.spec, slot.id, several));
-        }
+        // Those of each slot have names like these, also of slots that are yet to come.
+        let AppSpec { out_file, error_file, log_file, pid_file, .. } = &self.spec;
+        let written = [out_file, error_file, log_file, pid_file].into_iter().flatten().map(PathBuf::from);
+        let own: Vec<PathBuf> = written.chain([self.boot.home.clone()]).collect();
         let (living, happenings) = (self.living.clone(), self.happenings.clone());
         let tell = move |alarm: Alarm| {
             // Fails only when this primary is over.
@@ -115,10 +112,11 @@ impl Managed {
             (true, _) => self.restart(Restart { ids: wanted, ..Restart::default() }),
             (false, true) => self.reload(Reload { ids: wanted, ..Reload::default() }),
             (false, false) if heavy.is_empty() => return,
-            (false, false) => self.reload(Reload { ids: heavy, ..Reload::default() }),
+            (false, false) => self.reload(Reload { ids: heavy.clone(), ..Reload::default() }),
         };
         if let Err(problem) = begun {
             self.teller().error(&problem.error, problem.hint.as_deref());
+            self.forgive(heavy.into_iter());
         }
         self.settle_job();
     }

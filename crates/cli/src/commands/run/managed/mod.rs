@@ -113,6 +113,8 @@ pub(crate) fn run() -> Done {
     // Each worker that leaves has a thread that looks after it.
     oneport_sys::heap::share_one_heap();
     let boot = Boot::read()?;
+    // What its workers get by default is what programs got before the daemon asked for more.
+    let _ = boot.nofile_soft.map(oneport_sys::process::set_nofile_soft);
     detach::stand_alone();
     let (happenings, queue) = sync_channel(WAITING);
     signals::listen(happenings.clone(), Happening::Signal)?;
@@ -224,9 +226,12 @@ impl Managed {
         self.grant_wishes();
     }
 
-    /// Only an app that is off the list leaves nothing behind: any other is brought back by the daemon, which goes by the trace.
-    fn clean_up(&self) {
-        self.slots.iter().for_each(|slot| self.boot.remove_pid(&self.spec, slot.id, self.slots.len() > 1));
+    /// Only an app that is off the list leaves nothing behind: any other is brought back by the daemon, which goes by trace and
+    /// socket.
+    fn clean_up(&mut self) {
+        for slot in &mut self.slots {
+            let _ = slot.pid_file.take().map(std::fs::remove_file);
+        }
         if self.after == After::Delete {
             self.boot.remove_trace();
         }
@@ -266,8 +271,8 @@ impl Managed {
     fn number_slots(&mut self) {
         let ids = self.slots.iter().map(|slot| slot.id).collect();
         *self.shelf.ids.lock().unwrap_or_else(PoisonError::into_inner) = ids;
-        let listed = self.all().len();
-        self.shelf.store.replan(self.boot.log_plan(&self.spec, listed));
+        let listed: Vec<u32> = self.slots.iter().filter(|slot| !slot.deleted).map(|slot| slot.id).collect();
+        self.shelf.store.replan(self.boot.log_plan(&self.spec, listed.len()).of_slots(listed));
     }
 
     /// Slots that are on the list.

@@ -16,8 +16,7 @@ impl Managed {
             Seen::Born(worker) => {
                 let Some(slot) = slot_of(worker).and_then(|at| self.slots.get_mut(at)) else { return };
                 slot.born(*worker, now_ms());
-                let id = slot.id;
-                self.boot.write_pid(&self.spec, id, self.slots.len() > 1, worker.pid);
+                self.keep_pid(worker.slot);
                 self.tell_slot(worker.slot);
             }
             Seen::Phase(worker, phase) => self.of_tenant(worker, |tenant| tenant.phase = *phase),
@@ -36,12 +35,7 @@ impl Managed {
                 let dead = slot.died(worker.id, *exit);
                 let unstable = served && dead.is_some_and(|dead| !dead.proven) && !cause.is_in_order();
                 slot.unstable += u32::from(unstable);
-                let (id, tenant) = (slot.id, slot.tenant);
-                let several = self.slots.len() > 1;
-                match tenant {
-                    Some(tenant) => self.boot.write_pid(&self.spec, id, several, tenant.worker.pid),
-                    None => self.boot.remove_pid(&self.spec, id, several),
-                }
+                self.keep_pid(worker.slot);
                 self.tell_slot(worker.slot);
             }
             Seen::Pausing(slot) => self.vacate(*slot, Vacancy::Pausing),
@@ -57,6 +51,13 @@ impl Managed {
             Seen::Lost(connections) => self.connections_lost += u64::from(*connections),
             Seen::Reloaded | Seen::Aborted(..) | Seen::Over => self.rolling = false,
             Seen::Trouble(..) | Seen::Replaced(_) => {}
+        }
+    }
+
+    fn keep_pid(&mut self, place: Option<Place>) {
+        let several = self.all().len() > 1;
+        if let Some(slot) = place.and_then(|at| self.slots.get_mut(at.0 as usize)) {
+            slot.keep_pid(self.boot.pid_file(&self.spec, slot.id, several));
         }
     }
 

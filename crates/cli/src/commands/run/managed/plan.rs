@@ -233,12 +233,14 @@ fn command_line(spec: &AppSpec) -> Vec<OsString> {
     line
 }
 
-/// What a managed app's settings have beside those of `oneport run`.
+/// What a managed app's settings have beside those of `oneport run`. `slots`: their numbers, also of those that are off the
+/// list; `listed`: how many are not.
 pub(super) fn adjust(
     settings: &mut Settings,
     spec: &AppSpec,
     environment: &BTreeMap<String, String>,
     slots: &[u32],
+    listed: usize,
     manner: Manner,
     boot: &Boot,
 ) {
@@ -259,7 +261,7 @@ pub(super) fn adjust(
     settings.slot_env = slots
         .iter()
         .zip(0u32..)
-        .map(|(&id, slot)| (slot, slot_variables(spec, &env, id, slot, slots.len(), mode)))
+        .map(|(&id, slot)| (slot, slot_variables(spec, &env, id, slot, listed, mode)))
         .collect();
     settings.env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     settings.env.extend(own);

@@ -4,7 +4,7 @@
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -17,7 +17,7 @@ use oneport_wire::control::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout_at};
 
 use super::super::Happening;
 use crate::control::problem;
@@ -26,6 +26,8 @@ use crate::error::Failure;
 
 /// How long the primary's own loop may take to answer.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Between two looks at a queue that has no room.
+const GLANCE: Duration = Duration::from_millis(5);
 /// What answers under way get at the end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Events that may wait for a slow listener.
@@ -35,6 +37,15 @@ pub(super) const WAITING: usize = 256;
 pub(crate) struct Request {
     pub(super) order: Order,
     pub(super) reply: oneshot::Sender<Reply>,
+    /// Whoever asked is told then that the primary is busy.
+    until: Instant,
+}
+
+impl Request {
+    /// Whoever asked was told to try again: what is done now would be done twice.
+    pub(super) fn is_too_late(&self) -> bool {
+        Instant::now() >= self.until
+    }
 }
 
 /// A JSON text, or why not.
@@ -159,12 +170,19 @@ impl Asking {
         // The loop drops what still waits in its queue when it ends.
         let ending =
             || problem(ProblemKind::Failed, "cannot answer: the primary is ending", Some("try again"));
-        match self.happenings.try_send(Happening::Control(Box::new(Request { order, reply }))) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(busy()),
-            Err(TrySendError::Disconnected(_)) => return Err(ending()),
+        let until = Instant::now() + PATIENCE;
+        let mut asked = Happening::Control(Box::new(Request { order, reply, until }));
+        loop {
+            asked = match self.happenings.try_send(asked) {
+                Ok(()) => break,
+                Err(TrySendError::Full(_)) if Instant::now() >= until => return Err(busy()),
+                Err(TrySendError::Full(asked)) => asked,
+                Err(TrySendError::Disconnected(_)) => return Err(ending()),
+            };
+            // Its queue is of the standard library, and tells nobody that there is room.
+            sleep(GLANCE).await;
         }
-        match timeout(PATIENCE, answer).await {
+        match timeout_at(until.into(), answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) => Err(ending()),
             Err(_) => Err(busy()),
@@ -330,7 +348,20 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_finds_no_room_is_told_so() {
-        assert_eq!(problem_of(0, std::mem::forget), ProblemKind::TimedOut);
+    fn a_question_that_finds_no_room_waits_for_it() {
+        let takes_later = |queue: std::sync::mpsc::Receiver<Happening>| {
+            // The first is the one that filled it.
+            let _ = (queue.recv(), queue.recv());
+        };
+        let (happenings, queue) = sync_channel(1);
+        let asking = Asking { happenings, events: broadcast::channel(1).0 };
+        asking.happenings.send(Happening::Told).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let taker = async {
+            sleep(GLANCE * 3).await;
+            takes_later(queue);
+        };
+        let (answer, ()) = runtime.block_on(async { tokio::join!(asking.order(Order::View), taker) });
+        assert_eq!(answer.unwrap_err().kind, ProblemKind::Failed);
     }
 }

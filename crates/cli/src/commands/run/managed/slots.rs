@@ -1,7 +1,11 @@
 //! What is known of each slot of an app: who is there, and how it went so far.
 
+use std::path::PathBuf;
+
 use oneport::{Exit, Phase, WorkerId, WorkerRef};
 use oneport_wire::control::{self as wire, Status};
+
+use super::Boot;
 
 /// A worker in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub(super) struct Slot {
     lived_in: bool,
     pub(super) last_exit: Option<wire::Exit>,
     pub(super) says: Option<String>,
+    /// Where its process is written down.
+    pub(super) pid_file: Option<PathBuf>,
 }
 
 impl Slot {
@@ -65,6 +71,19 @@ impl Slot {
             lived_in: false,
             last_exit: None,
             says: None,
+            pid_file: None,
+        }
+    }
+
+    /// Writes down who is there, and removes that where nobody is or another file is meant.
+    pub(super) fn keep_pid(&mut self, path: PathBuf) {
+        if self.pid_file.as_ref().is_some_and(|former| self.tenant.is_none() || *former != path) {
+            // It may have been removed by somebody else.
+            let _ = self.pid_file.take().map(std::fs::remove_file);
+        }
+        if let Some(tenant) = self.tenant {
+            Boot::write_pid(&path, tenant.worker.pid);
+            self.pid_file = Some(path);
         }
     }
 

@@ -1,10 +1,11 @@
 //! What is told of an app: everything that `list`, `describe` and scripts ask for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oneport_wire::control::{AppView, ExecMode, WorkerView};
 
 use super::plan::Plan;
+use super::slots::Slot;
 use super::{Managed, place, tenant_of};
 use crate::usage::Sample;
 
@@ -87,6 +88,11 @@ impl Managed {
         }
     }
 
+    fn pid_file_of(&self, slot: &Slot) -> PathBuf {
+        let to_come = || self.boot.pid_file(&self.spec, slot.id, self.all().len() > 1);
+        slot.pid_file.clone().unwrap_or_else(to_come)
+    }
+
     fn worker_view(&self, at: usize, used: Option<Sample>) -> WorkerView {
         let slot = &self.slots[at];
         let pid = tenant_of(slot).map(|(_, pid)| pid);
@@ -106,9 +112,7 @@ impl Managed {
             last_exit: slot.last_exit,
             says: slot.says.clone(),
             logs: self.shelf.store.paths(slot.id, place(at).0),
-            pid_file: Some(
-                self.boot.pid_file(&self.spec, slot.id, self.slots.len() > 1).display().to_string(),
-            ),
+            pid_file: Some(self.pid_file_of(slot).display().to_string()),
         }
     }
 }

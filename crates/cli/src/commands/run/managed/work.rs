@@ -196,7 +196,7 @@ impl Managed {
         let shape = plan.shape();
         let carrier = Carrier::start(Sink::Store(self.shelf.clone()))?;
         let ids: Vec<u32> = self.slots.iter().map(|slot| slot.id).collect();
-        let (manner, account) = (plan.manner(), plan.account);
+        let (manner, account, listed) = (plan.manner(), plan.account, self.all().len());
         let beginner = Beginner {
             args: &plan.args,
             placing: &plan.placing,
@@ -205,7 +205,7 @@ impl Managed {
             manner: RunManner::Managed,
         };
         let run = beginner.begin(plan.program, self.teller(), carrier, |settings| {
-            plan::adjust(settings, &self.spec, &self.environment, &ids, manner, &self.boot);
+            plan::adjust(settings, &self.spec, &self.environment, &ids, listed, manner, &self.boot);
             (settings.uid, settings.gid) = account;
         })?;
         self.running = Some(Running { run, shape });

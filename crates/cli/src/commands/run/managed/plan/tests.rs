@@ -4,6 +4,7 @@ use super::*;
 
 fn boot(spec: &AppSpec, environment: &BTreeMap<String, String>) -> Boot {
     Boot {
+        nofile_soft: None,
         home: "/home/x".into(),
         serial: 1,
         spec: spec.clone(),
@@ -69,7 +70,7 @@ fn a_forked_worker_has_its_channel_and_its_tree_is_treated_as_the_configuration_
     {
         let spec = AppSpec { treekill, shutdown_with_message: true, ..spec() };
         let mut settings = Settings::new("x");
-        adjust(&mut settings, &spec, &BTreeMap::new(), &[0], FORKED, &boot(&spec, &BTreeMap::new()));
+        adjust(&mut settings, &spec, &BTreeMap::new(), &[0], 1, FORKED, &boot(&spec, &BTreeMap::new()));
         assert_eq!((settings.tree, settings.child_channel), (rule, ChildChannel::Json));
         assert_eq!(settings.conduct.readiness, Readiness::Message);
         assert_eq!(settings.stop_message.as_deref(), Some("\"shutdown\""));
@@ -123,7 +124,7 @@ fn the_starters_environment_is_filtered_and_the_configurations_is_not() {
     let environment = BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]);
     let mut settings = Settings::new("x");
     let boot = boot(&spec, &environment);
-    adjust(&mut settings, &spec, &environment, &[0], FORKED, &boot);
+    adjust(&mut settings, &spec, &environment, &[0], 1, FORKED, &boot);
     let names: Vec<_> = settings.env.iter().map(|(name, _)| name.to_str().unwrap()).collect();
     assert_eq!(names, ["A", "ONEPORT_HOME", MARK_VARIABLE]);
 }
