@@ -349,19 +349,22 @@ mod tests {
 
     #[test]
     fn a_question_that_finds_no_room_waits_for_it() {
-        let takes_later = |queue: std::sync::mpsc::Receiver<Happening>| {
-            // The first is the one that filled it.
-            let _ = (queue.recv(), queue.recv());
-        };
         let (happenings, queue) = sync_channel(1);
         let asking = Asking { happenings, events: broadcast::channel(1).0 };
         asking.happenings.send(Happening::Told).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let taker = async {
+        let (begin, begun) = sync_channel(1);
+        let taker = thread::spawn(move || {
+            begun.recv().unwrap();
+            // The first is the one that filled it.
+            drop((queue.recv(), queue.recv()));
+        });
+        let later = async {
             sleep(GLANCE * 3).await;
-            takes_later(queue);
+            begin.send(()).unwrap();
         };
-        let (answer, ()) = runtime.block_on(async { tokio::join!(asking.order(Order::View), taker) });
-        assert_eq!(answer.unwrap_err().kind, ProblemKind::Failed);
+        let (answer, ()) = runtime.block_on(async { tokio::join!(asking.order(Order::View), later) });
+        assert_eq!(answer.unwrap_err().kind, ProblemKind::Failed, "it was taken, and not answered");
+        taker.join().unwrap();
     }
 }
