@@ -7,23 +7,23 @@ mod doctor;
 mod documented;
 mod grant;
 pub(crate) mod keep;
+mod line;
 pub(crate) mod manager;
 pub(crate) mod program;
 pub(crate) mod spec;
 pub(crate) mod target;
 mod values;
 
-use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{ArgAction, Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use oneport_sys::process::Signal;
 
-use crate::render::manager::{Tone, says as manager_says};
 pub(crate) use check::CheckArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use grant::GrantArgs;
+pub(crate) use line::parse;
 pub(crate) use oneport_wire::control::Instances;
 use program::{HEADING, ProgramArgs};
 use target::TargetArgs;
@@ -31,66 +31,19 @@ use values::{parse_signal, parse_time};
 
 /// Many processes behind one port.
 #[derive(Debug, Parser)]
-#[command(name = "oneport", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "oneport",
+    version,
+    disable_version_flag = true,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 pub(crate) struct Args {
+    /// Print the version
+    #[arg(short = 'V', short_alias = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
     #[command(subcommand)]
     pub(crate) verb: Verb,
-}
-
-/// Reads the command line. PM2 takes every flag of `start` with every verb: what is known of `start` and means nothing with
-/// another one is left out, and named in one warning.
-pub(crate) fn parse(mut line: Vec<OsString>) -> Result<Args, clap::Error> {
-    let mut dropped: Vec<String> = Vec::new();
-    loop {
-        let error = match Args::try_parse_from(&line) {
-            Ok(args) => {
-                if !dropped.is_empty() {
-                    let text = format!("{} mean nothing with this command", dropped.join(", "));
-                    crate::render::voice::err(format_args!(
-                        "{}",
-                        manager_says(Tone::Warning, &text).trim_end()
-                    ));
-                }
-                return Ok(args);
-            }
-            Err(error) => error,
-        };
-        let Some((at, count, name)) = unwanted(&line, &error) else { return Err(error) };
-        line.drain(at..at + count);
-        dropped.push(name);
-    }
-}
-
-/// Where an argument of `start` stands that this verb does not know, and how many words it takes.
-fn unwanted(line: &[OsString], error: &clap::Error) -> Option<(usize, usize, String)> {
-    if error.kind() != clap::error::ErrorKind::UnknownArgument {
-        return None;
-    }
-    let verb = line.get(1)?.to_str()?;
-    // These have their own flags, and a mistake in them is one.
-    if ["run", "check", "doctor", "grant", "demo", "start", "daemon", "primary"].contains(&verb) {
-        return None;
-    }
-    let clap::error::ContextValue::String(given) = error.get(clap::error::ContextKind::InvalidArg)? else {
-        return None;
-    };
-    let given = given.split(['=', ' ']).next()?.to_owned();
-    let command = Args::command();
-    let start = command.find_subcommand("start")?;
-    let known = start.get_arguments().find(|arg| {
-        let long = arg.get_long().map(|long| format!("--{long}"));
-        let short = arg.get_short().map(|short| format!("-{short}"));
-        long.as_deref() == Some(&given) || short.as_deref() == Some(&given)
-    })?;
-    let at = line.iter().position(|word| {
-        let word = word.to_string_lossy();
-        word == given.as_str() || word.starts_with(&format!("{given}="))
-    })?;
-    let takes = known.get_action().takes_values() && !line[at].to_string_lossy().contains('=');
-    // A value that may be left out is taken for one only where it cannot be what the verb is about.
-    let must = known.get_num_args().is_none_or(|count| count.min_values() > 0);
-    let count = if takes && must && at + 1 < line.len() { 2 } else { 1 };
-    Some((at, count, given))
 }
 
 #[derive(Debug, Subcommand)]
@@ -166,6 +119,8 @@ pub(crate) enum Verb {
     Init(keep::InitArgs),
     /// Print what a shell needs to complete commands
     Completion(keep::CompletionArgs),
+    /// Lines to begin with
+    Examples(manager::PlainArgs),
     /// Whether a daemon answers; starts one
     Ping(manager::PlainArgs),
     /// Stop all apps, and the daemon
@@ -338,33 +293,12 @@ pub(crate) enum LogFormat {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    fn read(line: &str) -> Result<Verb, String> {
-        let line = line.split_whitespace().map(Into::into).collect();
-        parse(line).map(|args| args.verb).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn flags_that_pm2_takes_everywhere_are_passed_over_where_they_mean_nothing() {
-        for line in [
-            "oneport delete web --force",
-            "oneport stop --watch web",
-            "oneport resurrect --no-daemon",
-            "oneport delete web --env production --only=web -i 4",
-        ] {
-            assert!(read(line).is_ok(), "{line}");
-        }
-        let Ok(Verb::Delete(args)) = read("oneport delete --env production web") else {
-            panic!("it is read")
-        };
-        assert_eq!(args.targets, ["web"]);
-        assert!(read("oneport delete web --no-such-flag").is_err());
-        assert!(read("oneport run --force x.js").is_err());
     }
 }

@@ -135,19 +135,76 @@ pub(crate) fn of_clap(error: &clap::Error) -> Failure {
         ErrorKind::ArgumentConflict => {
             format!("cannot use option `{option}`: it is against `{against}`")
         }
+        ErrorKind::MissingRequiredArgument => {
+            format!(
+                "cannot understand the command line: it needs {}",
+                context(ContextKind::InvalidArg).unwrap_or_default()
+            )
+        }
         _ => {
             let first = error.to_string();
             let first = first.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
             format!("cannot understand the command line: {first}")
         }
     };
+    let verb = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+    if ONLY_PM2.contains(&verb.as_str()) {
+        let hint =
+            "this command of PM2's is not in oneport; docs/migrate-from-pm2.md says what is in its place";
+        return Failure::usage(message).hint(hint);
+    }
     let near = context(ContextKind::SuggestedArg).or_else(|| context(ContextKind::SuggestedSubcommand));
-    let hint = match near {
+    let hint = match near.filter(|near| !near.is_empty()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("`oneport {}--help` lists what there is", verb_of_this_command()),
     };
     Failure::usage(message).hint(hint)
 }
+
+/// Commands of PM2 that there are none of here, on purpose.
+const ONLY_PM2: [&str; 41] = [
+    "attach",
+    "autoinstall",
+    "backward",
+    "conf",
+    "config",
+    "create",
+    "deepUpdate",
+    "deploy",
+    "expose",
+    "forward",
+    "get",
+    "inspect",
+    "install",
+    "install-otel",
+    "link",
+    "login",
+    "logrotate",
+    "logout",
+    "module:generate",
+    "module:update",
+    "monitor",
+    "multiset",
+    "open",
+    "package",
+    "plus",
+    "profile:cpu",
+    "profile:mem",
+    "publish",
+    "pull",
+    "register",
+    "report",
+    "serve",
+    "set",
+    "slist",
+    "sysinfos",
+    "trigger",
+    "uninstall",
+    "uninstall-otel",
+    "unlink",
+    "unmonitor",
+    "unset",
+];
 
 /// What was typed first, if that is a command at all.
 fn verb_of_this_command() -> String {

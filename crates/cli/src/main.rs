@@ -81,6 +81,7 @@ fn main() -> ExitCode {
         | Verb::Unstartup(_)
         | Verb::Init(_)
         | Verb::Completion(_)
+        | Verb::Examples(_)
         | Verb::Ping(_)
         | Verb::Kill(_)
         | Verb::Update(_)) => commands::manager::run(verb),

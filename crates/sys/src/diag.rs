@@ -45,6 +45,8 @@ pub struct Connection {
     pub receive_queue: u32,
     /// Bytes written and not acknowledged by the client.
     pub send_queue: u32,
+    /// Of these, bytes that were not sent yet; what cannot be known counts as unsent.
+    pub unsent: u32,
     /// Milliseconds since data was last sent, in steps of the kernel's tick (1 to 10 ms); `None`: never.
     pub since_last_sent_ms: Option<u32>,
     /// Milliseconds since data was last received; `None`: never.
@@ -155,6 +157,7 @@ struct Info {
     segments_received: u32,
     segments_sent: u32,
     all_segments_sent: u32,
+    unsent: u32,
 }
 
 impl Answer {
@@ -168,6 +171,7 @@ impl Answer {
             state: self.state,
             receive_queue: self.receive_queue,
             send_queue: self.send_queue,
+            unsent: info.map_or(self.send_queue, |info| info.unsent),
             since_last_sent_ms: info.filter(|info| info.segments_sent > 0).map(|info| info.since_last_sent),
             since_last_received_ms: info
                 .filter(|info| info.segments_received > 0)
@@ -303,7 +307,7 @@ fn parse_answer(bytes: &[u8]) -> Option<Answer> {
     })
 }
 
-/// `struct tcp_info`: last_data_sent 44, last_data_recv 52, segs_out 136, data_segs_in 152, data_segs_out 156 (Linux 4.6).
+/// `struct tcp_info`: last_data_sent 44, last_data_recv 52, segs_out 136, notsent_bytes 144, data_segs_in 152, data_segs_out 156 (Linux 4.6).
 fn parse_info(bytes: &[u8]) -> Option<Info> {
     Some(Info {
         since_last_sent: u32_at(bytes, 44)?,
@@ -311,6 +315,7 @@ fn parse_info(bytes: &[u8]) -> Option<Info> {
         segments_received: u32_at(bytes, 152)?,
         segments_sent: u32_at(bytes, 156)?,
         all_segments_sent: u32_at(bytes, 136)?,
+        unsent: u32_at(bytes, 144)?,
     })
 }
 

@@ -56,6 +56,11 @@ impl Info {
         self.field(24).map(u32::from_ne_bytes)
     }
 
+    /// Bytes that were written and not sent. Linux 4.6.
+    pub(crate) fn unsent(&self) -> Option<u32> {
+        self.field(144).map(u32::from_ne_bytes)
+    }
+
     /// `None`: nothing was ever sent, or it is not to be known.
     pub(crate) fn since_last_sent_ms(&self) -> Option<u32> {
         self.data_segments_sent().filter(|count| *count > 0)?;

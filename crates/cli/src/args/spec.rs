@@ -148,6 +148,9 @@ pub(crate) struct SpecArgs {
     /// Restart when files change
     #[arg(long, value_name = "PATHS", num_args = 0..=1, value_delimiter = ',', help_heading = GUARDS)]
     pub(crate) watch: Option<Vec<String>>,
+    /// Watch no files any more
+    #[arg(long, conflicts_with = "watch", help_heading = GUARDS)]
+    pub(crate) no_watch: bool,
     /// Files whose changes are of no interest
     #[arg(long, value_name = "PATHS", value_delimiter = ',', help_heading = GUARDS)]
     pub(crate) ignore_watch: Vec<String>,
@@ -194,6 +197,13 @@ pub(crate) struct SpecArgs {
     pub(crate) foreign: ForeignArgs,
 }
 
+impl SpecArgs {
+    /// `--attach` without a value, as in PM2.
+    pub(crate) fn wants_logs(&self) -> bool {
+        self.attach == Some(None)
+    }
+}
+
 /// PM2's flags that mean nothing here: scripts that say them go on to work.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub(crate) struct ForeignArgs {
@@ -235,6 +245,37 @@ pub(crate) struct ForeignArgs {
     node_version: Vec<OsString>,
     #[arg(long, hide = true)]
     kill_retry_time: Option<u64>,
+    #[arg(long, hide = true)]
+    ext: Option<OsString>,
+    #[arg(short, long, hide = true)]
+    user: Option<OsString>,
+    #[arg(long, hide = true)]
+    hp: Option<OsString>,
+    #[arg(long, hide = true)]
+    service_name: Option<OsString>,
+    #[arg(long, hide = true)]
+    wait_ip: bool,
+    // Of `pm2-runtime`.
+    #[arg(long, hide = true)]
+    raw: bool,
+    #[arg(long, hide = true)]
+    formatted: bool,
+    #[arg(long, hide = true)]
+    json: bool,
+    #[arg(long, hide = true)]
+    format: bool,
+    #[arg(long, hide = true)]
+    delay: Option<OsString>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    web: Option<Option<OsString>>,
+    #[arg(long, hide = true)]
+    no_auto_exit: bool,
+    #[arg(long, hide = true)]
+    secret: Option<OsString>,
+    #[arg(long, hide = true)]
+    public: Option<OsString>,
+    #[arg(long, hide = true)]
+    machine_name: Option<OsString>,
 }
 
 impl ForeignArgs {
@@ -260,6 +301,21 @@ impl ForeignArgs {
             ("--image-name", !self.image_name.is_empty()),
             ("--node-version", !self.node_version.is_empty()),
             ("--kill-retry-time", self.kill_retry_time.is_some()),
+            ("--ext", self.ext.is_some()),
+            ("--user", self.user.is_some()),
+            ("--hp", self.hp.is_some()),
+            ("--service-name", self.service_name.is_some()),
+            ("--wait-ip", self.wait_ip),
+            ("--raw", self.raw),
+            ("--formatted", self.formatted),
+            ("--json", self.json),
+            ("--format", self.format),
+            ("--delay", self.delay.is_some()),
+            ("--web", self.web.is_some()),
+            ("--no-auto-exit", self.no_auto_exit),
+            ("--secret", self.secret.is_some()),
+            ("--public", self.public.is_some()),
+            ("--machine-name", self.machine_name.is_some()),
         ]
         .into_iter()
         .filter(|(_, given)| *given)

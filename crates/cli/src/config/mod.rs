@@ -31,7 +31,9 @@ use oneport_wire::control::AppSpec;
 
 use crate::error::{Failure, plain};
 use notes::Notes;
+pub(crate) use paths::name_of_line;
 pub(crate) use sample::{ECOSYSTEM, TOML};
+pub(crate) use settle::shell_words;
 use source::{Place, Problem, Source};
 use tree::Node;
 

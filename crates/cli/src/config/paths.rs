@@ -38,7 +38,7 @@ pub(super) fn name_of(script: &str, cwd: &str) -> String {
 }
 
 /// The same for a line of shell: its letters, not more than make a name.
-pub(super) fn name_of_line(line: &str) -> String {
+pub(crate) fn name_of_line(line: &str) -> String {
     const LONGEST: usize = 40;
     let mut name = String::new();
     for letter in line.chars() {

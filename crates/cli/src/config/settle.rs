@@ -73,7 +73,7 @@ pub(super) fn settle(spec: &mut AppSpec, from: &Surroundings<'_>) -> Result<(), 
 }
 
 /// A line of shell with the arguments behind it.
-fn shell_words(line: &str, args: Vec<String>) -> Vec<String> {
+pub(crate) fn shell_words(line: &str, args: Vec<String>) -> Vec<String> {
     let mut words = vec!["-c".to_owned()];
     match args.is_empty() {
         true => words.push(line.to_owned()),

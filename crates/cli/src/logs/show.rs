@@ -38,6 +38,8 @@ pub(crate) struct Wanted {
     pub(crate) id: u32,
     pub(crate) stream: Stream,
     pub(crate) path: PathBuf,
+    /// Everything from this byte on is shown, in place of the last lines.
+    pub(crate) from: Option<u64>,
 }
 
 /// What lines look like.
@@ -127,6 +129,13 @@ pub(crate) fn show(
     let watch = how.follow.then(|| Watch::new(chosen.iter().map(|wanted| wanted.path.as_path())));
     let mut followers = Vec::with_capacity(chosen.len());
     for (number, wanted) in chosen.iter().enumerate() {
+        if let Some(from) = wanted.from {
+            let mut follower = Follower::new(&wanted.path, tail::newest(&wanted.path));
+            // One that is yet to come is read from its beginning anyway.
+            follower.go_on_from(tail::open(&wanted.path).ok().map(|file| (file, from)));
+            followers.push(follower);
+            continue;
+        }
         let tail = tail::last(&wanted.path, how.lines);
         if let Some(error) = &tail.trouble {
             voice::err(format_args!("note: cannot read `{}`: {}", wanted.path.display(), plain(error)));
@@ -159,6 +168,7 @@ fn go_on(
     // What came while the last lines were read.
     let mut changed: Vec<usize> = (0..followers.len()).collect();
     let mut looked = Instant::now();
+    let mut last = false;
     loop {
         let mut more = Vec::new();
         for number in std::mem::take(&mut changed) {
@@ -173,8 +183,14 @@ fn go_on(
             follower.settle(|line| dress.line(number, line, Some(now), out))?;
         }
         out.flush()?;
-        if stop() {
+        if last {
             return Ok(());
+        }
+        if stop() {
+            // What was written before is shown, whether it was told of or not.
+            last = true;
+            changed = (0..followers.len()).collect();
+            continue;
         }
         watch.wait(if more.is_empty() { LOOK } else { Duration::ZERO }, &mut changed);
         changed.extend(more);

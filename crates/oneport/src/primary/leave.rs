@@ -10,7 +10,8 @@
 //! on asking over a connection that it keeps, that moment may never come; after the first time such connections are ended
 //! one by one (`restless`), if this process may do that.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -34,6 +35,8 @@ const HOLDS: Duration = Duration::from_millis(50);
 /// `QUIET_MS`. A client that asks again and again on one connection never is, hence the limit.
 const PATIENT: Duration = Duration::from_secs(3);
 const QUIET_MS: u32 = 1000;
+/// For each moment of looking so many without.
+const SPARING: u32 = 3;
 /// How often the worker's tree is looked up again: that reads all of `/proc`.
 const TREE_LOOK: Duration = Duration::from_secs(1);
 /// How often, and how long at most, it is looked for connections not begun with. Clients that never send anything
@@ -50,8 +53,19 @@ struct Watched {
     readings: Readings,
     tree: Vec<Pid>,
     looked_up: Option<Instant>,
+    /// Who has which socket, by inode, and by which number.
+    holders: HashMap<u64, (Pid, RawFd)>,
+    /// When that was read, and how long it took.
+    read: Option<(Instant, Duration)>,
     /// Nothing has forbidden it so far.
     may_hang_up: bool,
+}
+
+/// How old what is known of descriptors may be: reading it takes long where there are many.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Sparing,
+    Anew,
 }
 
 impl Primary {
@@ -60,17 +74,25 @@ impl Primary {
         let Some(mut watched) = self.watched(worker) else { return };
         let commands = self.own_commands.clone();
         let drain = self.settings.conduct.drain_timeout;
+        let patience = PATIENT.min(drain / 2);
         let work = move || {
             let began = Instant::now();
             let (mut gone_since, mut idle_since) = (None, None);
             let mut restless = Restless::default();
             while began.elapsed() <= drain && !watched.over.load(Ordering::Relaxed) {
-                let patient = began.elapsed() < PATIENT.min(drain / 2);
-                let found = watched.connections();
+                let looked = Instant::now();
+                let patient = began.elapsed() < patience;
+                // What was held for long enough is looked at as it is now.
+                let held =
+                    |since: Option<Instant>, long: Duration| since.is_some_and(|at| at.elapsed() >= long);
+                let is_held = held(gone_since, linger.max(HOLDS)) || held(idle_since, HOLDS);
+                let found = watched.connections(if is_held { Look::Anew } else { Look::Sparing });
                 let seen = found.as_deref().unwrap_or_default();
                 restless.see(seen);
                 if !patient {
-                    watched.hang_up(restless.resting(seen));
+                    let rest = drain.saturating_sub(patience).max(LOOK);
+                    let passed = began.elapsed().saturating_sub(patience).div_duration_f64(rest);
+                    watched.hang_up(restless.resting(seen, passed));
                 }
                 // Who asks again might do so between this look and the signal; a quiet second says that nobody does.
                 let settled = patient || !restless.is_any() || !watched.may_hang_up;
@@ -79,15 +101,14 @@ impl Primary {
                     && found.is_some_and(|found| {
                         found.iter().all(|c| restless.is_idle(c) && (!patient || is_quiet(c)))
                     });
-                gone_since = if gone { gone_since.or_else(|| Some(Instant::now())) } else { None };
-                idle_since = if idle && !gone { idle_since.or_else(|| Some(Instant::now())) } else { None };
-                let held =
-                    |since: Option<Instant>, long: Duration| since.is_some_and(|at| at.elapsed() >= long);
-                if held(gone_since, linger.max(HOLDS)) || held(idle_since, HOLDS) {
+                if is_held && (gone && gone_since.is_some() || idle && idle_since.is_some()) {
                     commands.send(Command::Core(Core::Idle { worker }));
                     return;
                 }
-                thread::sleep(LOOK);
+                gone_since = if gone { gone_since.or_else(|| Some(Instant::now())) } else { None };
+                idle_since = if idle && !gone { idle_since.or_else(|| Some(Instant::now())) } else { None };
+                // Thousands of connections take their time to be looked at: others need this processor, too.
+                thread::sleep(LOOK.max(looked.elapsed().saturating_mul(SPARING)));
             }
         };
         if let Err(cause) = thread::Builder::new().name("oneport-idle".into()).spawn(work) {
@@ -107,7 +128,7 @@ impl Primary {
                 if watched.over.load(Ordering::Relaxed) {
                     return;
                 }
-                if watched.connections().is_none_or(|found| !found.iter().any(diag::is_fresh)) {
+                if watched.connections(Look::Anew).is_none_or(|found| !found.iter().any(diag::is_fresh)) {
                     break;
                 }
                 thread::sleep(BEGIN_LOOK);
@@ -136,6 +157,8 @@ impl Primary {
             readings: self.readings.clone(),
             tree: Vec::new(),
             looked_up: None,
+            holders: HashMap::new(),
+            read: None,
             may_hang_up: true,
         })
     }
@@ -144,7 +167,7 @@ impl Primary {
 impl Watched {
     /// The TCP connections that the worker's tree has, on the app's ports and on those it binds for itself. `None`:
     /// not to be known.
-    fn connections(&mut self) -> Option<Vec<diag::Connection>> {
+    fn connections(&mut self, look: Look) -> Option<Vec<diag::Connection>> {
         if self.looked_up.is_none_or(|at| at.elapsed() >= TREE_LOOK) {
             self.tree = self.readings.table().members(self.root, &self.mark);
             self.ports.extend(self.readings.ports_of(&self.tree));
@@ -155,8 +178,26 @@ impl Watched {
         if self.ports.is_empty() {
             return Some(Vec::new());
         }
-        let inodes: HashSet<u64> = self.tree.iter().flat_map(|pid| proc::open_sockets(*pid)).collect();
-        self.readings.connections(&self.ports, |connection| inodes.contains(&connection.inode))
+        let is_old = |(at, took): (Instant, Duration)| at.elapsed() >= took.saturating_mul(10);
+        if look == Look::Anew || self.read.is_none_or(is_old) {
+            self.read_holders();
+        }
+        let holders = &self.holders;
+        self.readings.connections(&self.ports, |connection| holders.contains_key(&connection.inode))
+    }
+
+    fn read_holders(&mut self) {
+        let began = Instant::now();
+        self.holders.clear();
+        for pid in &self.tree {
+            match proc::socket_descriptors(*pid) {
+                Ok(found) => self.holders.extend(found.into_iter().map(|(inode, fd)| (inode, (*pid, fd)))),
+                Err(cause) if is_forbidden(&cause) => self.may_hang_up = false,
+                // It has ended meanwhile.
+                Err(_) => {}
+            }
+        }
+        self.read = Some((began, began.elapsed()));
     }
 
     /// Ends these connections, each if it is still idle.
@@ -165,8 +206,8 @@ impl Watched {
             return;
         }
         for one in connections {
-            let holder = self.tree.iter().find(|pid| proc::may_hold(**pid, one.inode));
-            match holder.map(|pid| hangup::hang_up(*pid, one)) {
+            let holder = self.holders.get(&one.inode);
+            match holder.map(|(pid, fd)| hangup::hang_up(*pid, *fd, one)) {
                 Some(Err(cause)) if is_forbidden(&cause) => {
                     debug!(%cause, "connections of workers cannot be ended one by one");
                     self.may_hang_up = false;

@@ -12,8 +12,11 @@ use std::collections::{HashMap, HashSet};
 
 use oneport_sys::diag::{self, Connection};
 
-/// How long a connection must have been idle before it is ended: an answer may come in pieces.
-const RESTS_MS: u32 = 50;
+/// How long a connection must have been idle before it is ended: an answer may come in pieces. One that is still there when a
+/// part of its time has passed never rests for so long, and is cut in the middle of a request at its end: less has to do.
+const RESTS_MS: [u32; 3] = [50, 12, 2];
+/// An acknowledgement is held back for so long at most.
+const ACKNOWLEDGED_AFTER_MS: u32 = 50;
 /// Where it is not to be told whether a request waits for its answer, none is taken to wait longer.
 const ANSWERED_AFTER_MS: u32 = 10_000;
 /// As [`Connection::state`] has it.
@@ -73,11 +76,28 @@ impl Restless {
         is_idle(one, self.known.get(&one.inode))
     }
 
-    /// Those that may be ended now.
-    pub(super) fn resting<'a>(&'a self, found: &'a [Connection]) -> impl Iterator<Item = &'a Connection> {
+    /// Those that may be ended now. `passed`: how much of the time for it has passed, of 1.
+    pub(super) fn resting<'a>(
+        &'a self,
+        found: &'a [Connection],
+        passed: f64,
+    ) -> impl Iterator<Item = &'a Connection> {
+        let part = if passed < 1.0 / 3.0 { 0 } else { 1 + usize::from(passed >= 2.0 / 3.0) };
+        let rest = RESTS_MS[part];
         let asks_again = |one: &&Connection| self.known.get(&one.inode).is_some_and(|known| known.asks_again);
-        let rests = |one: &&Connection| one.since_last_sent_ms.is_some_and(|ms| ms >= RESTS_MS);
-        found.iter().filter(asks_again).filter(rests).filter(|one| self.is_idle(one))
+        // The client acknowledges an answer with its next request, where that comes soon.
+        let is_sent = move |one: &Connection| {
+            let answered = one.since_last_received_ms > one.since_last_sent_ms;
+            part > 0 && answered && one.unsent == 0 && one.receive_queue == 0
+        };
+        let rests = move |one: &&Connection| {
+            one.since_last_sent_ms.is_some_and(|sent| {
+                // Sooner than that one that came in the tick of the answer before it is not to be told from an answered one.
+                let is_clear = sent >= ACKNOWLEDGED_AFTER_MS || one.since_last_received_ms > Some(sent);
+                sent >= rest && is_clear
+            })
+        };
+        found.iter().filter(asks_again).filter(rests).filter(move |one| is_sent(one) || self.is_idle(one))
     }
 }
 

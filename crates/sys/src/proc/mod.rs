@@ -19,11 +19,11 @@ use crate::process::Pid;
 
 pub use family::{Relative, families};
 pub use open_files::OpenFiles;
+pub(crate) use sockets::is_unix_path_bound;
 pub use sockets::{
     Listening, ListeningKind, holder_of, holder_of_inode, holder_of_unix, listening_around,
-    listening_sockets, may_hold, network_of, open_sockets,
+    listening_sockets, may_hold, network_of, open_sockets, socket_descriptors,
 };
-pub(crate) use sockets::{descriptor_of, is_unix_path_bound};
 pub(crate) use stat::{Stat, read_stat};
 
 /// Longest text read from one `/proc` file. The kernel's own bound for an environment is larger than this only with

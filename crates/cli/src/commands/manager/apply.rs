@@ -16,7 +16,9 @@ impl SpecArgs {
     /// Whether anything was said that changes an app.
     pub(super) fn changes(&self) -> bool {
         let mut before = AppSpec::default();
-        self.apply(&mut before, Path::new("/")).is_ok() && before != AppSpec::default()
+        let says = self.apply(&mut before, Path::new("/")).is_ok() && before != AppSpec::default();
+        // This may say what is the default.
+        says || self.watch.is_some() || self.no_watch
     }
 
     /// Puts what was said over `spec`. Relative paths are meant from `dir`.
@@ -101,7 +103,14 @@ impl SpecArgs {
         put(&mut spec.max_memory_restart, self.max_memory_restart.as_ref());
         put(&mut spec.cron_restart, self.cron.clone().map(WordOrNumber).as_ref());
         if let Some(paths) = &self.watch {
-            spec.watch = if paths.is_empty() { Watch::Everything } else { Watch::Paths(paths.clone()) };
+            spec.watch = match paths.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                [] | ["true"] => Watch::Everything,
+                ["false"] => Watch::Off,
+                [..] => Watch::Paths(paths.clone()),
+            };
+        }
+        if self.no_watch {
+            spec.watch = Watch::Off;
         }
         list(&mut spec.ignore_watch, &self.ignore_watch);
         put(&mut spec.watch_delay, self.watch_delay.as_ref());

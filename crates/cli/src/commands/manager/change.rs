@@ -1,5 +1,6 @@
 //! Restarts and reloads: with what was said on the command line, and what a configuration says now.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use oneport_wire::control::{AppSpec, AppView, Instances, Job, JobKind, Reload, Restart, Scale, Span};
@@ -10,9 +11,10 @@ use super::gather::{How, Targets, targets};
 use super::link::Link;
 use super::select::Chosen;
 use super::watch::{Ended, watch};
-use super::{Manner, apply, start};
+use super::{Manner, apply, start, stay};
 use crate::Done;
 use crate::args::manager::{ChangeArgs, ReloadArgs};
+use crate::commands::run::managed::{Origin, check_values};
 use crate::error::Failure;
 use crate::render::manager::{Applied, Change, Secrets, Tone, plan};
 use crate::render::voice;
@@ -37,17 +39,42 @@ pub(super) fn changed(
     if !args.rest.is_empty() {
         spec.args = args.rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     }
+    check_values(&spec)?;
     Ok(Some(spec))
 }
 
-pub(super) async fn restart(args: &ChangeArgs) -> Done {
+/// `restart`, `startOrRestart` and the like: what a deploy script says.
+pub(super) async fn carry_out(args: &ChangeArgs, way: Way) -> Done {
     let manner = Manner::of(&args.common)?;
+    start::warn_of_foreign(&args.spec);
     let link = Link::open().await?;
     let apps = link.apps().await?;
     let targets = targets(&args.targets, &apps, &How::of(&args.spec, &args.only, &link.home))?;
-    start::warn_of_foreign(&args.spec);
-    let ended = change(&link, args, &targets, &apps, manner, Way::Restart).await?;
-    finish(&link, ended, manner).await
+    warn_of_block(args, &targets);
+    let marks = args.spec.wants_logs().then(|| start::marks(&link, &args.spec, &[], &apps));
+    let ended = change(&link, args, &targets, &apps, manner, way).await?;
+    match marks {
+        Some(marks) => {
+            super::show_list(&link, manner).await?;
+            let known = targets.chosen.iter().map(|one| one.app.clone());
+            let names: Vec<String> =
+                known.chain(targets.missing.iter().map(|spec| spec.name.clone())).collect();
+            stay::attach(&link, &names, &marks).await
+        }
+        None => finish(&link, ended, manner).await,
+    }
+}
+
+/// Blocks of variables are in configurations; an app on the list has none.
+fn warn_of_block(args: &ChangeArgs, targets: &Targets) {
+    if let Some(block) = args.spec.env_block()
+        && targets.are_all_named()
+    {
+        let text = format!(
+            "`--env {block}` means a block of a configuration, and none is named: it changes nothing"
+        );
+        super::say(Tone::Warning, &text);
+    }
 }
 
 /// In what manner apps are made others.
@@ -153,17 +180,6 @@ pub(super) async fn scale_as_configured(
     watch(link, &view.name, job, manner).await
 }
 
-/// `startOrRestart` and `startOrReload`: what a deploy script says.
-pub(super) async fn start_or(args: &ChangeArgs, way: Way) -> Done {
-    let manner = Manner::of(&args.common)?;
-    start::warn_of_foreign(&args.spec);
-    let link = Link::open().await?;
-    let apps = link.apps().await?;
-    let targets = targets(&args.targets, &apps, &How::of(&args.spec, &args.only, &link.home))?;
-    let ended = change(&link, args, &targets, &apps, manner, way).await?;
-    finish(&link, ended, manner).await
-}
-
 /// `--canary 1 --watch 30s`: beside a canary a time is how long that is watched, and no path.
 fn time_of_canary(watch: &mut Option<Vec<String>>) -> Option<Span> {
     let [word] = watch.as_deref()? else { return None };
@@ -175,27 +191,36 @@ fn time_of_canary(watch: &mut Option<Vec<String>>) -> Option<Span> {
 pub(super) async fn reload(args: &ReloadArgs) -> Done {
     let ReloadArgs { plan, canary, watch_canary, mut change } = args.clone();
     let time = canary.and_then(|_| time_of_canary(&mut change.spec.watch));
-    let args = change;
-    let manner = Manner::of(&args.common)?;
-    let link = Link::open().await?;
-    let apps = link.apps().await?;
-    let how = How::of(&args.spec, &args.only, &link.home);
-    let targets = targets(&args.targets, &apps, &how)?;
-    start::warn_of_foreign(&args.spec);
     let wanted = Reload {
         canary,
         watch: canary.map(|_| watch_canary.or(time).unwrap_or(Span(30_000))),
         plan,
-        ..plain_reload(&args)
+        ..plain_reload(&change)
     };
-    if !plan {
-        let ended = self::change(&link, &args, &targets, &apps, manner, Way::Reload(wanted)).await?;
-        return finish(&link, ended, manner).await;
+    match plan {
+        true => tell_plan(&change, wanted).await,
+        false => carry_out(&change, Way::Reload(wanted)).await,
     }
+}
+
+async fn tell_plan(args: &ChangeArgs, wanted: Reload) -> Done {
+    Manner::of(&args.common)?;
+    start::warn_of_foreign(&args.spec);
+    let link = Link::open().await?;
+    let apps = link.apps().await?;
+    let targets = targets(&args.targets, &apps, &How::of(&args.spec, &args.only, &link.home))?;
+    warn_of_block(args, &targets);
+    let environment = wanted.environment.clone();
+    let way = Way::Reload(wanted);
     for one in &targets.chosen {
-        let body = Way::Reload(wanted.clone()).body(&args, one, &targets, &apps)?;
-        let answer: Value = link.post(&path(&one.app, "reload"), &body).await?;
-        show_plan(&one.app, &answer);
+        let answer: Value =
+            link.post(&path(&one.app, "reload"), &way.body(args, one, &targets, &apps)?).await?;
+        let mut changes = Vec::new();
+        if let Some(new) = &environment {
+            let old: Origin = link.get(&path(&one.app, "origin")).await?;
+            changes = differences_of_environment(&old.environment, new);
+        }
+        show_plan(&one.app, &answer, changes);
     }
     for spec in &targets.missing {
         super::say(Tone::Normal, &format!("`{}` would be started", spec.name));
@@ -203,17 +228,32 @@ pub(super) async fn reload(args: &ReloadArgs) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_plan(app: &str, answer: &Value) {
+fn differences_of_environment(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<Change> {
+    let differences = crate::render::manager::differences(old, new).into_iter();
+    differences
+        .map(|one| Change {
+            what: format!("env.{}", one.name),
+            old: one.app,
+            new: one.here,
+            applied: Applied::Reload,
+        })
+        .collect()
+}
+
+fn show_plan(app: &str, answer: &Value, mut changes: Vec<Change>) {
     let applied = match answer["restart_needed"].as_bool() {
         Some(true) => Applied::Restart,
         Some(false) | None => Applied::Reload,
     };
-    let changes = differences("", &answer["before"], &answer["after"], applied);
+    changes.extend(differences("", &answer["before"], &answer["after"], applied));
     voice::out(format_args!("{}", plan(app, &changes, Secrets::Masked).trim_end()));
     let (workers, parallel) = (&answer["workers"], &answer["parallel"]);
-    let text = format!(
-        "{workers} workers would be replaced, {parallel} at a time, each once its successor is proven"
-    );
+    let text = match workers.as_u64() {
+        Some(1) => "1 worker would be replaced, once its successor is proven".to_owned(),
+        Some(_) | None => format!(
+            "{workers} workers would be replaced, {parallel} at a time, each once its successor is proven"
+        ),
+    };
     super::say(Tone::Normal, &text);
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oneport_wire::control::{AppSpec, AppView};
 
 use super::apply::here;
-use super::select::{Chosen, choose};
+use super::select::{Chosen, by_script, choose};
 use crate::args::spec::SpecArgs;
 use crate::config::{self, Loaded, Reading};
 use crate::error::Failure;
@@ -107,6 +107,11 @@ pub(super) struct Targets {
 }
 
 impl Targets {
+    /// Whether no configuration was named.
+    pub(super) fn are_all_named(&self) -> bool {
+        self.specs.is_empty() && self.missing.is_empty()
+    }
+
     pub(super) fn spec_of(&self, app: &str) -> Option<&AppSpec> {
         self.specs.iter().find(|spec| spec.name == app)
     }
@@ -125,7 +130,11 @@ pub(super) fn targets(words: &[OsString], apps: &[AppView], how: &How<'_>) -> Re
             }
             Meant::Configured(spec) => targets.missing.push(*spec),
             Meant::Script(word) => {
-                return Err(super::select::unknown(&word.to_string_lossy(), apps));
+                let found = by_script(&word, apps, &here()?);
+                if found.is_empty() {
+                    return Err(super::select::unknown(&word.to_string_lossy(), apps));
+                }
+                known.extend(found);
             }
         }
     }

@@ -45,7 +45,13 @@ pub(super) async fn logs(args: &LogsArgs) -> Done {
         wanted.extend(files(one, view_of(&one.app, &apps)?));
     }
     if !of_daemon.is_empty() {
-        wanted.push(Wanted { app: "oneport".into(), id: 0, stream: Stream::Out, path: link.home.log() });
+        wanted.push(Wanted {
+            app: "oneport".into(),
+            id: 0,
+            stream: Stream::Out,
+            path: link.home.log(),
+            from: None,
+        });
     }
     if wanted.is_empty() {
         super::say(Tone::Warning, "there is nothing to show");
@@ -86,14 +92,6 @@ pub(super) fn nobody_reads() -> bool {
     told.is_ok_and(|n| n > 0) && asked[0].revents().intersects(PollFlags::ERR)
 }
 
-/// What these apps write from now on, as PM2's `--attach`.
-pub(super) fn follow_all(apps: &[AppView], shown: &[String]) -> Done {
-    let apps: Vec<AppView> = apps.iter().filter(|app| shown.contains(&app.name)).cloned().collect();
-    // Nobody may read: the apps go on all the same.
-    let _ = show(&files_of(&apps), &Show::to_come(), &mut std::io::stdout(), &nobody_reads);
-    Ok(ExitCode::SUCCESS)
-}
-
 /// Each file of these apps.
 pub(super) fn files_of(apps: &[AppView]) -> Vec<Wanted> {
     let whole = |app: &AppView| files(&Chosen { app: app.name.clone(), ids: Vec::new() }, app);
@@ -108,7 +106,7 @@ fn files(chosen: &Chosen, view: &AppView) -> Vec<Wanted> {
     for worker in workers {
         let of = |stream: Stream, path: &Option<String>| {
             let path = path.as_ref().map(PathBuf::from)?;
-            Some(Wanted { app: view.name.clone(), id: worker.id, stream, path })
+            Some(Wanted { app: view.name.clone(), id: worker.id, stream, path, from: None })
         };
         wanted.extend(of(Stream::Err, &worker.logs.error));
         wanted.extend(of(Stream::Out, &worker.logs.out));

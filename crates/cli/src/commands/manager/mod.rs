@@ -38,14 +38,14 @@ async fn obey(verb: Verb) -> Done {
     match verb {
         Verb::Start(args) => start::start(&args).await,
         Verb::Stop(args) => act::stop(&args).await,
-        Verb::Restart(args) => change::restart(&args).await,
+        Verb::Restart(args) => change::carry_out(&args, Way::Restart).await,
         Verb::Reload(args) => change::reload(&args).await,
         Verb::Delete(args) => act::delete(&args).await,
         Verb::Scale(args) => act::scale(&args).await,
         Verb::SendSignal(args) => act::signal(&args).await,
         Verb::Reset(args) => act::reset(&args).await,
-        Verb::StartOrRestart(args) => change::start_or(&args, Way::Restart).await,
-        Verb::StartOrReload(args) => change::start_or(&args, Way::reload(&args)).await,
+        Verb::StartOrRestart(args) => change::carry_out(&args, Way::Restart).await,
+        Verb::StartOrReload(args) => change::carry_out(&args, Way::reload(&args)).await,
         Verb::List(args) => show::list(&args).await,
         Verb::Jlist(args) => show::jlist(&args, show::Layout::Dense).await,
         Verb::Prettylist(args) => show::jlist(&args, show::Layout::Indented).await,
@@ -66,6 +66,10 @@ async fn obey(verb: Verb) -> Done {
         Verb::Unstartup(args) => keep::unstartup(&args),
         Verb::Init(args) => keep::init(&args),
         Verb::Completion(args) => keep::completion(&args),
+        Verb::Examples(_) => {
+            voice::out(format_args!("{}", EXAMPLES.trim_end()));
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Ping(_) => link::ping().await,
         Verb::Kill(args) => link::kill(&args.common).await,
         Verb::Update(args) => link::update(&args.common).await,
@@ -79,6 +83,27 @@ async fn obey(verb: Verb) -> Done {
         | Verb::Primary => Ok(ExitCode::SUCCESS),
     }
 }
+
+const EXAMPLES: &str = "\
+Start
+  oneport start server.js -i max          one worker per CPU, behind one port
+  oneport start app.py -i 4 -- --port 80  any language; what follows -- is the program's
+  oneport start -x queue.js               one process that binds for itself, or for nobody
+  oneport start                           the configuration in this directory (oneport init writes one)
+
+Look
+  oneport list                            oneport describe web
+  oneport logs web --lines 100            oneport monit
+
+Change
+  oneport reload web                      no connection is lost, and a bad build is given up
+  oneport reload web --update-env         with the environment of this shell
+  oneport reload web --plan               what that would change
+  oneport scale web +2                    oneport stop web | restart web | delete web
+
+Keep
+  oneport save                            oneport startup
+";
 
 /// How much is shown.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! Which apps are meant: by id, name, namespace, `/regex/` or `all`; several at once.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use oneport_wire::control::AppView;
 use regex_lite::Regex;
@@ -72,6 +73,16 @@ fn one(word: &str, apps: &[AppView]) -> Result<Vec<Chosen>, Failure> {
         return Ok(of_namespace);
     }
     Err(unknown(word, apps))
+}
+
+/// As PM2: what is on the list may be meant as it was started, by its script.
+pub(super) fn by_script(word: &OsStr, apps: &[AppView], here: &Path) -> Vec<Chosen> {
+    let path: PathBuf = here.join(word).components().collect();
+    let is_it = |app: &&AppView| {
+        let script = Path::new(&app.spec.script);
+        script == path || script.file_name() == Some(word)
+    };
+    apps.iter().filter(is_it).map(|app| Chosen { app: app.name.clone(), ids: Vec::new() }).collect()
 }
 
 pub(super) fn unknown(word: &str, apps: &[AppView]) -> Failure {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oneport_wire::control::{AppSpec, AppView, Create, Instances, Job, JobKind, Restart, Start};
 
@@ -10,12 +10,14 @@ use super::apply::{absolute, here};
 use super::gather::{How, Meant, gather, of_this_directory, script_here};
 use super::link::Link;
 use super::select::Chosen;
+use super::stay::{self, Marks};
 use super::watch::{Ended, watch};
 use super::{Manner, alias, change, show_list};
 use crate::Done;
 use crate::args::manager::{ChangeArgs, StartArgs};
 use crate::args::spec::SpecArgs;
 use crate::args::target::TargetArgs;
+use crate::commands::run::managed::check_values;
 use crate::control::segment;
 use crate::error::Failure;
 use crate::program::Program;
@@ -33,7 +35,8 @@ pub(super) fn environment() -> BTreeMap<String, String> {
 pub(super) fn warn_of_foreign(args: &SpecArgs) {
     let given = args.foreign.given();
     if !given.is_empty() {
-        let text = format!("{} mean nothing here", given.join(", "));
+        let means = if given.len() == 1 { "means" } else { "mean" };
+        let text = format!("{} {means} nothing here", given.join(", "));
         super::say(Tone::Warning, &text);
     }
 }
@@ -49,7 +52,23 @@ pub(super) fn view_of<'a>(name: &str, apps: &'a [AppView]) -> Result<&'a AppView
     apps.iter().find(|app| app.name == name).ok_or_else(|| super::select::unknown(name, apps))
 }
 
+/// `start --watch app.js`: an option whose value may be left out has taken the script for one.
+fn give_back(args: &StartArgs, here: &Path) -> StartArgs {
+    let mut args = args.clone();
+    let options = [&mut args.spec.watch, &mut args.spec.filter_env];
+    for values in options.into_iter().flatten() {
+        if let ([], [], [word]) = (&*args.targets, &*args.rest, &**values)
+            && here.join(word).is_file()
+        {
+            args.targets.push(word.into());
+            values.clear();
+        }
+    }
+    args
+}
+
 pub(super) async fn start(args: &StartArgs) -> Done {
+    let args = &give_back(args, &here()?);
     let manner = Manner::of(&args.common)?;
     warn_of_foreign(&args.spec);
     let link = Link::open().await?;
@@ -60,10 +79,11 @@ pub(super) async fn start(args: &StartArgs) -> Done {
         match args.rest.split_first() {
             Some((program, rest)) => {
                 let spec = spec_of_script(args, program, rest)?;
+                let marks = marks(&link, &args.spec, &[], &[]);
                 let begun = create(&link, spec, args.force, manner).await?;
                 let shown = [begun.app.clone()];
                 let ended = begun.watch(&link, manner).await?;
-                return finish(&link, args, ended, &shown, manner).await;
+                return finish(&link, args, ended, &shown, &marks, manner).await;
             }
             None => match of_this_directory(&how)? {
                 Some(configured) => meant = configured,
@@ -76,6 +96,7 @@ pub(super) async fn start(args: &StartArgs) -> Done {
             },
         }
     }
+    let marks = marks(&link, &args.spec, &meant, &apps);
     let (mut ended, alone) = (Ended::Done, meant.len() <= 1);
     let mut all = Vec::new();
     for one in meant {
@@ -101,19 +122,48 @@ pub(super) async fn start(args: &StartArgs) -> Done {
             return Ok(ended.code());
         }
     }
-    finish(&link, args, ended, &shown, manner).await
+    finish(&link, args, ended, &shown, &marks, manner).await
 }
 
-/// `shown`: whose logs are shown, where that is wished for.
-async fn finish(link: &Link, args: &StartArgs, ended: Ended, shown: &[String], manner: Manner) -> Done {
+/// `shown`: whose logs are shown, from these marks on, where that is wished for.
+async fn finish(
+    link: &Link,
+    args: &StartArgs,
+    ended: Ended,
+    shown: &[String],
+    marks: &Marks,
+    manner: Manner,
+) -> Done {
     show_list(link, manner).await?;
     if args.no_daemon {
-        return super::stay::stay(link).await;
+        return stay::stay(link, marks).await;
     }
-    if args.spec.attach == Some(None) {
-        return super::logs::follow_all(&link.apps().await?, shown);
+    if args.spec.wants_logs() {
+        return stay::attach(link, shown, marks).await;
     }
     Ok(ended.code())
+}
+
+/// Where log files are now, of everything that may be about to write to them.
+pub(super) fn marks(link: &Link, args: &SpecArgs, meant: &[Meant], apps: &[AppView]) -> Marks {
+    let mut files: Vec<&str> = Vec::new();
+    files.extend([&args.output, &args.error, &args.log].into_iter().flatten().map(String::as_str));
+    for one in meant {
+        let Meant::Configured(spec) = one else { continue };
+        let of_spec = [&spec.out_file, &spec.error_file, &spec.log_file];
+        files.extend(of_spec.into_iter().flatten().map(String::as_str));
+    }
+    for worker in apps.iter().flat_map(|app| &app.workers) {
+        let of_worker = [&worker.logs.out, &worker.logs.error, &worker.logs.both];
+        files.extend(of_worker.into_iter().flatten().map(String::as_str));
+    }
+    let here = here().unwrap_or_default();
+    let mut folders: Vec<PathBuf> =
+        files.into_iter().filter_map(|file| here.join(file).parent().map(Path::to_owned)).collect();
+    folders.push(link.home.logs());
+    folders.sort();
+    folders.dedup();
+    Marks::take(folders)
 }
 
 /// A job that was begun: its end is watched when all others are begun as well.
@@ -224,6 +274,7 @@ pub(super) async fn create(
     manner: Manner,
 ) -> Result<Begun, Failure> {
     take_aliases(&mut spec);
+    check_values(&spec)?;
     let stopped = spec.autostart == Some(false);
     let wanted = Create { spec, environment: environment(), force, ids: Vec::new(), stopped };
     let view: AppView = link.post_slow("/v1/apps", &wanted).await?;
@@ -254,6 +305,10 @@ fn spec_of_script(args: &StartArgs, target: &OsStr, rest: &[OsString]) -> Result
     if !cwd.is_dir() {
         return Err(crate::commands::run::no_directory(&cwd).in_the_world());
     }
+    let line = target.to_string_lossy();
+    if line.contains(char::is_whitespace) && script_here(&cwd, target).is_none() {
+        return spec_of_line(args, &line, rest, &cwd, &here);
+    }
     let program = Program::resolve(&wanted).map_err(Failure::in_the_world)?;
     let text = target.to_string_lossy().into_owned();
     let script = if script_here(&cwd, target).is_some() { absolute(&cwd, &text) } else { text };
@@ -266,6 +321,27 @@ fn spec_of_script(args: &StartArgs, target: &OsStr, rest: &[OsString]) -> Result
         ..AppSpec::default()
     };
     args.spec.apply(&mut spec, &here)?;
+    spec.cwd = Some(cwd.to_string_lossy().into_owned());
+    Ok(spec)
+}
+
+/// As PM2: `start "npm run web"` is a line of shell.
+fn spec_of_line(
+    args: &StartArgs,
+    line: &str,
+    rest: &[OsString],
+    cwd: &Path,
+    here: &Path,
+) -> Result<AppSpec, Failure> {
+    let rest = rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut spec = AppSpec {
+        name: crate::config::name_of_line(line),
+        script: "bash".to_owned(),
+        args: crate::config::shell_words(line, rest),
+        cwd: Some(cwd.to_string_lossy().into_owned()),
+        ..AppSpec::default()
+    };
+    args.spec.apply(&mut spec, here)?;
     spec.cwd = Some(cwd.to_string_lossy().into_owned());
     Ok(spec)
 }

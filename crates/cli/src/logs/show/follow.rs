@@ -167,7 +167,7 @@ impl Follower {
     }
 
     fn reopen(&mut self) {
-        self.newest = tail::asides(&self.path).pop().map(|aside| aside.stamp);
+        self.newest = tail::newest(&self.path);
         // Gone again: the next look finds out.
         self.file = tail::open(&self.path).and_then(|file| Current::new(file, 0)).ok();
     }

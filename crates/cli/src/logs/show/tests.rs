@@ -25,7 +25,7 @@ fn how(lines: usize) -> Show {
 }
 
 fn wanted(app: &str, id: u32, stream: Stream, path: &Path) -> Wanted {
-    Wanted { app: app.into(), id, stream, path: path.to_owned() }
+    Wanted { app: app.into(), id, stream, path: path.to_owned(), from: None }
 }
 
 fn shown(sources: &[Wanted], how: &Show) -> String {

@@ -10,6 +10,7 @@ fn connection(sent: u32, received: u32, segments: u32, bare: u32) -> Connection 
         state: ESTABLISHED,
         receive_queue: 0,
         send_queue: 0,
+        unsent: 0,
         since_last_sent_ms: Some(sent),
         since_last_received_ms: Some(received),
         segments_received: segments,
@@ -25,7 +26,29 @@ fn after(looks: &[Connection]) -> Restless {
 
 /// How many of the last look may be ended.
 fn ended(looks: &[Connection]) -> usize {
-    after(looks).resting(&looks[looks.len() - 1..]).count()
+    ended_at(looks, 0.0)
+}
+
+fn ended_at(looks: &[Connection], passed: f64) -> usize {
+    after(looks).resting(&looks[looks.len() - 1..], passed).count()
+}
+
+#[test]
+fn who_never_rests_for_long_is_ended_in_a_shorter_rest_later() {
+    let begin = [connection(60, 80, 1, 1), connection(90, 5, 2, 1)];
+    let rests = |sent, received| [&begin[..], &[connection(sent, received, 2, 1)]].concat();
+    assert_eq!([0.0, 0.34, 0.67].map(|passed| ended_at(&rests(13, 20), passed)), [0, 1, 1]);
+    assert_eq!([0.0, 0.34, 0.67].map(|passed| ended_at(&rests(4, 8), passed)), [0, 0, 1]);
+    // What was answered may not be acknowledged yet, but it has to be sent.
+    let waits =
+        |unsent| [&begin[..], &[Connection { send_queue: 9, unsent, ..connection(13, 20, 2, 1) }]].concat();
+    assert_eq!([0.0, 0.34].map(|passed| ended_at(&waits(0), passed)), [0, 1]);
+    assert_eq!(ended_at(&waits(1), 0.34), 0);
+    // Asked, and not answered for long.
+    assert_eq!([0.34, 0.67].map(|passed| ended_at(&rests(60, 5), passed)), [0, 0]);
+    // In one tick: it may be a request that has just come.
+    assert_eq!([0.34, 0.67].map(|passed| ended_at(&rests(16, 16), passed)), [0, 0]);
+    assert_eq!(ended_at(&rests(52, 52), 0.67), 1);
 }
 
 #[test]

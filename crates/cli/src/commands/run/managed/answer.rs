@@ -357,7 +357,7 @@ impl Managed {
             return Err(problem(ProblemKind::Failed, message, None));
         }
         let message = format!("cannot send a line to `{name}`: nobody reads its standard input");
-        let hint = "workers in fork mode have one (exec_mode, or -x)";
+        let hint = "programs have one, and Node in fork mode (exec_mode, or -x)";
         Err(problem(ProblemKind::BadRequest, message, Some(hint)))
     }
 

@@ -89,7 +89,8 @@ impl Managed {
                 self.wishes.hour = true;
             }
             Alarm::Changed { path } => {
-                self.teller().notice(&format!("`{}` changed: restarting", path.display()), None);
+                self.teller()
+                    .notice(&format!("`{}` changed: all workers are replaced", path.display()), None);
                 self.wishes.changed = true;
             }
             Alarm::Note(note) => self.teller().notice(&note.message, note.hint.as_deref()),
@@ -103,14 +104,18 @@ impl Managed {
             return;
         }
         let wishes = std::mem::take(&mut self.wishes);
-        // PM2's watch and cron bring back what had crashed or ended, and leave alone what was stopped.
+        // PM2's watch and cron bring back what had crashed or ended, and leave alone what was stopped. A file that was saved
+        // half-written takes nothing down.
         let wanted = self.slots.iter().filter(|slot| slot.wanted && !slot.deleted);
         let wanted: Vec<u32> = wanted.map(|slot| slot.id).collect();
         let heavy: Vec<u32> = wishes.heavy.into_iter().filter(|id| wanted.contains(id)).collect();
         let begun = match (wishes.changed, wishes.hour) {
             _ if wanted.is_empty() => return,
-            (true, _) => self.restart(Restart { ids: wanted, ..Restart::default() }),
-            (false, true) => self.reload(Reload { ids: wanted, ..Reload::default() }),
+            // The new one could not bind beside the old one.
+            (true, _) if self.words.binds_alone() => {
+                self.restart(Restart { ids: wanted, ..Restart::default() })
+            }
+            (true, _) | (false, true) => self.reload(Reload { ids: wanted, ..Reload::default() }),
             (false, false) if heavy.is_empty() => return,
             (false, false) => self.reload(Reload { ids: heavy.clone(), ..Reload::default() }),
         };

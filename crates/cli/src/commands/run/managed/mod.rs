@@ -41,6 +41,7 @@ pub(crate) use boot::{Boot, Origin, Trace, boot_id, socket_of, trace_of};
 use course::Course;
 use guard::Living;
 use plan::Plan;
+pub(crate) use plan::check_values;
 #[cfg(test)]
 pub(crate) use request::{Planned, Sent};
 pub(crate) use request::{Request, ScaleTo};

@@ -39,6 +39,8 @@ pub(super) struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Manner {
     pub(super) mode: ExecMode,
+    /// As under PM2, whose fork mode every program has: it can be written to, and does not end at the end of it.
+    input: oneport::Stdio,
     /// Of workers that are none of a cluster.
     channel: ChildChannel,
     readiness: Option<Readiness>,
@@ -82,8 +84,13 @@ impl Plan {
         let instances = spec.instances.count(process::cpus());
         let attachment = attach::settle(&args, &program, &placing, instances)?;
         let account = crate::account::ids(spec.uid.as_ref(), spec.gid.as_ref())?;
-        let mode = mode_of(attachment.class, args.program.attach);
-        let manner = Manner { mode, channel, readiness };
+        let wished = spec.exec_mode == Some(ExecMode::Fork);
+        let mode = mode_of(attachment.class, args.program.attach, wished);
+        let input = match attachment.class {
+            Class::Channel | Class::ListenFds => oneport::Stdio::Null,
+            Class::Program | Class::Nothing => oneport::Stdio::Pipe,
+        };
+        let manner = Manner { mode, input, channel, readiness };
         Ok(Plan { args, program, placing, attachment, account, manner })
     }
 
@@ -150,10 +157,10 @@ fn channel_of(program: &Program, class: Class) -> ChildChannel {
     }
 }
 
-fn mode_of(class: Class, attach: AttachArg) -> ExecMode {
+fn mode_of(class: Class, attach: AttachArg, wished: bool) -> ExecMode {
     match class {
         Class::Channel | Class::ListenFds => ExecMode::Cluster,
-        Class::Program if attach == AttachArg::Own => ExecMode::Fork,
+        Class::Program if wished || attach == AttachArg::Own => ExecMode::Fork,
         Class::Program => ExecMode::Cluster,
         Class::Nothing => ExecMode::Fork,
     }
@@ -165,6 +172,11 @@ fn parse(spec: &AppSpec) -> Result<RunArgs, Failure> {
         Ok(_) => Err(Failure::new("cannot understand the configuration")),
         Err(error) => Err(error::of_clap(&error)),
     }
+}
+
+/// Whether all values are such as can be used at all, before anything is begun.
+pub(crate) fn check_values(spec: &AppSpec) -> Result<(), Failure> {
+    parse(spec).map(drop)
 }
 
 /// The configuration as arguments of `oneport run`.
@@ -244,7 +256,7 @@ pub(super) fn adjust(
     manner: Manner,
     boot: &Boot,
 ) {
-    let Manner { mode, channel, readiness } = manner;
+    let Manner { mode, input, channel, readiness } = manner;
     let let_through = environment.iter().filter(|(name, _)| spec.filter_env.lets_through(name));
     let mut env: BTreeMap<String, String> =
         let_through.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -265,10 +277,7 @@ pub(super) fn adjust(
         .collect();
     settings.env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     settings.env.extend(own);
-    if mode == ExecMode::Fork {
-        // `oneport send` writes there, as PM2 does in this mode.
-        settings.stdin = oneport::Stdio::Pipe;
-    }
+    settings.stdin = input;
     if let Some(name) = &spec.instance_var {
         settings.instance_var = name.into();
     }

@@ -30,6 +30,11 @@ impl Default for Words {
 }
 
 impl Words {
+    /// Whether its binds are its own affair.
+    pub(super) fn binds_alone(&self) -> bool {
+        self.attach == "none"
+    }
+
     pub(super) fn of(plan: &Plan) -> Words {
         let script = plan.program.script.clone().unwrap_or_else(|| plan.program.file.clone());
         let script = plan.args.what.cwd.as_ref().map_or(script.clone(), |cwd| cwd.join(script));

@@ -60,8 +60,12 @@ fn each_slot_has_its_numbers_and_the_configuration_has_the_last_word() {
     assert_eq!((of("PORT"), of("name")), (Some("8002"), None));
 }
 
-const FORKED: Manner =
-    Manner { mode: ExecMode::Fork, channel: ChildChannel::Json, readiness: Some(Readiness::Message) };
+const FORKED: Manner = Manner {
+    mode: ExecMode::Fork,
+    input: oneport::Stdio::Pipe,
+    channel: ChildChannel::Json,
+    readiness: Some(Readiness::Message),
+};
 
 #[test]
 fn a_forked_worker_has_its_channel_and_its_tree_is_treated_as_the_configuration_says() {
