@@ -61,6 +61,8 @@ fn what_is_wrong_has_its_status_and_its_reason() {
         ("POST", "/v1/apps/app/stop", r#"{"idz": [0]}"#, 400),
         ("POST", "/v1/apps/app/scale", r#"{"to": 1}"#, 409),
         ("POST", "/v1/apps/app/signal", r#"{"signal": "SIGNOTHING"}"#, 400),
+        ("GET", "/v1/apps/app/jobs/-1", "", 400),
+        ("GET", "/v1/apps/app/jobs/x/watch", "", 400),
     ] {
         let (status, answer) = ask(&manager, method, path, body);
         assert_eq!(status, wanted, "{method} {path} {body}: {answer}");
@@ -72,8 +74,9 @@ fn what_is_wrong_has_its_status_and_its_reason() {
             assert!(answer["kind"].is_string(), "{path}: {answer}");
         }
     }
-    let (status, _) = ask(&manager, "DELETE", "/v1", "");
+    let (status, answer) = ask(&manager, "DELETE", "/v1", "");
     assert_eq!(status, 405);
+    assert!(answer["error"].as_str().is_some_and(|text| text.starts_with("cannot DELETE")), "{answer}");
     assert_eq!(manager.names(), ["app"]);
 }
 
@@ -106,6 +109,67 @@ fn noise_does_it_no_harm() {
     let daemon = manager.daemon();
     assert!(oneport_e2e::procfs::rss_kib(daemon) < 64 * 1024, "it kept the noise");
     assert!(manager.apps().is_empty());
+}
+
+#[test]
+fn whoever_does_not_come_to_an_end_is_let_go_and_leaves_room_for_others() {
+    let manager = Manager::with_server();
+    manager.ok(&["start", "app.js", "--min-uptime", "100"]);
+    let of_primary = manager.in_home("run/1.sock");
+    let half = |path: &std::path::Path, text: &str| {
+        let mut stream = UnixStream::connect(path).expect("somebody listens");
+        stream.set_read_timeout(Some(client_patience() * 2)).expect("a socket has timeouts");
+        stream.write_all(text.as_bytes()).expect("there is room");
+        stream
+    };
+    let body = "POST /v1/apps/app/stop HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{";
+    let mut halves = Vec::new();
+    for path in [&manager.in_home("daemon.sock"), &of_primary] {
+        halves.push(half(path, "GET /v1/apps HTTP/1.1\r\nhost:"));
+        halves.push(half(path, body));
+    }
+    // More than are let in at a time: whoever comes next waits for room.
+    let idle: Vec<UnixStream> = (0..300).map(|_| connect(&manager)).collect();
+    assert_eq!(manager.statuses("app"), ["online"]);
+    for mut stream in halves {
+        let mut told = String::new();
+        stream.read_to_string(&mut told).expect("its end");
+        assert!(
+            told.is_empty() || told.starts_with("HTTP/1.1 408") || told.contains("does not come in time"),
+            "{told}"
+        );
+    }
+    drop(idle);
+    assert_eq!(manager.statuses("app"), ["online"], "nothing was done");
+}
+
+#[test]
+fn what_was_asked_of_a_primary_that_hung_is_not_done_when_it_goes_on() {
+    let manager = Manager::with_server();
+    manager.ok(&["start", "app.js", "--min-uptime", "100"]);
+    let primary = manager.primary("app");
+    oneport_e2e::procfs::signal(primary, oneport_e2e::Signal::STOP);
+    let outcome = manager.run(&["stop", "app"]);
+    assert_eq!(outcome.code, 1, "{}", outcome.all());
+    assert!(outcome.err.contains("its primary does not answer in time"), "{}", outcome.all());
+    oneport_e2e::procfs::signal(primary, oneport_e2e::Signal::CONT);
+    manager.wait("it answers again", |apps| apps[0]["workers"][0]["pid"].is_u64().then_some(()));
+    assert_eq!(manager.statuses("app"), ["online"], "who asked was told that it was not done");
+    assert!(manager.app("app")["job"].is_null());
+}
+
+#[test]
+fn kill_ends_what_does_not_answer_as_well() {
+    let manager = Manager::with_server();
+    manager.ok(&["start", "app.js", "--min-uptime", "100"]);
+    let (primary, worker) = (manager.primary("app"), manager.pids("app")[0]);
+    oneport_e2e::procfs::signal(primary, oneport_e2e::Signal::STOP);
+    let outcome = manager.ok(&["kill"]);
+    assert!(outcome.out.contains("still ending: app"), "{}", outcome.all());
+    oneport_e2e::wait::eventually("their end", || {
+        let runs = [primary, worker].iter().any(|pid| oneport_e2e::procfs::runs(*pid));
+        (!runs).then_some(())
+    });
 }
 
 #[test]

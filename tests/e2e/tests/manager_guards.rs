@@ -163,8 +163,13 @@ fn watching_goes_with_start_and_restart_and_rests_with_stop() {
     let count = restarts();
     change("4");
     comes_to(count + 1);
-    // One that has crashed for good is brought back by a change, as by PM2.
+    // What was saved half-written takes nothing down.
+    let before = manager.pids("queue");
     manager.write("queue.js", "process.exit(1)");
+    eventually("it is given up", || manager.log().contains("reload aborted").then_some(()));
+    assert_eq!((manager.pids("queue"), manager.statuses("queue")), (before, vec!["online".to_owned()]));
+    // One that has crashed is brought back by a change, as by PM2.
+    assert_eq!(manager.run(&["restart", "queue"]).code, 1);
     manager.wait("errored or pausing", |apps| {
         let status = apps[0]["workers"][0]["status"].as_str()?;
         ["errored", "waiting restart"].contains(&status).then_some(())

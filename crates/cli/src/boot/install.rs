@@ -161,9 +161,13 @@ impl Plan {
         self.directory.join(self.service())
     }
 
-    /// `ONEPORT_HOME` of who asks, else `.oneport` in the user's home directory.
+    /// `ONEPORT_HOME` of who asks, else `.oneport` in the user's home directory. Where a user is named it may be nobody else's.
     fn daemon_home(&self, options: &StartupOptions, place: &Place) -> Result<PathBuf, Failure> {
-        let named = place.variable(VARIABLE).map(Into::into);
+        let is_named = options.hp.is_some() || options.user.is_some();
+        let is_anothers = |path: &str| {
+            fs::metadata(place.at(Path::new(path))).is_ok_and(|facts| facts.uid() != self.user.uid)
+        };
+        let named = place.variable(VARIABLE).filter(|path| !(is_named && is_anothers(path))).map(Into::into);
         let home = locate(named, Some(self.user.home.clone().into_os_string()))?;
         let owner = fs::metadata(place.at(&home)).map(|facts| facts.uid());
         match owner {

@@ -90,6 +90,8 @@ struct Run {
     listened: Addresses,
     /// Addresses whose refusal was told.
     refused: Addresses,
+    /// The last of them that somebody else has.
+    taken: Option<listen::Taken>,
     unheard: Unheard,
     unshared: Unshared,
     class: Class,
@@ -190,6 +192,7 @@ impl Beginner<'_> {
             roll: Roll::new(instances),
             listened: Addresses::default(),
             refused: Addresses::default(),
+            taken: None,
             unheard: Unheard::default(),
             unshared: Unshared::default(),
             class: attachment.class,

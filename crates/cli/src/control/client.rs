@@ -17,6 +17,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::{DEADLINE, now_ms};
+
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long an answer may take. Long work is a job, and its answer comes at once.
@@ -89,6 +91,7 @@ impl Client {
             .uri(path)
             .header(header::HOST, "oneport")
             .header(header::CONTENT_TYPE, "application/json")
+            .header(DEADLINE, now_ms().saturating_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)))
             .body(Full::new(body))
             .map_err(|cause| CallError::Broken(cause.to_string()))?;
         let answering = timeout(limit, sender.send_request(request));

@@ -8,6 +8,17 @@ pub(crate) mod server;
 
 use oneport_wire::control::{Problem, ProblemKind};
 
+/// Names the moment after which whoever asks has given up, by [`now_ms`]: what waited in the queue of a process that was
+/// stopped is not done when nobody expects it any more.
+const DEADLINE: &str = "oneport-deadline";
+
+/// The same in all processes, whoever sets the clock.
+fn now_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
+    seconds * 1000 + nanos / 1_000_000
+}
+
 /// A problem in words.
 pub(crate) fn problem(kind: ProblemKind, error: impl Into<String>, hint: Option<&str>) -> Problem {
     Problem { kind, error: error.into(), hint: hint.map(str::to_owned) }

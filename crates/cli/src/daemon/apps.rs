@@ -18,6 +18,8 @@ pub(super) struct App {
     pub(super) spec: AppSpec,
     /// Of who started it; only ever in memory.
     pub(super) environment: BTreeMap<String, String>,
+    /// Whether that is what its primary said, or the best that can be had.
+    pub(super) is_guessed: bool,
     pub(super) created_at: u64,
     pub(super) mark: String,
     pub(super) primary: Primary,
@@ -45,6 +47,7 @@ impl App {
             ids,
             spec: AppSpec { name: name.to_owned(), ..AppSpec::default() },
             environment: BTreeMap::new(),
+            is_guessed: false,
             created_at: 0,
             mark: String::new(),
             primary: Primary::Coming,

@@ -1,5 +1,6 @@
 //! The end of apps: one by one as asked, and all of them.
 
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -11,17 +12,20 @@ use tokio::task::JoinSet;
 use super::Daemon;
 use super::apps::{App, Primary};
 use super::launch::{end_leftovers, forget, open_pidfd};
-use super::routes::{of_call, unknown};
+use super::routes::{LISTING, of_call, unknown};
 use crate::control::segment;
 
 /// How long all apps together may take to end: longer than any usual drain time.
 const LONGEST_END: Duration = Duration::from_secs(15 * 60);
+/// A primary that answers nothing for so long when it is to end is killed.
+const SILENT: Duration = Duration::from_secs(15);
 
 impl Daemon {
-    /// Ends all apps, in order; those that do not end in time are killed. Nothing is started meanwhile.
+    /// Ends all apps, in order; those that do not end in time, or do not answer, are killed. Nothing is started meanwhile.
     pub(super) async fn end_apps(&self) {
         self.table().ending = true;
         let until = Instant::now() + LONGEST_END;
+        let mut silent_since: HashMap<String, Instant> = HashMap::new();
         loop {
             let names: Vec<String> = self.table().apps.keys().cloned().collect();
             if names.is_empty() && !self.0.launching.is_any() {
@@ -31,11 +35,27 @@ impl Daemon {
             for name in names {
                 let daemon = self.clone();
                 // Asking again does no harm: it is the same deletion.
-                deleting.spawn(async move { _ = daemon.delete_app(&name).await });
+                deleting.spawn(async move {
+                    let asked = tokio::time::timeout(LISTING, daemon.delete_app(&name)).await;
+                    (name, asked)
+                });
             }
-            while deleting.join_next().await.is_some() {}
-            if Instant::now() > until {
-                return self.kill_all().await;
+            while let Some(asked) = deleting.join_next().await {
+                match asked {
+                    Ok((name, Ok(Ok(_)))) => _ = silent_since.remove(&name),
+                    Ok((name, Ok(Err(_)) | Err(_))) => {
+                        _ = silent_since.entry(name).or_insert_with(Instant::now)
+                    }
+                    Err(_) => {}
+                }
+            }
+            let is_over = Instant::now() > until;
+            let silent =
+                |app: &App| silent_since.get(&app.name).is_some_and(|since| since.elapsed() > SILENT);
+            let hopeless: Vec<App> =
+                self.table().apps.values().filter(|app| is_over || silent(app)).cloned().collect();
+            for app in hopeless {
+                self.kill_app(&app).await;
             }
             self.await_fewer(Duration::from_secs(1)).await;
         }
@@ -68,18 +88,21 @@ impl Daemon {
         client.post(&path, &json!({})).await.map(Some).map_err(|error| of_call(name, &error))
     }
 
-    async fn kill_all(&self) {
-        let apps: Vec<App> = std::mem::take(&mut self.table().apps).into_values().collect();
-        for app in apps {
-            self.say(&format!("`{}` does not end in time: it is killed", app.name));
-            if let Primary::Up { pid } = app.primary
-                && let Some(pidfd) = Pid::new(pid).and_then(|pid| open_pidfd(pid).ok())
-            {
-                // One that has ended meanwhile needs no signal.
-                let _ = process::signal(pidfd.as_fd(), process::Signal::KILL);
+    async fn kill_app(&self, app: &App) {
+        self.say(&format!("`{}` does not end, or does not answer: it is killed", app.name));
+        {
+            let mut table = self.table();
+            if table.apps.get(&app.name).is_some_and(|known| known.serial == app.serial) {
+                table.apps.remove(&app.name);
             }
-            end_leftovers(&app.mark).await;
-            forget(self.0.home.path(), app.serial);
         }
+        if let Primary::Up { pid } = app.primary
+            && let Some(pidfd) = Pid::new(pid).and_then(|pid| open_pidfd(pid).ok())
+        {
+            // One that has ended meanwhile needs no signal.
+            let _ = process::signal(pidfd.as_fd(), process::Signal::KILL);
+        }
+        end_leftovers(&app.mark).await;
+        forget(self.0.home.path(), app.serial);
     }
 }

@@ -1,5 +1,6 @@
 //! Finding again what earlier daemons have started: each primary has left a trace in `run`, and answers at a socket there.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -158,8 +159,9 @@ async fn take_in(daemon: &Daemon, serial: u32, trace: Trace, process: Process) {
         spec: trace.spec.clone(),
         created_at: trace.created_at,
         mark: trace.mark.clone(),
-        // Until its primary tells that of who started it: with nothing at all no program would be found.
-        environment: environment::allowed(&std::env::vars().collect()),
+        // Until its primary tells that of who started it.
+        environment: best_known(daemon, &trace.name).await,
+        is_guessed: true,
         ..App::nobody(&trace.name, serial, trace.ids.clone())
     };
     match process {
@@ -176,6 +178,7 @@ async fn take_in(daemon: &Daemon, serial: u32, trace: Trace, process: Process) {
             match origin(daemon, serial, &trace.name).await {
                 Ok(origin) => {
                     (app.spec, app.environment, app.ids) = (origin.spec, origin.environment, origin.ids);
+                    app.is_guessed = false;
                     daemon.table().took(serial, &app.ids);
                 }
                 // It is alive: what the trace says has to do until it answers.
@@ -188,6 +191,15 @@ async fn take_in(daemon: &Daemon, serial: u32, trace: Trace, process: Process) {
             daemon.say(&format!("found `{}`, pid {pid}", trace.name));
         }
     }
+}
+
+/// What was saved of it; else what may be kept of ours: with nothing at all no program would be found.
+async fn best_known(daemon: &Daemon, name: &str) -> BTreeMap<String, String> {
+    let mut known = environment::allowed(&std::env::vars().collect());
+    let saved = daemon.with_saves(|saves| Ok(saves.peek())).await.ok().flatten();
+    let of_it = saved.and_then(|saved| saved.apps.into_iter().find(|app| app.spec.name == name));
+    known.extend(of_it.into_iter().flat_map(|app| app.environment));
+    known
 }
 
 async fn origin(daemon: &Daemon, serial: u32, name: &str) -> Result<Origin, CallError> {

@@ -204,6 +204,7 @@ impl Daemon {
             && let Some(app) = self.table().apps.get_mut(name).filter(|app| app.serial == serial)
         {
             (app.spec, app.environment, app.ids) = (origin.spec, origin.environment, origin.ids);
+            app.is_guessed = false;
         }
     }
 

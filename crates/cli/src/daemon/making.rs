@@ -21,7 +21,7 @@ impl Daemon {
         let Create { mut spec, environment, force, ids, stopped } = wanted;
         if !is_name(&spec.name) {
             let message = format!("cannot name an app `{}`", spec.name.escape_debug());
-            let hint = "1 to 200 letters, none of them a control; not `all`, nothing that begins with `-` or is a /pattern/";
+            let hint = "1 to 128 bytes, none of them a control; not `all`, nothing that begins with `-` or is a /pattern/";
             return Err(problem(ProblemKind::BadRequest, message, Some(hint)));
         }
         let count = spec.instances.count(process::cpus());
@@ -108,6 +108,6 @@ impl Daemon {
 /// Whether an app may be called so: what selects several apps, or looks like an option, could never be meant.
 fn is_name(name: &str) -> bool {
     let is_pattern = name.len() > 2 && name.starts_with('/') && name.ends_with('/');
-    let is_plain = !name.is_empty() && name.len() <= 200 && !name.chars().any(char::is_control);
+    let is_plain = !name.is_empty() && name.len() <= 128 && !name.chars().any(char::is_control);
     is_plain && name != "all" && !name.starts_with('-') && !is_pattern
 }

@@ -11,8 +11,8 @@ pub(crate) mod saving;
 pub(crate) mod start;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::Done;
 use crate::commands::run::managed::now_ms;
-use crate::control::server::{self, Door};
+use crate::control::server;
 use crate::detach;
 use crate::error::{Failure, plain};
 use crate::render::voice;
@@ -210,7 +210,7 @@ async fn live(
     };
     let kept = OwnedFd::from(listener.try_clone().map_err(failed)?);
     listener.set_nonblocking(true).map_err(failed)?;
-    let door = Door(UnixListener::from_std(listener).map_err(failed)?);
+    let listener = UnixListener::from_std(listener).map_err(failed)?;
     let mut terminate = start::signals()?;
     // Whoever asks meanwhile waits in the socket's queue.
     find::find_all(&daemon).await?;
@@ -238,7 +238,7 @@ async fn live(
     tokio::spawn(start::hear_other_signals(daemon.clone()));
     let (close, closed) = tokio::sync::oneshot::channel::<()>();
     let over = async move { _ = closed.await };
-    let serving = tokio::spawn(server::serve(door, routes::routes(daemon.clone()), over));
+    let serving = tokio::spawn(server::serve(listener, routes::routes(daemon.clone()), over));
     tokio::select! {
         () = daemon.0.over.notified() => {}
         signal = terminate.recv() => daemon.end_as_told(signal, &mut terminate).await,
@@ -254,8 +254,8 @@ fn lock(home: &Home) -> Result<Option<File>, Failure> {
     let path = home.lock();
     let failed =
         |cause: io::Error| Failure::new(format!("cannot lock `{}`: {}", path.display(), plain(&cause)));
-    let file =
-        File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+    let mut options = File::options();
+    let file = open_regular(options.create(true).truncate(false).write(true), &path).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -281,9 +281,17 @@ fn open(home: &Home) -> Result<std::os::unix::net::UnixListener, Failure> {
 
 /// The file that the daemon and its primaries write their log to.
 pub(crate) fn open_log(home: &Home) -> io::Result<File> {
-    let mut file = File::options().create(true).append(true).mode(0o600).open(home.log())?;
-    file.flush()?;
-    Ok(file)
+    open_regular(File::options().create(true).append(true), &home.log())
+}
+
+/// A FIFO would have us wait for whoever is at its other end.
+fn open_regular(options: &mut OpenOptions, path: &std::path::Path) -> io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = options.mode(0o600).custom_flags(nonblocking).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no file")),
+    }
 }
 
 #[cfg(test)]

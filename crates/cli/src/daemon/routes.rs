@@ -17,10 +17,12 @@ use tokio::task::JoinSet;
 use super::apps::{App, Primary};
 use super::{Again, Daemon, saving};
 use crate::commands::run::managed::now_ms;
-use crate::control::client::{ANSWER, CallError, Client};
+use crate::control::client::{CallError, Client};
 use crate::control::server::{self, json, read, refuse};
 use crate::control::{problem, segment};
 
+/// How long a primary may take for what is passed on to it: whoever asked waits a little longer, and is told whose fault it is.
+const PASSED_ON: Duration = Duration::from_secs(9);
 /// How long a primary may take for its part of the list.
 pub(super) const LISTING: Duration = Duration::from_secs(2);
 
@@ -134,7 +136,7 @@ async fn pass_on(State(daemon): Ask, request: Request) -> Response {
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let changes = parts.method == Method::POST;
-    match client.send(parts.method, path, body, ANSWER).await {
+    match client.send(parts.method, path, body, PASSED_ON).await {
         Ok(answer) => {
             if changes && answer.status().is_success() {
                 let (daemon, name) = (daemon.clone(), unescape(name));

@@ -103,13 +103,21 @@ pub(super) async fn newest(State(daemon): State<Daemon>) -> Response {
     }
 }
 
+/// One app as it is to be saved.
+struct ToSave {
+    app: SavedApp,
+    /// Variables that are not.
+    left: Vec<String>,
+    is_guessed: bool,
+}
+
 fn of_failure(failure: &Failure) -> Problem {
     problem(ProblemKind::Failed, failure.message(), failure.advice())
 }
 
 impl Daemon {
     /// Work with the saved lists: disks take their time, and somebody else may have them locked.
-    async fn with_saves<T: Send + 'static>(
+    pub(super) async fn with_saves<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Saves) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Problem> {
@@ -131,18 +139,23 @@ impl Daemon {
             let daemon = self.clone();
             asking.spawn(async move { (at, daemon.saved(view).await) });
         }
-        let mut all: Vec<(usize, (SavedApp, Vec<String>))> = Vec::new();
+        let mut all: Vec<(usize, ToSave)> = Vec::new();
         while let Some(Ok(one)) = asking.join_next().await {
             all.push(one);
         }
         all.sort_by_key(|(at, _)| *at);
-        let mut apps = Vec::new();
-        let mut left_out = BTreeMap::new();
-        for (_, (saved, left)) in all {
-            if !left.is_empty() {
-                left_out.insert(saved.spec.name.clone(), left);
+        let (mut apps, mut left_out, mut warnings) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for (_, ToSave { app, left, is_guessed }) in all {
+            let name = &app.spec.name;
+            if is_guessed {
+                warnings.push(format!(
+                    "the primary of `{name}` does not answer: its environment is saved as far as it is known"
+                ));
             }
-            apps.push(saved);
+            if !left.is_empty() {
+                left_out.insert(name.clone(), left);
+            }
+            apps.push(app);
         }
         let saved = Saved {
             version: Saved::VERSION,
@@ -156,12 +169,12 @@ impl Daemon {
             file: written.path.display().to_string(),
             apps,
             changed: written.change == Change::Replaced,
-            warnings: written.warnings,
+            warnings: written.warnings.into_iter().chain(warnings).collect(),
             left_out,
         })
     }
 
-    async fn saved(&self, view: AppView) -> (SavedApp, Vec<String>) {
+    async fn saved(&self, view: AppView) -> ToSave {
         let known = self.table().apps.get(&view.name).cloned();
         let origin = match &known {
             Some(app) => {
@@ -176,6 +189,7 @@ impl Daemon {
             Left::Trace(trace) => Some(trace),
             Left::Nothing | Left::Broken | Left::Unreadable(_) => None,
         });
+        let is_guessed = origin.is_none() && known.as_ref().is_some_and(|app| app.is_guessed);
         let (environment, ids) = match (origin, known) {
             (Some(origin), _) => (origin.environment, origin.ids),
             (None, Some(app)) => (app.environment, app.ids),
@@ -187,14 +201,14 @@ impl Daemon {
             trace.map_or_else(|| of_view.map(|worker| worker.id).collect(), |trace| trace.stopped);
         let left: Vec<String> =
             environment::left_out(&environment, &view.spec.env).into_iter().map(str::to_owned).collect();
-        let saved = SavedApp {
+        let app = SavedApp {
             environment: environment::allowed(&environment),
             stopped,
             instances: u32::try_from(if listed.is_empty() { ids.len() } else { listed.len() }).unwrap_or(1),
             ids: if listed.is_empty() { ids } else { listed },
             spec: view.spec,
         };
-        (saved, left)
+        ToSave { app, left, is_guessed }
     }
 
     /// The saved list, and what came of it in the log.

@@ -253,8 +253,8 @@ impl Teller {
     }
 
     /// Somebody else holds an address.
-    pub(crate) fn taken(&self, address: &Address, holder: Option<(i32, String)>) {
-        let (pid, command) = match &holder {
+    pub(crate) fn taken(&self, address: &Address, holder: Option<&(i32, String)>) {
+        let (pid, command) = match holder {
             Some((pid, command)) => (Value::from(*pid), Value::from(command.as_str())),
             None => (Value::Null, Value::Null),
         };

@@ -129,7 +129,12 @@ fn read_scale(text: &str) -> Result<Scale, Failure> {
     let instances: Instances = match text {
         // Nothing is a wish of its own here, and not one per CPU.
         "0" => return Ok(Scale::To(0)),
-        text => text.parse().map_err(|_| bad())?,
+        text => {
+            text.parse().map_err(|cause: String| match text.bytes().all(|byte| byte.is_ascii_digit()) {
+                true => Failure::usage(format!("cannot scale to {text}: {cause}")),
+                false => bad(),
+            })?
+        }
     };
     Ok(Scale::To(instances.count(oneport_sys::process::cpus())))
 }
@@ -142,7 +147,8 @@ pub(super) async fn signal(args: &SignalArgs) -> Done {
         let wanted = Signal { signal: args.signal.clone(), ids: one.ids.clone() };
         let answer: Value = link.post(&path(&one.app, "signal"), &wanted).await?;
         if !manner.silent {
-            let text = format!("{} sent to {} workers of `{}`", args.signal, answer["sent"], one.app);
+            let workers = if answer["sent"] == 1 { "worker" } else { "workers" };
+            let text = format!("{} sent to {} {workers} of `{}`", args.signal, answer["sent"], one.app);
             super::say(Tone::Normal, &text);
         }
     }

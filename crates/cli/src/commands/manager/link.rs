@@ -17,6 +17,7 @@ use crate::control::client::{ANSWER, CallError, Client};
 use crate::error::{Failure, plain};
 use crate::render::manager::Tone;
 use crate::render::voice;
+use crate::state::environment::listed;
 use crate::state::{Home, VARIABLE, environment};
 
 /// How long a daemon may take to start.
@@ -25,6 +26,8 @@ const STARTS: Duration = Duration::from_secs(10);
 const CHANGES: Duration = Duration::from_secs(10);
 /// How long all apps may take to end: the daemon kills what has not ended before.
 const LONGEST_END: Duration = Duration::from_secs(16 * 60);
+/// After so long it is said who is waited for.
+const LONG: Duration = Duration::from_secs(5);
 /// Between two looks at something that has no event.
 const GLANCE: Duration = Duration::from_millis(10);
 /// How often a daemon that breaks off is asked anew.
@@ -133,8 +136,23 @@ impl Link {
                 Err(CallError::NotThere(_) | CallError::Broken(_)) if Instant::now() < until => {
                     sleep(GLANCE).await
                 }
+                Err(CallError::NotThere(cause)) if is_nobody(&cause) => return Err(self.no_socket()),
                 Err(error) => return Err(self.no_daemon(&error)),
             }
+        }
+    }
+
+    /// A daemon has the lock, and nobody has the socket.
+    fn no_socket(&self) -> Failure {
+        let path = self.home.socket();
+        let failure =
+            Failure::no_daemon(format!("cannot reach the daemon: its socket `{}` is gone", path.display()));
+        match std::fs::read_to_string(self.home.pid()) {
+            Ok(pid) => failure.hint(format!(
+                "kill -9 {} ends it, and the next command starts another one; apps do not notice",
+                pid.trim()
+            )),
+            Err(_) => failure,
         }
     }
 
@@ -142,11 +160,18 @@ impl Link {
         self.get("/v1/apps").await
     }
 
-    /// Waits until the daemon is gone: it is the last to go, when all apps have drained.
-    pub(super) async fn await_end(&self) -> Result<(), Failure> {
-        let until = Instant::now() + LONGEST_END;
+    /// Waits until the daemon is gone: it is the last to go, when all apps have drained. `tell`: who is waited for, where that
+    /// takes long.
+    pub(super) async fn await_end(&self, tell: impl Fn(&str)) -> Result<(), Failure> {
+        let (until, mut told) = (Instant::now() + LONGEST_END, Instant::now());
         let mut pause = GLANCE;
         loop {
+            if told.elapsed() > LONG {
+                told = Instant::now();
+                if let Ok(names) = self.client.get::<Vec<String>>("/v1/names").await {
+                    tell(&format!("still ending: {}", listed(&names, super::NAMES)));
+                }
+            }
             match self.client.get::<Welcome>("/v1").await {
                 Err(CallError::NotThere(cause)) if is_nobody(&cause) => return Ok(()),
                 // One that is slow to answer is there.
@@ -281,7 +306,7 @@ pub(super) async fn kill(common: &CommonArgs) -> Done {
         return Ok(ExitCode::SUCCESS);
     };
     let _: Value = link.post("/v1/kill", &json!({})).await?;
-    link.await_end().await?;
+    link.await_end(&say).await?;
     say("all apps are stopped and the daemon is gone");
     Ok(ExitCode::SUCCESS)
 }
@@ -294,7 +319,11 @@ pub(super) async fn update(common: &CommonArgs) -> Done {
         return Ok(ExitCode::SUCCESS);
     };
     let before: Welcome = link.get("/v1").await?;
-    let _: Value = link.post("/v1/update", &json!({})).await?;
+    match link.client.post::<Value>("/v1/update", &json!({})).await {
+        // Somebody else may have had it updated, or killed: whoever comes next is the installed version.
+        Ok(_) | Err(CallError::NotThere(_) | CallError::Broken(_)) => {}
+        Err(error @ (CallError::Refused(_) | CallError::TimedOut)) => return Err(link.failed(error)),
+    }
     let until = Instant::now() + CHANGES;
     loop {
         match link.client.get::<Welcome>("/v1").await {
@@ -310,6 +339,7 @@ pub(super) async fn update(common: &CommonArgs) -> Done {
             _ if Instant::now() > until => {
                 return Err(Failure::no_daemon("cannot update the daemon: it did not come back in time"));
             }
+            Err(CallError::NotThere(cause)) if is_nobody(&cause) => link.start_daemon().await?,
             _ => sleep(GLANCE).await,
         }
     }

@@ -23,6 +23,7 @@ use crate::error::Failure;
 use crate::program::Program;
 use crate::render::manager::{Tone, applying};
 use crate::render::voice;
+use crate::state::environment::{left_out, listed};
 
 /// The environment of this command. What is no UTF-8 is left out.
 pub(super) fn environment() -> BTreeMap<String, String> {
@@ -276,7 +277,16 @@ pub(super) async fn create(
     take_aliases(&mut spec);
     check_values(&spec)?;
     let stopped = spec.autostart == Some(false);
-    let wanted = Create { spec, environment: environment(), force, ids: Vec::new(), stopped };
+    let environment = environment();
+    if !manner.silent {
+        let left = left_out(&environment, &spec.env);
+        if !left.is_empty() {
+            let text =
+                format!("not kept for after a boot, unless configured: {}", listed(&left, super::NAMES));
+            super::say(Tone::Info, &text);
+        }
+    }
+    let wanted = Create { spec, environment, force, ids: Vec::new(), stopped };
     let view: AppView = link.post_slow("/v1/apps", &wanted).await?;
     let ids: Vec<u32> = view.workers.iter().map(|worker| worker.id).collect();
     if !manner.silent {

@@ -106,7 +106,7 @@ pub(super) async fn stay(link: &Link, marks: &Marks) -> Done {
         }
     };
     let _: Value = link.post("/v1/kill", &json!({})).await?;
-    link.await_end().await?;
+    link.await_end(|text| say(Tone::Normal, text)).await?;
     over.store(true, Ordering::Relaxed);
     // What was written last is shown then, or nobody reads.
     shown.recv().await;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use oneport_wire::control::{Job, JobKind, JobState, ProblemKind};
+use oneport_wire::control::{Job, JobKind, JobState, ProblemKind, StepState};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::link::Link;
@@ -78,7 +78,12 @@ pub(super) async fn watch(link: &Link, app: &str, job: Job, manner: Manner) -> R
         match followed {
             Ok(()) if last.state != JobState::Running => {}
             // A primary that ends with its app says so last, and may be gone before; so may the app be, by name.
-            _ if last.kind == JobKind::Delete && is_gone(app).await? => return Ok(Ended::Done),
+            _ if last.kind == JobKind::Delete && is_gone(app).await? => {
+                last.state = JobState::Done;
+                last.steps.iter_mut().for_each(|step| step.state = StepState::Done);
+                show(&last);
+                return Ok(Ended::Done);
+            }
             // Its primary has ended, and the daemon is about to notice.
             Err(CallError::Refused(problem))
                 if last.kind == JobKind::Delete && problem.kind == ProblemKind::Failed && tries < TRIES =>

@@ -47,6 +47,7 @@ impl Run {
             Event::Listening { worker, address } => {
                 self.roll.heard(worker.id());
                 self.refused.remove(&address.text);
+                self.taken.take_if(|taken| taken.address == address.text);
                 let first = self.listened.insert(&address.text);
                 self.teller.listening(worker.name(), &address, first);
             }

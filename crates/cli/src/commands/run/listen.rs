@@ -11,6 +11,14 @@ use oneport_sys::proc::{holder_of, holder_of_unix};
 use super::Run;
 use crate::attach::Class;
 
+/// An address that somebody else has.
+#[derive(Clone, Debug)]
+pub(super) struct Taken {
+    pub(super) address: String,
+    /// Its process and what that runs, where that can be seen.
+    pub(super) holder: Option<(i32, String)>,
+}
+
 impl Run {
     pub(super) fn explain_refusal(&mut self, address: &Address, error: &io::Error) {
         if !self.refused.insert(&address.text) {
@@ -20,7 +28,8 @@ impl Run {
         match error.kind() {
             ErrorKind::AddrInUse => {
                 let holder = holder(address).map(|(pid, command)| (pid.get(), command));
-                self.teller.taken(address, holder);
+                self.teller.taken(address, holder.as_ref());
+                self.taken = Some(Taken { address: address.text.clone(), holder });
             }
             ErrorKind::PermissionDenied if address.kind == AddressKind::Unix => {
                 let hint = "the directory must exist and be writable";

@@ -100,7 +100,7 @@ pub(super) fn settings(
 
 pub(crate) fn no_directory(cwd: &Path) -> Failure {
     Failure::usage(format!("cannot use directory `{}`: there is no such directory", cwd.display()))
-        .hint("check --cwd; it is relative to the directory this command is started in")
+        .hint("`cwd` and --cwd are relative to the directory of the configuration, or of this command")
 }
 
 /// The log for who looks closely: what went wrong inside, and at `-vv` every message of the protocol. Transitions

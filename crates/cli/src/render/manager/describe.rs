@@ -133,9 +133,9 @@ fn ours(app: &AppView, worker: &WorkerView) -> Vec<Pair> {
         Pair::new("primary version", &app.primary_version),
         Pair::new("proven", if worker.proven { "yes" } else { "no" }),
         Pair::new("last exit", worker.last_exit.map_or_else(|| "N/A".to_owned(), exit_words)),
-        Pair::new("listen timeout", units::limit(spec.listen_timeout)),
-        Pair::new("drain timeout", units::limit(spec.drain_timeout)),
-        Pair::new("kill timeout", units::limit(spec.kill_timeout)),
+        Pair::new("listen timeout", units::limit(spec.listen_timeout, "30 s")),
+        Pair::new("drain timeout", units::limit(spec.drain_timeout, "30 s")),
+        Pair::new("kill timeout", units::limit(spec.kill_timeout, "5 s")),
         Pair::new("stopped with", stop_words(app)),
     ]);
     rows.extend(spec.max_memory_restart.map(|most| Pair::new("memory limit", most.to_string())));
@@ -146,11 +146,20 @@ fn ours(app: &AppView, worker: &WorkerView) -> Vec<Pair> {
 
 fn stop_words(app: &AppView) -> String {
     let spec = &app.spec;
-    let signal = spec.stop_signal.clone().unwrap_or_else(|| "the default signal".to_owned());
+    let signal = spec.stop_signal.clone().unwrap_or_else(|| by_default(app).to_owned());
     match spec.stop_with.unwrap_or(StopWith::Signal) {
         StopWith::Disconnect => format!("disconnect, then {signal}"),
         StopWith::Signal if spec.shutdown_with_message => "the message `shutdown`".to_owned(),
         StopWith::Signal => signal,
+    }
+}
+
+/// As `--stop-signal` has it.
+fn by_default(app: &AppView) -> &'static str {
+    let runs = std::path::Path::new(&app.interpreter).file_name().and_then(|name| name.to_str());
+    match runs {
+        Some("node" | "nodejs" | "deno") => "SIGINT (default)",
+        Some(_) | None => "SIGTERM (default)",
     }
 }
 

@@ -38,10 +38,10 @@ pub(super) fn memory(bytes: u64) -> String {
     ByteSize(bytes).to_string()
 }
 
-/// A limit: `1600 ms`, `30 s`.
-pub(super) fn limit(span: Option<Span>) -> String {
+/// A limit: `1600 ms`, `30 s`, `30 s (default)`.
+pub(super) fn limit(span: Option<Span>, by_default: &str) -> String {
     match span {
-        None => "default".to_owned(),
+        None => format!("{by_default} (default)"),
         Some(Span(ms)) if ms.is_multiple_of(SECOND) => format!("{} s", ms / SECOND),
         Some(Span(ms)) => format!("{ms} ms"),
     }

@@ -176,7 +176,8 @@ fn parse(spec: &AppSpec) -> Result<RunArgs, Failure> {
 
 /// Whether all values are such as can be used at all, before anything is begun.
 pub(crate) fn check_values(spec: &AppSpec) -> Result<(), Failure> {
-    parse(spec).map(drop)
+    parse(spec)?;
+    crate::account::ids(spec.uid.as_ref(), spec.gid.as_ref()).map(drop)
 }
 
 /// The configuration as arguments of `oneport run`.

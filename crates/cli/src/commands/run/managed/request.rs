@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout_at};
 
 use super::super::Happening;
 use crate::control::problem;
-use crate::control::server::{self, Door, read, refuse, text};
+use crate::control::server::{self, read, refuse, text};
 use crate::error::Failure;
 
 /// How long the primary's own loop may take to answer.
@@ -137,7 +137,7 @@ impl Desk {
                     tokio::time::sleep(LAST_WORDS).await;
                 };
                 tokio::select! {
-                    _ = server::serve(Door(listener), routes(asking), over) => {}
+                    () = server::serve(listener, routes(asking), over) => {}
                     // Who listens to what happens here may go on listening.
                     () = late => {}
                 }
@@ -262,12 +262,20 @@ impl Asking {
     }
 }
 
+fn job_of(text: &str) -> Result<u64, Problem> {
+    let message = || format!("cannot find job `{}`: that is no number", text.escape_debug());
+    text.parse().map_err(|_| problem(ProblemKind::BadRequest, message(), None))
+}
+
 /// The app's name is in every path, so that the daemon passes requests on as they are; there is one app here.
 fn routes(asking: Asking) -> Router {
     type Ask = State<Asking>;
     Router::new()
         .route("/v1/apps/{app}", get(|State(asking): Ask| async move { asking.ask(Order::View).await }))
-        .route("/v1/apps/{app}/origin", get(|State(asking): Ask| async move { asking.ask(Order::Origin).await }))
+        .route(
+            "/v1/apps/{app}/origin",
+            get(|State(asking): Ask| async move { asking.ask(Order::Origin).await }),
+        )
         .route(
             "/v1/apps/{app}/start",
             post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Start).await }),
@@ -278,11 +286,15 @@ fn routes(asking: Asking) -> Router {
         )
         .route(
             "/v1/apps/{app}/restart",
-            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Restart).await }),
+            post(
+                |State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Restart).await },
+            ),
         )
         .route(
             "/v1/apps/{app}/reload",
-            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Reload).await }),
+            post(
+                |State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Reload).await },
+            ),
         )
         .route(
             "/v1/apps/{app}/scale",
@@ -290,7 +302,9 @@ fn routes(asking: Asking) -> Router {
         )
         .route(
             "/v1/apps/{app}/delete",
-            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Delete).await }),
+            post(
+                |State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Delete).await },
+            ),
         )
         .route(
             "/v1/apps/{app}/reset",
@@ -298,23 +312,39 @@ fn routes(asking: Asking) -> Router {
         )
         .route(
             "/v1/apps/{app}/signal",
-            post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Signal).await }),
+            post(
+                |State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Signal).await },
+            ),
         )
         .route(
             "/v1/apps/{app}/send",
             post(|State(asking): Ask, body: Bytes| async move { asking.ask_with(&body, Order::Send).await }),
         )
-        .route("/v1/apps/{app}/flush", post(|State(asking): Ask| async move { asking.ask(Order::Flush).await }))
-        .route("/v1/apps/{app}/reopen", post(|State(asking): Ask| async move { asking.ask(Order::Reopen).await }))
+        .route(
+            "/v1/apps/{app}/flush",
+            post(|State(asking): Ask| async move { asking.ask(Order::Flush).await }),
+        )
+        .route(
+            "/v1/apps/{app}/reopen",
+            post(|State(asking): Ask| async move { asking.ask(Order::Reopen).await }),
+        )
         .route(
             "/v1/apps/{app}/jobs/{id}",
-            get(|State(asking): Ask, Path((_, id)): Path<(String, u64)>| async move {
-                asking.ask(Order::Job(id)).await
+            get(|State(asking): Ask, Path((_, id)): Path<(String, String)>| async move {
+                match job_of(&id) {
+                    Ok(id) => asking.ask(Order::Job(id)).await,
+                    Err(problem) => refuse(problem),
+                }
             }),
         )
         .route(
             "/v1/apps/{app}/jobs/{id}/watch",
-            get(|State(asking): Ask, Path((_, id)): Path<(String, u64)>| async move { asking.watch(id).await }),
+            get(|State(asking): Ask, Path((_, id)): Path<(String, String)>| async move {
+                match job_of(&id) {
+                    Ok(id) => asking.watch(id).await,
+                    Err(problem) => refuse(problem),
+                }
+            }),
         )
         .route("/v1/events", get(|State(asking): Ask| async move { asking.follow() }))
         .with_state(asking)

@@ -5,11 +5,12 @@ use std::time::Instant;
 use oneport::Slot as Place;
 use oneport_wire::control::{JobKind, JobState, StepState, What};
 
+use super::super::listen::Taken;
 use super::course::{Course, Do, Ends, Manner};
 use super::plan::{self, Plan};
 use super::seen::Seen;
 use super::slots::Vacancy;
-use super::{After, Beginner, Managed, REMEMBERED, RunManner, Running, view};
+use super::{After, Beginner, Managed, REMEMBERED, RunManner, Running, Trace, view};
 use crate::error::Failure;
 use crate::output::{Carrier, Sink};
 
@@ -64,6 +65,8 @@ impl Managed {
             if let Some((culprit, running)) = course.culprit.zip(self.running.as_ref()) {
                 course.job.last_lines = running.run.carrier.last_lines(culprit);
             }
+            let taken = self.running.as_ref().and_then(|running| running.run.taken.as_ref());
+            course.job.hint = course.job.hint.or_else(|| taken.map(|taken| self.who_has(taken)));
             self.forgive(course.job.steps.iter().map(|step| step.id));
         }
         let before = self.before.take();
@@ -79,6 +82,21 @@ impl Managed {
             self.past.pop_front();
         }
         self.tell(What::Job { job: course.job });
+    }
+
+    /// Who has an address that a worker was to have. Another app of this daemon is known by its name.
+    fn who_has(&self, taken: &Taken) -> String {
+        let address = &taken.address;
+        let Some((pid, command)) = &taken.holder else {
+            return format!("`{address}` is taken, by whom cannot be seen");
+        };
+        let files = std::fs::read_dir(self.boot.home.join("run")).into_iter().flatten().flatten();
+        let traces =
+            files.filter_map(|file| serde_json::from_slice::<Trace>(&std::fs::read(file.path()).ok()?).ok());
+        match traces.into_iter().find(|trace| trace.pid == *pid) {
+            Some(trace) => format!("the app `{}` has `{address}`", trace.name),
+            None => format!("pid {pid} ({command}) has `{address}`"),
+        }
     }
 
     fn ids(&self, places: &[Place]) -> Vec<(u32, Place)> {
