@@ -3,6 +3,7 @@
 //! Every [`Manager`] has a directory, a home and a daemon of its own. Dropping it runs `oneport kill`, and then ends
 //! whatever still has that home in its environment: daemon, primaries, workers and their children all do.
 
+mod terminal;
 mod under;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::procfs;
 use crate::run::reach;
 use crate::wait::{LONG, eventually_within, within};
 
+pub use terminal::Terminal;
 pub use under::{Outcome, Under};
 
 /// How long one command may take, and how long something may take to come about.
@@ -159,6 +161,11 @@ impl Manager {
     /// Starts a command that takes its time.
     pub fn begin(&self, words: &[&str]) -> Under {
         Under::start(self.command(words), None)
+    }
+
+    /// Starts a command on a terminal of this size.
+    pub fn on_terminal(&self, words: &[&str], rows: u16, columns: u16) -> Terminal {
+        Terminal::start(self.command(words), rows, columns)
     }
 
     /// Runs a command to its end.

@@ -272,3 +272,28 @@ fn output_of_native_code_and_of_children_is_stored_too() {
     assert!(out.contains("by descriptor"), "{out}");
     assert_eq!(waits(&log(&manager, "native-error.log"), "by child"), "by child\n");
 }
+
+#[test]
+fn what_is_old_is_put_aside_and_compressed_and_still_shown() {
+    let manager = Manager::new();
+    manager.write("count.js", "let i = 0; setInterval(() => console.log('number ' + (++i)), 20);");
+    manager.write(
+        "apps.json",
+        r#"{"apps": [{"name": "count", "script": "count.js", "min_uptime": 100, "log_rotate": {"max_age": "400ms", "keep": 50}}]}"#,
+    );
+    manager.ok(&["start", "apps.json"]);
+    let names = || -> Vec<String> {
+        let files = std::fs::read_dir(manager.in_home("logs")).expect("logs").flatten();
+        files.filter_map(|file| file.file_name().into_string().ok()).collect()
+    };
+    eventually("two compressed ones", || {
+        (names().iter().filter(|name| name.ends_with(".gz")).count() >= 2).then_some(())
+    });
+    manager.ok(&["stop", "count"]);
+    let told = manager.ok(&["logs", "count", "--raw", "--out", "--nostream", "--lines", "100000"]).out;
+    let numbers: Vec<u32> =
+        told.lines().filter_map(|line| line.strip_prefix("number ")?.parse().ok()).collect();
+    let last = u32::try_from(numbers.len()).expect("not that many");
+    assert!(last > 50, "{numbers:?}");
+    assert_eq!(numbers, (1..=last).collect::<Vec<u32>>(), "each line once, in order: {:?}", names());
+}
