@@ -65,6 +65,19 @@ fn the_same_name_twice_is_refused_and_force_gives_it_a_number() {
 }
 
 #[test]
+fn a_configuration_may_ask_for_another_of_the_same_name() {
+    let manager = Manager::new();
+    manager.write("queue.js", QUEUE);
+    manager.write(
+        "apps.json",
+        r#"{"apps": [{"name": "q", "script": "queue.js", "force": true, "min_uptime": 100}]}"#,
+    );
+    manager.ok(&["start", "apps.json"]);
+    manager.ok(&["start", "apps.json"]);
+    assert_eq!(manager.names(), ["q", "q-1"]);
+}
+
+#[test]
 fn the_script_of_a_stopped_app_starts_it_again_and_a_name_that_runs_is_restarted() {
     let manager = Manager::with_server();
     manager.ok(&["start", "app.js", "-i", "2"]);

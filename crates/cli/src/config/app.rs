@@ -36,6 +36,7 @@ struct Sorted<'n> {
     block: Option<&'n Entry>,
     append_env: bool,
     source_maps: bool,
+    force: bool,
     /// What nobody knows, in case it was meant for `script`.
     unknown: Vec<&'n Entry>,
 }
@@ -104,7 +105,7 @@ impl<'a> Reader<'a> {
             spec.name = format!("{}-{env}", spec.name);
         }
         check_name(&spec.name, at)?;
-        Ok(App { spec, written, at })
+        Ok(App { spec, written, at, force: common.force || own.force })
     }
 
     /// What the keys of a table mean.
@@ -138,6 +139,9 @@ impl<'a> Reader<'a> {
                 }
                 (Meaning::Special(Special::SourceMaps), Dialect::Pm2) => {
                     sorted.source_maps = entry.value.what == What::Truth(true);
+                }
+                (Meaning::Special(Special::Force), Dialect::Pm2) => {
+                    sorted.force = entry.value.what == What::Truth(true);
                 }
                 (Meaning::Silent, Dialect::Pm2) => {}
                 (Meaning::WithoutEffect, Dialect::Pm2) => self.notes.without_effect(key),

@@ -7,6 +7,7 @@ use super::keys::{KEYS, Known};
 pub(super) enum Special {
     AppendEnvToName,
     SourceMaps,
+    Force,
 }
 
 /// What a key of PM2's watcher is, beside those above.
@@ -42,7 +43,7 @@ const SILENT: &[&str] = &[
 ];
 
 /// What PM2 does with them is not done here; who wrote them should know.
-const WITHOUT_EFFECT: &[&str] = &["name_prefix", "write", "force", "kill_retry_time"];
+const WITHOUT_EFFECT: &[&str] = &["name_prefix", "write", "kill_retry_time"];
 
 /// What a key in an app means.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ pub(super) fn meaning(name: &str) -> Meaning<'_> {
     }
     match plain.as_str() {
         "append_env_to_name" => return Meaning::Special(Special::AppendEnvToName),
+        "force" => return Meaning::Special(Special::Force),
         "source_map_support" => return Meaning::Special(Special::SourceMaps),
         _ => {}
     }

@@ -67,6 +67,8 @@ pub(crate) struct Reading {
 pub(crate) struct Loaded {
     /// In the order of the file, at least one; names are there and differ, and paths are absolute.
     pub(crate) apps: Vec<AppSpec>,
+    /// Names of those that are to be started beside another one of that name (PM2's `force`).
+    pub(crate) forced: Vec<String>,
     /// One line each, for standard error.
     pub(crate) warnings: Vec<String>,
     /// Absolute. None: standard input.
@@ -153,7 +155,7 @@ pub(crate) fn read(path: &Path, how: &Reading) -> Result<Loaded, Failure> {
     let apps = tree
         .and_then(|tree| understood(&tree, dialect, &dir, how, &mut notes))
         .map_err(|problem| problem.into_failure(&source))?;
-    Ok(Loaded { apps: chosen(apps, how, &source)?, warnings: notes.into_lines(&source), file: Some(file) })
+    loaded(apps, how, &source, notes, Some(file))
 }
 
 /// The apps of a JSON text, whose relative paths are meant from `dir`.
@@ -168,7 +170,20 @@ pub(crate) fn from_stdin_json(text: &str, dir: &Path, how: &Reading) -> Result<L
     let apps = json::read(&source)
         .and_then(|tree| understood(&tree, Dialect::Pm2, &dir, how, &mut notes))
         .map_err(|problem| problem.into_failure(&source))?;
-    Ok(Loaded { apps: chosen(apps, how, &source)?, warnings: notes.into_lines(&source), file: None })
+    loaded(apps, how, &source, notes, None)
+}
+
+fn loaded(
+    apps: Vec<App>,
+    how: &Reading,
+    source: &Source,
+    notes: Notes,
+    file: Option<PathBuf>,
+) -> Result<Loaded, Failure> {
+    let apps = chosen(apps, how, source)?;
+    let forced = apps.iter().filter(|app| app.force).map(|app| app.spec.name.clone()).collect();
+    let apps = apps.into_iter().map(|app| app.spec).collect();
+    Ok(Loaded { apps, forced, warnings: notes.into_lines(source), file })
 }
 
 fn too_large() -> String {
@@ -206,6 +221,7 @@ struct App {
     spec: AppSpec,
     written: String,
     at: Option<Place>,
+    force: bool,
 }
 
 fn understood(
@@ -233,7 +249,7 @@ fn understood(
 }
 
 /// Those that `--only` names.
-fn chosen(apps: Vec<App>, how: &Reading, source: &Source) -> Result<Vec<AppSpec>, Failure> {
+fn chosen(apps: Vec<App>, how: &Reading, source: &Source) -> Result<Vec<App>, Failure> {
     let only: Vec<&str> = how
         .only
         .iter()
@@ -258,7 +274,7 @@ fn chosen(apps: Vec<App>, how: &Reading, source: &Source) -> Result<Vec<AppSpec>
         }
     }
     let wanted = |app: &App| only.is_empty() || only.iter().any(|name| is(app, name));
-    Ok(apps.into_iter().filter(wanted).map(|app| app.spec).collect())
+    Ok(apps.into_iter().filter(wanted).collect())
 }
 
 /// Names in backquotes, not too many.

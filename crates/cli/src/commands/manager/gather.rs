@@ -24,6 +24,8 @@ pub(super) enum Meant {
     Known(Chosen),
     /// An app of a configuration, on the list or not.
     Configured(Box<AppSpec>),
+    /// One that is to be started also where another one has its name.
+    Another(Box<AppSpec>),
     /// Something to be run.
     Script(OsString),
 }
@@ -87,7 +89,11 @@ fn configured(loaded: Loaded) -> Vec<Meant> {
     for warning in &loaded.warnings {
         super::say(Tone::Warning, warning);
     }
-    loaded.apps.into_iter().map(|spec| Meant::Configured(Box::new(spec))).collect()
+    let meant = |spec: AppSpec| match loaded.forced.contains(&spec.name) {
+        true => Meant::Another(Box::new(spec)),
+        false => Meant::Configured(Box::new(spec)),
+    };
+    loaded.apps.into_iter().map(meant).collect()
 }
 
 fn stdin() -> Result<String, Failure> {
@@ -124,11 +130,13 @@ pub(super) fn targets(words: &[OsString], apps: &[AppView], how: &How<'_>) -> Re
     for meant in gather(words, apps, how)? {
         match meant {
             Meant::Known(chosen) => known.push(chosen),
-            Meant::Configured(spec) if apps.iter().any(|app| app.name == spec.name) => {
+            Meant::Configured(spec) | Meant::Another(spec)
+                if apps.iter().any(|app| app.name == spec.name) =>
+            {
                 known.push(Chosen { app: spec.name.clone(), ids: Vec::new() });
                 targets.specs.push(*spec);
             }
-            Meant::Configured(spec) => targets.missing.push(*spec),
+            Meant::Configured(spec) | Meant::Another(spec) => targets.missing.push(*spec),
             Meant::Script(word) => {
                 let found = by_script(&word, apps, &here()?);
                 if found.is_empty() {

@@ -103,7 +103,8 @@ pub(super) async fn start(args: &StartArgs) -> Done {
     for one in meant {
         let begun = match one {
             Meant::Known(chosen) => start_known(&link, args, &chosen, None, &apps, manner).await,
-            Meant::Configured(spec) => start_configured(&link, args, *spec, &apps, manner).await,
+            Meant::Configured(spec) => start_configured(&link, args, *spec, args.force, &apps, manner).await,
+            Meant::Another(spec) => start_configured(&link, args, *spec, true, &apps, manner).await,
             Meant::Script(word) => start_script(&link, args, &word, &apps, manner).await,
         };
         match begun {
@@ -150,7 +151,7 @@ pub(super) fn marks(link: &Link, args: &SpecArgs, meant: &[Meant], apps: &[AppVi
     let mut files: Vec<&str> = Vec::new();
     files.extend([&args.output, &args.error, &args.log].into_iter().flatten().map(String::as_str));
     for one in meant {
-        let Meant::Configured(spec) = one else { continue };
+        let (Meant::Configured(spec) | Meant::Another(spec)) = one else { continue };
         let of_spec = [&spec.out_file, &spec.error_file, &spec.log_file];
         files.extend(of_spec.into_iter().flatten().map(String::as_str));
     }
@@ -213,10 +214,11 @@ async fn start_configured(
     link: &Link,
     args: &StartArgs,
     mut spec: AppSpec,
+    force: bool,
     apps: &[AppView],
     manner: Manner,
 ) -> Result<Begun, Failure> {
-    let is_known = apps.iter().any(|app| app.name == spec.name) && !args.force;
+    let is_known = apps.iter().any(|app| app.name == spec.name) && !force;
     if is_known {
         let chosen = Chosen { app: spec.name.clone(), ids: Vec::new() };
         return start_known(link, args, &chosen, Some(&spec), apps, manner).await;
@@ -226,7 +228,7 @@ async fn start_configured(
     if args.spec.name.is_none() || args.targets.len() > 1 {
         spec.name = name;
     }
-    create(link, spec, args.force, manner).await
+    create(link, spec, force, manner).await
 }
 
 /// Starts what is on the list: stopped ones come, and those that run are restarted, as PM2 does.

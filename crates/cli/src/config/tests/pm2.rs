@@ -128,9 +128,7 @@ fn what_does_nothing_is_named_once_and_what_nobody_misses_not_at_all() {
     );
     assert_eq!(
         warnings,
-        [
-            "x.json: without effect here: `force`, `kill_retry_time`, `namePrefix`, `watch_options.ignored`, `write`"
-        ]
+        ["x.json: without effect here: `kill_retry_time`, `namePrefix`, `watch_options.ignored`, `write`"]
     );
 }
 
