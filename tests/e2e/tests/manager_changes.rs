@@ -109,6 +109,34 @@ fn a_changed_configuration_comes_with_a_reload_of_its_file() {
 }
 
 #[test]
+fn another_number_of_workers_is_not_forgotten_when_its_deploy_fails() {
+    let manager = Manager::with_server();
+    let write = |instances: u32, script: &str| {
+        let text = format!(
+            r#"{{"apps": [{{"name": "x", "script": "{script}", "instances": {instances}, "min_uptime": 100}}]}}"#
+        );
+        manager.write("apps.json", &text);
+    };
+    manager.write("bad.js", "process.exit(3)");
+    write(1, "app.js");
+    manager.ok(&["start", "apps.json"]);
+    write(3, "bad.js");
+    manager.ends(&["reload", "apps.json"], 1);
+    assert_eq!(manager.pids("x").len(), 1);
+    write(3, "app.js");
+    let told = manager.ok(&["reload", "apps.json", "--plan"]);
+    assert!(told.out.contains("it would be scaled to 3"), "{}", told.all());
+    manager.ok(&["startOrRestart", "apps.json"]);
+    assert_eq!(manager.pids("x").len(), 3);
+    // Scaled by hand it stays so, until another number is configured or said.
+    manager.ok(&["scale", "x", "2"]);
+    manager.ok(&["reload", "apps.json"]);
+    assert_eq!(manager.pids("x").len(), 2);
+    manager.ok(&["restart", "x", "-i", "3"]);
+    assert_eq!(manager.pids("x").len(), 3);
+}
+
+#[test]
 fn a_changed_script_comes_with_a_reload() {
     let manager = Manager::with_server();
     manager.write("old.json", r#"{"name": "x", "script": "app.js", "min_uptime": 100}"#);

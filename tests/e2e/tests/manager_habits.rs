@@ -54,6 +54,11 @@ fn apps_are_meant_by_their_script_and_whole_lines_of_shell_are_started() {
     manager.ok(&["restart", "talk.js"]);
     manager.ok(&["stop", "./talk.js"]);
     assert_eq!(manager.statuses("other"), ["stopped"]);
+    // The file is meant, and none of that name elsewhere.
+    manager.write("elsewhere/talk.js", TALKER);
+    manager.ok(&["start", "elsewhere/talk.js", "-n", "far", "--min-uptime", "100"]);
+    manager.ok(&["delete", "talk.js"]);
+    assert_eq!(manager.names(), ["far"]);
     manager.ok(&["start", "echo first && exec node talk.js", "-n", "line", "--min-uptime", "100"]);
     let log = manager.in_home("logs/line-out.log");
     eventually("both", || {
@@ -100,6 +105,9 @@ fn attach_shows_everything_from_the_first_moment_on_and_ends_with_ctrl_c() {
         assert_eq!(outcome.out.matches("banner").count(), 1, "{}", outcome.all());
     }
     assert_eq!(manager.statuses("talk"), ["online"]);
+    // What failed is not followed.
+    manager.write("bad.js", "process.exit(3)");
+    manager.ends(&["start", "bad.js", "--attach", "--max-restarts", "0"], 1);
 }
 
 #[test]

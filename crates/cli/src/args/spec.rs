@@ -145,7 +145,7 @@ pub(crate) struct SpecArgs {
     /// Replace all workers by this clock; `0`: never
     #[arg(short, long, value_name = "PATTERN", visible_alias = "cron-restart", allow_hyphen_values = true, help_heading = GUARDS)]
     pub(crate) cron: Option<String>,
-    /// Restart when files change
+    /// Replace all workers when files change
     #[arg(long, value_name = "PATHS", num_args = 0..=1, value_delimiter = ',', help_heading = GUARDS)]
     pub(crate) watch: Option<Vec<String>>,
     /// Watch no files any more
@@ -154,7 +154,7 @@ pub(crate) struct SpecArgs {
     /// Files whose changes are of no interest
     #[arg(long, value_name = "PATHS", value_delimiter = ',', help_heading = GUARDS)]
     pub(crate) ignore_watch: Vec<String>,
-    /// How long after a change the restart comes
+    /// How long after a change that comes
     #[arg(long, value_name = "TIME", help_heading = GUARDS)]
     pub(crate) watch_delay: Option<Span>,
 

@@ -39,6 +39,14 @@ pub(crate) enum CallError {
     Broken(String),
 }
 
+impl CallError {
+    /// Whether that says that nobody is there, and not that somebody cannot or must not be asked.
+    pub(crate) fn is_nobody(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, NotFound};
+        matches!(self, CallError::NotThere(cause) if matches!(cause.kind(), NotFound | ConnectionRefused))
+    }
+}
+
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

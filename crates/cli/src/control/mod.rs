@@ -19,6 +19,12 @@ fn now_ms() -> u64 {
     seconds * 1000 + nanos / 1_000_000
 }
 
+/// How long whoever asks still waits, as the head of its request says.
+pub(crate) fn time_left(headers: &axum::http::HeaderMap) -> std::time::Duration {
+    let deadline = headers.get(DEADLINE).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    std::time::Duration::from_millis(deadline.map_or(u64::MAX, |deadline| deadline.saturating_sub(now_ms())))
+}
+
 /// A problem in words.
 pub(crate) fn problem(kind: ProblemKind, error: impl Into<String>, hint: Option<&str>) -> Problem {
     Problem { kind, error: error.into(), hint: hint.map(str::to_owned) }

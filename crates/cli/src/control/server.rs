@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{DEADLINE, now_ms, problem};
+use super::{problem, time_left};
 
 /// The largest request: an environment may be large (`ARG_MAX` is 2 MiB by default).
 const LARGEST: usize = 8 * 1024 * 1024;
@@ -136,8 +136,7 @@ async fn whole(request: Request, next: Next) -> Response {
             return refuse(problem(ProblemKind::TimedOut, message, None));
         }
     };
-    let deadline = parts.headers.get(DEADLINE).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if deadline.is_some_and(|deadline| deadline < now_ms()) {
+    if time_left(&parts.headers).is_zero() {
         let message = "cannot do it any more: whoever asked was told that it takes too long";
         return refuse(problem(ProblemKind::TimedOut, message, None));
     }

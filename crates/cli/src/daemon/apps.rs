@@ -36,6 +36,8 @@ pub(super) enum Primary {
     Up {
         pid: i32,
     },
+    /// The system does not let us see how it is: it is looked at again.
+    Unseen,
 }
 
 impl App {
@@ -81,7 +83,7 @@ impl App {
             },
             mode: self.spec.exec_mode.unwrap_or(ExecMode::Cluster),
             primary_pid: match self.primary {
-                Primary::Coming => None,
+                Primary::Coming | Primary::Unseen => None,
                 Primary::Up { pid } => Some(pid),
             },
             primary_version: String::new(),

@@ -12,13 +12,18 @@ use tokio::task::JoinSet;
 use super::Daemon;
 use super::apps::{App, Primary};
 use super::launch::{end_leftovers, forget, open_pidfd};
-use super::routes::{LISTING, of_call, unknown};
+use super::routes::{LISTING, of_call, unknown, unseen};
 use crate::control::segment;
 
 /// How long all apps together may take to end: longer than any usual drain time.
 const LONGEST_END: Duration = Duration::from_secs(15 * 60);
 /// A primary that answers nothing for so long when it is to end is killed.
 const SILENT: Duration = Duration::from_secs(15);
+
+/// Longer than the start of a primary may take.
+const LAUNCHED: Duration = Duration::from_secs(12);
+/// Between two looks at something that has no event.
+const GLANCE: Duration = Duration::from_millis(10);
 
 impl Daemon {
     /// Ends all apps, in order; those that do not end in time, or do not answer, are killed. Nothing is started meanwhile.
@@ -66,7 +71,15 @@ impl Daemon {
         let until = Instant::now() + limit;
         let is_any = || !self.table().apps.is_empty() || self.0.launching.is_any();
         while is_any() && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// Waits until no primary is being started, or as long as that may take.
+    pub(super) async fn await_launched(&self) {
+        let until = Instant::now() + LAUNCHED;
+        while self.0.launching.is_any() && Instant::now() < until {
+            tokio::time::sleep(GLANCE).await;
         }
     }
 
@@ -81,6 +94,7 @@ impl Daemon {
                     forget(self.0.home.path(), serial);
                     return Ok(None);
                 }
+                Some((Primary::Unseen, ..)) => return Err(unseen(name)),
                 Some((Primary::Up { .. }, client, _)) => client,
             }
         };

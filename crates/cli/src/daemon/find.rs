@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use oneport_sys::proc::start_ticks;
 use oneport_sys::process::Pid;
-use oneport_wire::control::ProblemKind;
 use rustix::io::Errno;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -147,23 +146,33 @@ async fn find(daemon: &Daemon, serial: u32) -> io::Result<()> {
         },
         Left::Unreadable(cause) => return Err(cause),
     };
-    let process = look_at(&trace)?;
+    let process = match look_at(&trace) {
+        Ok(process) => process,
+        Err(cause) => {
+            // Its name is taken until it is known how it is.
+            let app = app_of(daemon, serial, &trace).await;
+            daemon.table().took(serial, &trace.ids);
+            daemon.table().apps.entry(trace.name.clone()).or_insert(App { primary: Primary::Unseen, ..app });
+            return Err(cause);
+        }
+    };
     take_in(daemon, serial, trace, process).await;
     Ok(())
 }
 
 /// Puts it on the list; one whose primary is gone is started again.
 async fn take_in(daemon: &Daemon, serial: u32, trace: Trace, process: Process) {
-    daemon.table().took(serial, &trace.ids);
-    let mut app = App {
-        spec: trace.spec.clone(),
-        created_at: trace.created_at,
-        mark: trace.mark.clone(),
-        // Until its primary tells that of who started it.
-        environment: best_known(daemon, &trace.name).await,
-        is_guessed: true,
-        ..App::nobody(&trace.name, serial, trace.ids.clone())
-    };
+    let mut app = app_of(daemon, serial, &trace).await;
+    {
+        let mut table = daemon.table();
+        table.took(serial, &trace.ids);
+        if table.apps.get(&trace.name).is_some_and(|other| other.serial != serial) {
+            drop(table);
+            let Trace { name, pid, .. } = &trace;
+            return daemon
+                .say(&format!("there is another `{name}` beside pid {pid} by now: that one is left alone"));
+        }
+    }
     match process {
         Process::Gone => {
             // It was killed while no daemon was there.
@@ -193,6 +202,19 @@ async fn take_in(daemon: &Daemon, serial: u32, trace: Trace, process: Process) {
     }
 }
 
+/// As its trace tells of it.
+async fn app_of(daemon: &Daemon, serial: u32, trace: &Trace) -> App {
+    App {
+        spec: trace.spec.clone(),
+        created_at: trace.created_at,
+        mark: trace.mark.clone(),
+        // Until its primary tells that of who started it.
+        environment: best_known(daemon, &trace.name).await,
+        is_guessed: true,
+        ..App::nobody(&trace.name, serial, trace.ids.clone())
+    }
+}
+
 /// What was saved of it; else what may be kept of ours: with nothing at all no program would be found.
 async fn best_known(daemon: &Daemon, name: &str) -> BTreeMap<String, String> {
     let mut known = environment::allowed(&std::env::vars().collect());
@@ -213,13 +235,10 @@ async fn ask_who(daemon: &Daemon, serial: u32) -> io::Result<Option<Trace>> {
     // There is one app there, by whatever name.
     let origin = match origin(daemon, serial, "app").await {
         Ok(origin) => origin,
-        Err(error @ CallError::TimedOut) => return Err(io::Error::other(error.to_string())),
-        Err(CallError::Refused(problem)) if problem.kind == ProblemKind::TimedOut => {
-            return Err(io::Error::other(problem.error));
-        }
-        Err(CallError::NotThere(_) | CallError::Broken(_) | CallError::Refused(_)) => return Ok(None),
+        Err(error) if error.is_nobody() => return Ok(None),
+        Err(error) => return Err(io::Error::other(error.to_string())),
     };
-    let Some(pid) = Pid::new(origin.pid) else { return Ok(None) };
+    let pid = Pid::new(origin.pid).ok_or_else(|| io::Error::other("it does not say its number"))?;
     Ok(Some(Trace {
         pid: pid.get(),
         start_ticks: start_ticks(pid)?,

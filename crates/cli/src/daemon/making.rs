@@ -84,20 +84,25 @@ impl Daemon {
         let now = u32::try_from(view.workers.len()).unwrap_or(u32::MAX);
         let to = match wanted {
             Scale::To(to) => to,
+            Scale::Configured(instances) => instances.count(process::cpus()),
             Scale::By(more) => u32::try_from(i64::from(now).saturating_add(more).max(0)).unwrap_or(u32::MAX),
+        };
+        let configured = match wanted {
+            Scale::Configured(instances) => Some(instances),
+            Scale::To(_) | Scale::By(_) => None,
         };
         let most = 4096;
         if to > most {
             let message = format!("cannot scale `{name}` to {to}: at most {most} workers");
             return Err(problem(ProblemKind::BadRequest, message, None));
         }
-        if to == now {
+        if to == now && configured.is_none() {
             let message = format!("cannot scale `{name}` to {to}: it has so many already");
             return Err(problem(ProblemKind::Conflict, message, None));
         }
         let ids = self.table().new_ids(to.saturating_sub(now));
         let job: Job = client
-            .post(&format!("{path}/scale"), &ScaleTo { to, ids })
+            .post(&format!("{path}/scale"), &ScaleTo { to, ids, configured })
             .await
             .map_err(|error| of_call(name, &error))?;
         self.refresh(name).await;

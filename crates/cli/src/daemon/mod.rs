@@ -186,6 +186,7 @@ pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
             Err(start::become_new(&daemon.0.program, place, lock, listener))
         }
         Again::Nothing => {
+            daemon.is_to_start_again();
             for path in [daemon.0.home.socket(), daemon.0.home.pid()] {
                 // Stale ones are no obstacle.
                 let _ = std::fs::remove_file(path);
@@ -212,6 +213,7 @@ async fn live(
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = UnixListener::from_std(listener).map_err(failed)?;
     let mut terminate = start::signals()?;
+    let others = start::other_signals()?;
     // Whoever asks meanwhile waits in the socket's queue.
     find::find_all(&daemon).await?;
     if saved == SavedApps::Start {
@@ -235,7 +237,7 @@ async fn live(
         Place::Foreground => _ = crate::boot::notify_ready(),
     }
     tokio::spawn(start::tend_log(daemon.clone()));
-    tokio::spawn(start::hear_other_signals(daemon.clone()));
+    tokio::spawn(start::hear_other_signals(daemon.clone(), others));
     let (close, closed) = tokio::sync::oneshot::channel::<()>();
     let over = async move { _ = closed.await };
     let serving = tokio::spawn(server::serve(listener, routes::routes(daemon.clone()), over));

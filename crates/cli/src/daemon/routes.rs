@@ -19,7 +19,7 @@ use super::{Again, Daemon, saving};
 use crate::commands::run::managed::now_ms;
 use crate::control::client::{CallError, Client};
 use crate::control::server::{self, json, read, refuse};
-use crate::control::{problem, segment};
+use crate::control::{problem, segment, time_left};
 
 /// How long a primary may take for what is passed on to it: whoever asked waits a little longer, and is told whose fault it is.
 const PASSED_ON: Duration = Duration::from_secs(9);
@@ -136,7 +136,8 @@ async fn pass_on(State(daemon): Ask, request: Request) -> Response {
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let changes = parts.method == Method::POST;
-    match client.send(parts.method, path, body, PASSED_ON).await {
+    let limit = PASSED_ON.min(time_left(&parts.headers));
+    match client.send(parts.method, path, body, limit).await {
         Ok(answer) => {
             if changes && answer.status().is_success() {
                 let (daemon, name) = (daemon.clone(), unescape(name));
@@ -160,8 +161,12 @@ async fn kill(State(daemon): Ask) -> Response {
 
 /// The daemon becomes the program that is installed now; apps do not notice.
 async fn update(State(daemon): Ask) -> Response {
-    daemon.say("becoming the installed program");
-    daemon.end(Again::Exec);
+    tokio::spawn(async move {
+        // What is being started has nobody but this process who knows of it.
+        daemon.await_launched().await;
+        daemon.say("becoming the installed program");
+        daemon.end(Again::Exec);
+    });
     json(&json!({}))
 }
 
@@ -204,15 +209,22 @@ impl Daemon {
 
     pub(super) fn primary_of(&self, name: &str) -> Result<Client, Problem> {
         let table = self.table();
-        match table.apps.get(name) {
-            Some(app) if app.primary != Primary::Coming => Ok(self.client(app)),
-            Some(_) => {
+        let app = table.apps.get(name).ok_or_else(|| unknown(name))?;
+        match app.primary {
+            Primary::Up { .. } => Ok(self.client(app)),
+            Primary::Coming => {
                 let message = format!("cannot reach `{name}`: its primary is being started");
                 Err(problem(ProblemKind::TimedOut, message, Some("try again in a moment")))
             }
-            None => Err(unknown(name)),
+            Primary::Unseen => Err(unseen(name)),
         }
     }
+}
+
+/// The log says why.
+pub(super) fn unseen(name: &str) -> Problem {
+    let message = format!("cannot reach `{name}`: the system does not let oneport see its primary");
+    problem(ProblemKind::Failed, message, Some("oneport.log says why; it is looked at again"))
 }
 
 /// An app without a primary was taken off the list.

@@ -213,8 +213,8 @@ impl Daemon {
 
     /// The saved list, and what came of it in the log.
     pub(super) async fn start_saved(&self) {
-        // Once after the machine has come up: a daemon that is started again by its service manager finds its apps by their
-        // primaries, and those that were deleted since are not to come back.
+        // Once after the machine has come up, or after an end in order: a daemon that was killed and is started again by its
+        // service manager finds its apps by their primaries, and those that were deleted since are not to come back.
         let marker = self.0.home.run().join("resurrected");
         if std::fs::read_to_string(&marker).is_ok_and(|boot| boot == boot_id()) {
             return;
@@ -227,8 +227,17 @@ impl Daemon {
             }
             Err(problem) => self.say(&problem.error),
         }
-        // Without it the list is only started once too often.
-        let _ = atomic::write_fleeting(&marker, boot_id().as_bytes());
+        // One that was told to end meanwhile has not started all of them.
+        if !self.table().ending {
+            // Without it the list is only started once too often.
+            let _ = atomic::write_fleeting(&marker, boot_id().as_bytes());
+        }
+    }
+
+    /// This daemon has ended in order, and its apps with it: the next one starts what is saved.
+    pub(super) fn is_to_start_again(&self) {
+        // There may be none.
+        let _ = std::fs::remove_file(self.0.home.run().join("resurrected"));
     }
 
     /// Starts saved apps that are not there, each as it was.

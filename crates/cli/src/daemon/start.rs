@@ -71,17 +71,28 @@ pub(super) async fn tend_log(daemon: Daemon) {
 
 /// SIGUSR2 opens log files anew, as PM2's daemon does. SIGHUP is passed over; being heard, it is not ignored in children of a
 /// daemon that `nohup` has started.
-pub(super) async fn hear_other_signals(daemon: Daemon) {
-    let heard = (signal(SignalKind::user_defined2()), signal(SignalKind::hangup()));
-    let (Ok(mut reopen), Ok(mut hangup)) = heard else {
-        return daemon.say("cannot receive SIGUSR2 and SIGHUP");
-    };
+pub(super) async fn hear_other_signals(daemon: Daemon, mut others: OtherSignals) {
     loop {
         tokio::select! {
-            _ = reopen.recv() => daemon.reopen_logs().await,
-            _ = hangup.recv() => {}
+            _ = others.reopen.recv() => daemon.reopen_logs().await,
+            _ = others.hangup.recv() => {}
         }
     }
+}
+
+/// Signals that end nobody.
+pub(super) struct OtherSignals {
+    reopen: Signal,
+    hangup: Signal,
+}
+
+pub(super) fn other_signals() -> Result<OtherSignals, Failure> {
+    let wanted = |kind| signal(kind).map_err(not_heard);
+    Ok(OtherSignals { reopen: wanted(SignalKind::user_defined2())?, hangup: wanted(SignalKind::hangup())? })
+}
+
+fn not_heard(cause: io::Error) -> Failure {
+    Failure::new(format!("cannot receive signals: {}", plain(&cause)))
 }
 
 /// Signals that end a daemon.
@@ -90,13 +101,12 @@ pub(super) struct Terminate {
 }
 
 pub(super) fn signals() -> Result<Terminate, Failure> {
-    let failed = |cause: io::Error| Failure::new(format!("cannot receive signals: {}", plain(&cause)));
     let wanted = [
         ("SIGTERM", SignalKind::terminate()),
         ("SIGINT", SignalKind::interrupt()),
         ("SIGQUIT", SignalKind::quit()),
     ];
-    let signals = wanted.into_iter().map(|(name, kind)| Ok((name, signal(kind).map_err(failed)?)));
+    let signals = wanted.into_iter().map(|(name, kind)| Ok((name, signal(kind).map_err(not_heard)?)));
     Ok(Terminate { signals: signals.collect::<Result<_, Failure>>()? })
 }
 

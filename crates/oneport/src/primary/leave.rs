@@ -101,7 +101,7 @@ impl Primary {
                     && found.is_some_and(|found| {
                         found.iter().all(|c| restless.is_idle(c) && (!patient || is_quiet(c)))
                     });
-                if is_held && (gone && gone_since.is_some() || idle && idle_since.is_some()) {
+                if is_held && (gone && gone_since.is_some() || idle && !gone && idle_since.is_some()) {
                     commands.send(Command::Core(Core::Idle { worker }));
                     return;
                 }
@@ -190,12 +190,9 @@ impl Watched {
         let began = Instant::now();
         self.holders.clear();
         for pid in &self.tree {
-            match proc::socket_descriptors(*pid) {
-                Ok(found) => self.holders.extend(found.into_iter().map(|(inode, fd)| (inode, (*pid, fd)))),
-                Err(cause) if is_forbidden(&cause) => self.may_hang_up = false,
-                // It has ended meanwhile.
-                Err(_) => {}
-            }
+            // One that has ended meanwhile, or is not ours to look at: nothing of it is ended, nor waited for.
+            let found = proc::socket_descriptors(*pid).unwrap_or_default();
+            self.holders.extend(found.into_iter().map(|(inode, fd)| (inode, (*pid, fd))));
         }
         self.read = Some((began, began.elapsed()));
     }

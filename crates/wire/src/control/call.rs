@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::Span;
-use super::spec::AppSpec;
+use super::spec::{AppSpec, Instances};
 
 /// `POST /v1/apps`: a new app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +95,8 @@ pub enum Scale {
     To(u32),
     /// By so many more, or fewer.
     By(i64),
+    /// As its configuration says now, which is remembered: only another number there is a wish to be scaled again.
+    Configured(Instances),
 }
 
 /// `POST /v1/apps/{app}/signal`.

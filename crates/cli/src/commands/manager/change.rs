@@ -14,6 +14,7 @@ use super::watch::{Ended, watch};
 use super::{Manner, apply, start, stay};
 use crate::Done;
 use crate::args::manager::{ChangeArgs, ReloadArgs};
+use crate::args::spec::SpecArgs;
 use crate::commands::run::managed::{Origin, check_values};
 use crate::error::Failure;
 use crate::render::manager::{Applied, Change, Secrets, Tone, plan};
@@ -54,14 +55,14 @@ pub(super) async fn carry_out(args: &ChangeArgs, way: Way) -> Done {
     let marks = args.spec.wants_logs().then(|| start::marks(&link, &args.spec, &[], &apps));
     let ended = change(&link, args, &targets, &apps, manner, way).await?;
     match marks {
-        Some(marks) => {
+        Some(marks) if ended == Ended::Done => {
             super::show_list(&link, manner).await?;
             let known = targets.chosen.iter().map(|one| one.app.clone());
             let names: Vec<String> =
                 known.chain(targets.missing.iter().map(|spec| spec.name.clone())).collect();
             stay::attach(&link, &names, &marks).await
         }
-        None => finish(&link, ended, manner).await,
+        Some(_) | None => finish(&link, ended, manner).await,
     }
 }
 
@@ -157,26 +158,50 @@ async fn scale_all(
     let mut ended = so_far;
     for one in targets.chosen.iter().filter(|one| one.ids.is_empty()) {
         let view = start::view_of(&one.app, apps)?;
-        let wanted = args.spec.instances.or(targets.spec_of(&one.app).map(|spec| spec.instances));
-        if let Some(instances) = wanted.filter(|_| ended == Ended::Done) {
-            ended = scale_as_configured(link, view, instances, manner).await?;
+        let wish = Wish::of(&args.spec, targets.spec_of(&one.app));
+        if let Some(wish) = wish.filter(|_| ended == Ended::Done) {
+            ended = scale_as_wished(link, view, wish, manner).await?;
         }
     }
     Ok(ended)
 }
 
-/// Only a number that was changed counts: who scaled by hand is not put back by every deploy.
-pub(super) async fn scale_as_configured(
+/// How many workers are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wish {
+    /// On the command line.
+    Said(Instances),
+    /// In a configuration. Only a number that was changed counts: who scaled by hand is not put back by every deploy.
+    Configured(Instances),
+}
+
+impl Wish {
+    pub(super) fn of(said: &SpecArgs, configured: Option<&AppSpec>) -> Option<Wish> {
+        let said = said.instances.map(Wish::Said);
+        said.or_else(|| configured.map(|spec| Wish::Configured(spec.instances)))
+    }
+
+    /// What is to be asked for, if anything is.
+    fn of_app(self, view: &AppView) -> Option<Instances> {
+        let (Wish::Said(wanted) | Wish::Configured(wanted)) = self;
+        let is_known = wanted == view.spec.instances;
+        let is_so = wanted.count(oneport_sys::process::cpus()) as usize == view.workers.len();
+        let asks = match self {
+            Wish::Said(_) => !(is_known && is_so),
+            Wish::Configured(_) => !is_known,
+        };
+        asks.then_some(wanted)
+    }
+}
+
+pub(super) async fn scale_as_wished(
     link: &Link,
     view: &AppView,
-    instances: Instances,
+    wish: Wish,
     manner: Manner,
 ) -> Result<Ended, Failure> {
-    let to = instances.count(oneport_sys::process::cpus());
-    if instances == view.spec.instances || to as usize == view.workers.len() {
-        return Ok(Ended::Done);
-    }
-    let job: Job = link.post(&path(&view.name, "scale"), &Scale::To(to)).await?;
+    let Some(instances) = wish.of_app(view) else { return Ok(Ended::Done) };
+    let job: Job = link.post(&path(&view.name, "scale"), &Scale::Configured(instances)).await?;
     watch(link, &view.name, job, manner).await
 }
 
@@ -221,6 +246,11 @@ async fn tell_plan(args: &ChangeArgs, wanted: Reload) -> Done {
             changes = differences_of_environment(&old.environment, new);
         }
         show_plan(&one.app, &answer, changes);
+        let view = start::view_of(&one.app, &apps)?;
+        let wish = Wish::of(&args.spec, targets.spec_of(&one.app)).and_then(|wish| wish.of_app(view));
+        if let Some(instances) = wish.filter(|_| one.ids.is_empty()) {
+            super::say(Tone::Normal, &format!("after that it would be scaled to {instances}"));
+        }
     }
     for spec in &targets.missing {
         super::say(Tone::Normal, &format!("`{}` would be started", spec.name));

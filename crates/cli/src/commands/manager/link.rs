@@ -85,7 +85,7 @@ impl Link {
         loop {
             match self.client.get::<Welcome>("/v1").await {
                 Ok(_) => return Ok(true),
-                Err(CallError::NotThere(cause)) if is_nobody(&cause) => return Ok(false),
+                Err(error) if error.is_nobody() => return Ok(false),
                 // One that was killed while it was asked: there is nobody now, or another one.
                 Err(CallError::Broken(_)) if tries < TRIES => tries += 1,
                 Err(error) => return Err(self.no_daemon(&error)),
@@ -136,7 +136,7 @@ impl Link {
                 Err(CallError::NotThere(_) | CallError::Broken(_)) if Instant::now() < until => {
                     sleep(GLANCE).await
                 }
-                Err(CallError::NotThere(cause)) if is_nobody(&cause) => return Err(self.no_socket()),
+                Err(error) if error.is_nobody() => return Err(self.no_socket()),
                 Err(error) => return Err(self.no_daemon(&error)),
             }
         }
@@ -173,7 +173,7 @@ impl Link {
                 }
             }
             match self.client.get::<Welcome>("/v1").await {
-                Err(CallError::NotThere(cause)) if is_nobody(&cause) => return Ok(()),
+                Err(error) if error.is_nobody() => return Ok(()),
                 // One that is slow to answer is there.
                 Ok(_) | Err(CallError::TimedOut | CallError::Broken(_)) if Instant::now() < until => {}
                 Ok(_) => {
@@ -282,11 +282,6 @@ pub(super) fn of_problem(problem: &Problem) -> Failure {
     }
 }
 
-/// Whether that says that nobody is there, and not that somebody must not be asked.
-fn is_nobody(cause: &io::Error) -> bool {
-    matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
-}
-
 pub(super) async fn ping() -> Done {
     let link = Link::open().await?;
     let welcome: Welcome = link.get("/v1").await?;
@@ -339,7 +334,7 @@ pub(super) async fn update(common: &CommonArgs) -> Done {
             _ if Instant::now() > until => {
                 return Err(Failure::no_daemon("cannot update the daemon: it did not come back in time"));
             }
-            Err(CallError::NotThere(cause)) if is_nobody(&cause) => link.start_daemon().await?,
+            Err(error) if error.is_nobody() => link.start_daemon().await?,
             _ => sleep(GLANCE).await,
         }
     }

@@ -75,13 +75,11 @@ fn one(word: &str, apps: &[AppView]) -> Result<Vec<Chosen>, Failure> {
     Err(unknown(word, apps))
 }
 
-/// As PM2: what is on the list may be meant as it was started, by its script.
+/// As PM2: what is on the list may be meant as it was started, by its script. The file is meant, and not its name alone: in
+/// another directory there may be another one.
 pub(super) fn by_script(word: &OsStr, apps: &[AppView], here: &Path) -> Vec<Chosen> {
     let path: PathBuf = here.join(word).components().collect();
-    let is_it = |app: &&AppView| {
-        let script = Path::new(&app.spec.script);
-        script == path || script.file_name() == Some(word)
-    };
+    let is_it = |app: &&AppView| Path::new(&app.spec.script) == path;
     apps.iter().filter(is_it).map(|app| Chosen { app: app.name.clone(), ids: Vec::new() }).collect()
 }
 

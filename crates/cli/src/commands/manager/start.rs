@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use oneport_wire::control::{AppSpec, AppView, Create, Instances, Job, JobKind, Restart, Start};
+use oneport_wire::control::{AppSpec, AppView, Create, Job, JobKind, Restart, Start};
 
 use super::apply::{absolute, here};
 use super::gather::{How, Meant, gather, of_this_directory, script_here};
@@ -140,7 +140,7 @@ async fn finish(
     if args.no_daemon {
         return stay::stay(link, marks).await;
     }
-    if args.spec.wants_logs() {
+    if args.spec.wants_logs() && ended == Ended::Done {
         return stay::attach(link, shown, marks).await;
     }
     Ok(ended.code())
@@ -174,7 +174,7 @@ pub(super) struct Begun {
     /// None where there is nothing to do.
     job: Option<Job>,
     /// Another number of workers is wanted afterwards.
-    scale: Option<(Instances, Box<AppView>)>,
+    scale: Option<(change::Wish, Box<AppView>)>,
 }
 
 impl Begun {
@@ -182,8 +182,8 @@ impl Begun {
         let Some(job) = self.job else { return Ok(Ended::Done) };
         let ended = watch(link, &self.app, job, manner).await?;
         match self.scale {
-            Some((instances, view)) if ended == Ended::Done => {
-                change::scale_as_configured(link, &view, instances, manner).await
+            Some((wish, view)) if ended == Ended::Done => {
+                change::scale_as_wished(link, &view, wish, manner).await
             }
             Some(_) | None => Ok(ended),
         }
@@ -249,7 +249,6 @@ async fn start_known(
         common: args.common.clone(),
     };
     let spec = change::changed(&change, view, wanted)?;
-    let instances = spec.as_ref().map(|spec| spec.instances);
     let meant = |id: u32| one.ids.is_empty() || one.ids.contains(&id);
     let runs = view.workers.iter().any(|worker| meant(worker.id) && worker.pid.is_some());
     let ids: Vec<u32> = view.workers.iter().map(|worker| worker.id).filter(|id| meant(*id)).collect();
@@ -265,7 +264,8 @@ async fn start_known(
         voice::out(format_args!("{}", applying(verb, &one.app, &ids).trim_end()));
     }
     let job: Job = link.post(&format!("/v1/apps/{}/{}", segment(&one.app), verb.word()), &body).await?;
-    let scale = instances.map(|instances| (instances, Box::new(view.clone())));
+    let wish = change::Wish::of(&args.spec, wanted);
+    let scale = wish.map(|wish| (wish, Box::new(view.clone())));
     Ok(Begun { app: one.app.clone(), job: Some(job), scale })
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use oneport::{Address, AddressKind};
 use oneport_sys::proc::{holder_of, holder_of_unix};
 
-use super::Run;
+use super::{Manner, Run};
 use crate::attach::Class;
 
 /// An address that somebody else has.
@@ -21,7 +21,12 @@ pub(super) struct Taken {
 
 impl Run {
     pub(super) fn explain_refusal(&mut self, address: &Address, error: &io::Error) {
-        if !self.refused.insert(&address.text) {
+        let is_new = self.refused.insert(&address.text);
+        if error.kind() == ErrorKind::AddrInUse && self.manner == Manner::Managed {
+            let holder = holder(address).map(|(pid, command)| (pid.get(), command));
+            self.taken = Some(Taken { address: address.text.clone(), holder });
+        }
+        if !is_new {
             return;
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "the standard library's list grows")]
@@ -29,7 +34,6 @@ impl Run {
             ErrorKind::AddrInUse => {
                 let holder = holder(address).map(|(pid, command)| (pid.get(), command));
                 self.teller.taken(address, holder.as_ref());
-                self.taken = Some(Taken { address: address.text.clone(), holder });
             }
             ErrorKind::PermissionDenied if address.kind == AddressKind::Unix => {
                 let hint = "the directory must exist and be writable";

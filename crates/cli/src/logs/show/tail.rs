@@ -34,11 +34,6 @@ pub(super) struct Tail {
 }
 
 /// Without waiting for a writer, and only what has an end: a FIFO is read by whoever it is meant for.
-/// The stamp of what was put aside last.
-pub(super) fn newest(path: &Path) -> Option<String> {
-    asides(path).pop().map(|aside| aside.stamp)
-}
-
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path)?;
@@ -46,6 +41,11 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
         true => Ok(file),
         false => Err(io::Error::from(io::ErrorKind::Unsupported)),
     }
+}
+
+/// The stamp of what was put aside last.
+pub(super) fn newest(path: &Path) -> Option<String> {
+    asides(path).pop().map(|aside| aside.stamp)
 }
 
 /// What was put aside of a file, also where its name is a symbolic link.

@@ -182,6 +182,9 @@ impl Managed {
         self.is_free()?;
         let listed = self.all();
         let wanted = scale.to as usize;
+        if let Some(configured) = scale.configured.filter(|_| wanted > 0) {
+            self.spec.instances = configured;
+        }
         if wanted == 0 {
             let message = format!("cannot scale `{}` to 0", self.spec.name);
             return Err(problem(ProblemKind::Conflict, message, Some("oneport stop, or oneport delete")));

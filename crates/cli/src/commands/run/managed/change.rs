@@ -54,9 +54,9 @@ impl Managed {
         Ok(if plan.shape() == running.shape { Takes::NewWorkers } else { Takes::NewCluster })
     }
 
-    /// The name stays: files and other apps go by it.
+    /// The name stays: files and other apps go by it. The number of workers is changed by `scale`, and remembered when it is.
     pub(super) fn completed(&self, spec: AppSpec) -> AppSpec {
-        AppSpec { name: self.spec.name.clone(), ..spec }
+        AppSpec { name: self.spec.name.clone(), instances: self.spec.instances, ..spec }
     }
 
     /// Takes a configuration and an environment for all workers to come.

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use oneport_wire::control::{AppSpec, ByteSize, Reload, Restart};
+use oneport_wire::control::{AppSpec, ByteSize, Problem, Reload, Restart};
 
 use super::super::Happening;
 use super::{Managed, tenant_of};
@@ -111,19 +111,23 @@ impl Managed {
         let heavy: Vec<u32> = wishes.heavy.into_iter().filter(|id| wanted.contains(id)).collect();
         let begun = match (wishes.changed, wishes.hour) {
             _ if wanted.is_empty() => return,
-            // The new one could not bind beside the old one.
-            (true, _) if self.words.binds_alone() => {
-                self.restart(Restart { ids: wanted, ..Restart::default() })
-            }
-            (true, _) | (false, true) => self.reload(Reload { ids: wanted, ..Reload::default() }),
             (false, false) if heavy.is_empty() => return,
-            (false, false) => self.reload(Reload { ids: heavy.clone(), ..Reload::default() }),
+            (true, _) | (false, true) => self.replace(wanted),
+            (false, false) => self.replace(heavy.clone()),
         };
         if let Err(problem) = begun {
             self.teller().error(&problem.error, problem.hint.as_deref());
             self.forgive(heavy.into_iter());
         }
         self.settle_job();
+    }
+
+    fn replace(&mut self, ids: Vec<u32>) -> Result<u64, Problem> {
+        match self.words.binds_alone() {
+            // The new one could not bind beside the old one.
+            true => self.restart(Restart { ids, ..Restart::default() }),
+            false => self.reload(Reload { ids, ..Reload::default() }),
+        }
     }
 
     /// Replacing these did not work: they are told of again.

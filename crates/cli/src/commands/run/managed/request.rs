@@ -12,8 +12,8 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use oneport_wire::control::{
-    AppSpec, Happening as Told, Job, JobState, Line, Problem, ProblemKind, Reload, Restart, Signal, Slots,
-    Start, What,
+    AppSpec, Happening as Told, Instances, Job, JobState, Line, Problem, ProblemKind, Reload, Restart,
+    Signal, Slots, Start, What,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -79,6 +79,9 @@ pub(super) enum Order {
 pub(crate) struct ScaleTo {
     pub(crate) to: u32,
     pub(crate) ids: Vec<u32>,
+    /// How its configuration says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) configured: Option<Instances>,
 }
 
 /// What a reload would do.
@@ -352,7 +355,10 @@ fn routes(asking: Asking) -> Router {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
     use std::sync::mpsc::sync_channel;
+    use std::task::Poll;
 
     use super::*;
 
@@ -383,18 +389,17 @@ mod tests {
         let asking = Asking { happenings, events: broadcast::channel(1).0 };
         asking.happenings.send(Happening::Told).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (begin, begun) = sync_channel(1);
-        let taker = thread::spawn(move || {
-            begun.recv().unwrap();
+        let answer = runtime.block_on(async {
+            let mut asked = pin!(asking.order(Order::View));
+            // It meets the full queue now, and not at some time later.
+            let waits = poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx).is_pending())).await;
+            assert!(waits);
             // The first is the one that filled it.
-            drop((queue.recv(), queue.recv()));
+            let taker = thread::spawn(move || drop((queue.recv(), queue.recv())));
+            let answer = asked.await;
+            taker.join().unwrap();
+            answer
         });
-        let later = async {
-            sleep(GLANCE * 3).await;
-            begin.send(()).unwrap();
-        };
-        let (answer, ()) = runtime.block_on(async { tokio::join!(asking.order(Order::View), later) });
         assert_eq!(answer.unwrap_err().kind, ProblemKind::Failed, "it was taken, and not answered");
-        taker.join().unwrap();
     }
 }

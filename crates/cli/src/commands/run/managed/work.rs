@@ -117,6 +117,10 @@ impl Managed {
             course.interrupt();
             self.job_over();
         }
+        if let Some(running) = &mut self.running {
+            // Of another time.
+            running.run.taken = None;
+        }
         let slots = self.ids(places);
         let course = Course::new(id, kind, manner, &slots, self.ends(), &self.spec.name);
         let job = course.job.clone();
