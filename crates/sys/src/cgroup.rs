@@ -1,10 +1,15 @@
-//! The cgroup that this process is in, in the second version's hierarchy.
+//! The cgroup that this process is in, in the second version's hierarchy, and such that are made below it.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use crate::process::{self, Pid, Signal};
 
 /// Its directory. `NotFound`: no such hierarchy is mounted here, we are not in it, or only a part of it is mounted that we are
 /// not in.
@@ -18,6 +23,82 @@ pub fn own() -> io::Result<PathBuf> {
 /// That directory, opened.
 pub fn open_own() -> io::Result<File> {
     File::open(own()?)
+}
+
+/// How systemd marks what it has handed over (`Delegate=`): the first since version 251, the second, which only root can read,
+/// before. Elsewhere a hierarchy has one writer, and that is not us (systemd's CGROUP_DELEGATION).
+const HANDED_OVER: [&str; 2] = ["user.delegate", "trusted.delegate"];
+/// For kernels without `cgroup.kill`: who is started between two readings is found by the next.
+const MOST_READINGS: u32 = 5;
+
+/// A cgroup below our own. Whoever is in it, and whatever they start, stays in it.
+#[derive(Debug)]
+pub struct Below(PathBuf);
+
+impl Below {
+    /// Makes it; `None` where our own was not handed over to us. One that is there is as good.
+    pub fn make(name: &str) -> io::Result<Option<Below>> {
+        let own = own()?;
+        if !is_handed_over(&own) {
+            return Ok(None);
+        }
+        let path = own.join(name);
+        match fs::create_dir(&path) {
+            Ok(()) => Ok(Some(Below(path))),
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(Some(Below(path))),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// One that was made earlier, by this process or another.
+    pub fn find(name: &str) -> Option<Below> {
+        let path = own().ok()?.join(name);
+        path.join("cgroup.procs").exists().then_some(Below(path))
+    }
+
+    /// From now on that process is in it.
+    pub fn take_in(&self, process: Pid) -> io::Result<()> {
+        fs::write(self.0.join("cgroup.procs"), process.to_string())
+    }
+
+    /// Kills everybody in it, however they came there. They are gone a moment later.
+    pub fn kill_all(&self) -> io::Result<()> {
+        match fs::write(self.0.join("cgroup.kill"), "1") {
+            // Before Linux 5.14.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => self.kill_each(),
+            killed => killed,
+        }
+    }
+
+    fn kill_each(&self) -> io::Result<()> {
+        for _ in 0..MOST_READINGS {
+            let found = fs::read_to_string(self.0.join("cgroup.procs"))?;
+            let there: Vec<Pid> =
+                found.lines().filter_map(|pid| pid.parse().ok().and_then(Pid::new)).collect();
+            if there.is_empty() {
+                break;
+            }
+            for pidfd in
+                there.into_iter().filter_map(|pid| pidfd_open(pid.as_rustix(), PidfdFlags::empty()).ok())
+            {
+                // One that has ended meanwhile needs no signal.
+                let _ = process::signal(pidfd.as_fd(), Signal::KILL);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes it; `EBUSY` while anybody is in it.
+    pub fn remove(&self) -> io::Result<()> {
+        fs::remove_dir(&self.0)
+    }
+}
+
+fn is_handed_over(cgroup: &Path) -> bool {
+    HANDED_OVER.iter().any(|name| {
+        let mut value = [0; 8];
+        rustix::fs::getxattr(cgroup, *name, &mut value[..]).is_ok_and(|n| value.get(..n) == Some(b"1"))
+    })
 }
 
 fn own_path(cgroups: &str) -> Option<String> {

@@ -123,6 +123,53 @@ fn in_the_foreground_everything_is_shown_also_of_what_ends_at_once() {
 }
 
 #[test]
+fn in_the_foreground_a_primary_that_is_killed_is_no_end_and_more_workers_are_shown() {
+    let manager = talker();
+    let stays = manager.begin(&["start", "talk.js", "--min-uptime", "100", "--no-daemon"]);
+    stays.wait_for("banner");
+    let before = manager.primary("talk");
+    manager.kill_9(before);
+    manager.wait("another primary", |apps| {
+        let up = apps[0]["workers"][0]["status"] == "online" && apps[0]["primary_pid"] != before;
+        (up && apps[0]["job"].is_null()).then_some(())
+    });
+    let both = |text: &str| text.matches("banner").count();
+    eventually("its words", || (both(&stays.told()) == 2).then_some(()));
+    manager.ok(&["scale", "talk", "2"]);
+    eventually("those of the other", || (both(&stays.told()) == 3).then_some(()));
+    stays.signal(Signal::INT);
+    assert_eq!(stays.end().code, 0);
+}
+
+#[test]
+fn in_the_foreground_an_end_in_the_middle_of_the_start_takes_everything_along() {
+    let manager = Manager::new();
+    manager.write("late.js", "console.log('here'); setInterval(() => {}, 1000);");
+    for signal in [Signal::TERM, Signal::INT] {
+        let stays = manager.begin(&["start", "late.js", "--wait-ready", "--no-daemon"]);
+        stays.wait_for("start of");
+        manager.wait("a worker", |apps| apps.first()?["workers"][0]["pid"].is_u64().then_some(()));
+        let (daemon, primary) = (manager.daemon(), manager.primary("late"));
+        stays.signal(signal);
+        let outcome = stays.end();
+        assert_eq!(outcome.code, 0, "{}", outcome.all());
+        assert!(![daemon, primary].iter().any(|pid| oneport_e2e::procfs::runs(*pid)));
+    }
+}
+
+#[test]
+fn streams_of_somebody_else_are_no_log_files() {
+    let manager = talker();
+    let told =
+        manager.ok(&["start", "talk.js", "-o", "/dev/stdout", "-e", "/dev/stderr", "--min-uptime", "100"]);
+    assert!(told.err.contains("`/dev/stdout` as a log file means nothing here"), "{}", told.all());
+    let log = manager.in_home("logs/talk-out.log");
+    eventually("its words", || {
+        std::fs::read_to_string(&log).ok().filter(|text| text.contains("banner")).map(drop)
+    });
+}
+
+#[test]
 fn values_that_cannot_be_used_leave_nothing_on_the_list() {
     let manager = talker();
     for bad in [

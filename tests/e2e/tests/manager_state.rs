@@ -106,6 +106,24 @@ fn a_daemon_that_is_to_resurrect_does_so_by_itself() {
 }
 
 #[test]
+fn a_daemon_of_a_service_takes_over_from_one_that_a_command_has_started() {
+    let manager = Manager::with_server();
+    manager.ok(&["start", "app.js", "-i", "2", "--min-uptime", "100"]);
+    let (before, old) = (essence(&manager), manager.daemon());
+    let pids = manager.pids("app");
+    let daemon = manager.begin(&["daemon", "--foreground", "--resurrect"]);
+    daemon.wait_for("daemon: started");
+    assert_eq!((manager.daemon(), manager.pids("app")), (daemon.pid(), pids));
+    assert_eq!(essence(&manager), before);
+    assert!(!procfs::runs(old));
+    // A command's daemon does not push it out.
+    manager.ok(&["daemon"]);
+    assert_eq!(manager.daemon(), daemon.pid());
+    daemon.signal(oneport_e2e::Signal::TERM);
+    assert_eq!(daemon.end().code, 0);
+}
+
+#[test]
 fn a_second_save_keeps_the_first_and_an_empty_list_replaces_nothing() {
     let manager = Manager::with_server();
     manager.ok(&["start", "app.js", "-n", "one"]);

@@ -16,6 +16,6 @@ mod search;
 mod unit;
 
 pub(crate) use install::{startup, unstartup};
-pub(crate) use notify::{notify_ready, notify_stopping};
+pub(crate) use notify::{notify_extend, notify_ready, notify_stopping};
 pub(crate) use options::{Least, Level, Network, Outcome, Purpose, StartupOptions};
 pub(crate) use place::Place;

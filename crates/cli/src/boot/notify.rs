@@ -19,6 +19,11 @@ pub(crate) fn notify_stopping() -> io::Result<()> {
     say("STOPPING=1")
 }
 
+/// Its end takes so much longer, from now on. systemd 236; others pass it over.
+pub(crate) fn notify_extend(time: std::time::Duration) -> io::Result<()> {
+    say(&format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()))
+}
+
 fn say(message: &str) -> io::Result<()> {
     match std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) {
         Some(name) => say_to(&name, message),

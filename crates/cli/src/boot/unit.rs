@@ -75,7 +75,6 @@ pub(crate) fn unit(options: &UnitOptions) -> String {
     );
     line("# the apps live on, and the next one takes them over.");
     line("KillMode=process");
-    line("FileDescriptorStoreMax=8192");
     line("Restart=on-failure");
     line("RestartSec=1");
     line("# Also for ExecReload, which takes as long as the slowest app.");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+use oneport_sys::process::Pid;
 use oneport_wire::control::{AppSpec, AppView, ExecMode};
 
 use crate::commands::run::managed::Boot;
@@ -56,6 +57,11 @@ impl App {
             crashes: 0,
             up_since: None,
         }
+    }
+
+    /// Whether that process is its primary.
+    pub(super) fn is_run_by(&self, serial: u32, pid: Pid) -> bool {
+        self.serial == serial && self.primary == (Primary::Up { pid: pid.get() })
     }
 
     /// What a primary is told of it.

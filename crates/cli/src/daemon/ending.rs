@@ -11,8 +11,10 @@ use tokio::task::JoinSet;
 
 use super::Daemon;
 use super::apps::{App, Primary};
-use super::launch::{end_leftovers, forget, open_pidfd};
+use super::launch::open_pidfd;
+use super::leftovers::end_leftovers;
 use super::routes::{LISTING, of_call, unknown, unseen};
+use super::trace::forget;
 use crate::control::segment;
 
 /// How long all apps together may take to end: longer than any usual drain time.
@@ -29,6 +31,7 @@ impl Daemon {
     /// Ends all apps, in order; those that do not end in time, or do not answer, are killed. Nothing is started meanwhile.
     pub(super) async fn end_apps(&self) {
         self.table().ending = true;
+        self.is_to_start_again();
         let until = Instant::now() + LONGEST_END;
         let mut silent_since: HashMap<String, Instant> = HashMap::new();
         loop {

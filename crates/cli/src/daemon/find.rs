@@ -13,7 +13,9 @@ use tokio::time::{sleep, timeout};
 
 use super::Daemon;
 use super::apps::{App, Primary};
-use super::launch::{Left, end_leftovers, forget, open_pidfd};
+use super::launch::open_pidfd;
+use super::leftovers::end_leftovers;
+use super::trace::{Left, forget};
 use crate::commands::run::managed::{Origin, Trace, boot_id, socket_of, trace_of};
 use crate::control::client::{CallError, Client};
 use crate::control::segment;

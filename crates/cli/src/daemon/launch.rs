@@ -2,13 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use oneport_sys::cgroup::Below;
 use oneport_sys::process::{self, Pid};
-use oneport_sys::tree::{MARK_VARIABLE, Table as Processes};
+use oneport_sys::tree::MARK_VARIABLE;
 use oneport_wire::control::{Happening, JobState, Problem, ProblemKind, What};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{PidfdFlags, pidfd_open};
@@ -18,6 +18,8 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use super::apps::{App, Primary};
+use super::leftovers::{TreeRule, close_group, end_leftovers, group_of};
+use super::trace::{Left, forget, is_left};
 use super::{Daemon, open_log};
 use crate::commands::run::managed::{Boot, Origin, Trace, socket_of, trace_of};
 use crate::control::client::Client;
@@ -107,16 +109,12 @@ impl Daemon {
             Left::Trace(_) | Left::Nothing | Left::Broken | Left::Unreadable(_) => None,
         };
         let stopped = trace.as_ref().map(|trace| trace.stopped.clone()).unwrap_or_default();
+        if in_order {
+            return self.leaves(name, serial, pid).await;
+        }
         let (mark, pause) = {
             let mut table = self.table();
-            let Some(app) = table.apps.get_mut(name).filter(|app| app.serial == serial) else { return };
-            if app.primary != (Primary::Up { pid: pid.get() }) {
-                return;
-            }
-            if in_order {
-                table.apps.remove(name);
-                return;
-            }
+            let Some(app) = table.apps.get_mut(name).filter(|app| app.is_run_by(serial, pid)) else { return };
             app.primary = Primary::Coming;
             if let Some(trace) = trace {
                 let Trace { spec, ids, .. } = *trace;
@@ -135,6 +133,17 @@ impl Daemon {
             self.say(&format!("{left} processes that it left behind were ended"));
         }
         self.bring_back(name.to_owned(), serial, stopped, pause);
+    }
+
+    /// An app that was deleted is off the list once nothing of it is left.
+    async fn leaves(&self, name: &str, serial: u32, pid: Pid) {
+        let app = self.table().apps.get(name).filter(|app| app.is_run_by(serial, pid)).cloned();
+        let Some(app) = app else { return };
+        close_group(app.mark, TreeRule::of(&app.spec)).await;
+        let mut table = self.table();
+        if table.apps.get(name).is_some_and(|app| app.is_run_by(serial, pid)) {
+            table.apps.remove(name);
+        }
     }
 
     /// Starts it again after a pause, as often as it takes.
@@ -170,6 +179,12 @@ impl Daemon {
         let unknown = || io::Error::other("it has no process");
         let pid = i32::try_from(child.id()).ok().and_then(Pid::new).ok_or_else(unknown).map_err(failed)?;
         let pidfd = open_pidfd(pid).map_err(failed)?;
+        // Before it is told what to be: all that it starts is in there with it.
+        if let Err(cause) = Below::make(&group_of(&boot.mark))
+            .and_then(|group| group.map_or(Ok(()), |group| group.take_in(pid)))
+        {
+            self.say(&format!("cannot give `{name}` a control group of its own: {}", plain(&cause)));
+        }
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err(failed(unknown())) };
         let mut stdin = pipe::Sender::from_owned_fd(stdin.into()).map_err(failed)?;
@@ -242,33 +257,6 @@ impl Drop for Launch<'_> {
     }
 }
 
-/// What a primary has left in `run`.
-pub(super) enum Left {
-    Trace(Box<Trace>),
-    Nothing,
-    /// It is nothing that a primary writes.
-    Broken,
-    /// There is something, and it cannot be seen what.
-    Unreadable(io::Error),
-}
-
-impl Left {
-    pub(super) fn read(home: &Path, serial: u32) -> Left {
-        match std::fs::read(trace_of(home, serial)) {
-            Ok(text) => {
-                serde_json::from_slice(&text).map_or(Left::Broken, |trace| Left::Trace(Box::new(trace)))
-            }
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Left::Nothing,
-            Err(cause) => Left::Unreadable(cause),
-        }
-    }
-}
-
-/// Whether it is there, or may be.
-fn is_left(path: &Path) -> bool {
-    path.try_exists().unwrap_or(true)
-}
-
 /// Whether this line tells of the end of a job: an app may be another one since.
 fn is_job_over(line: &str) -> bool {
     // Most lines are of something else, and some are long.
@@ -324,42 +312,4 @@ async fn await_end(pidfd: OwnedFd) {
             let _ = tokio::task::spawn_blocking(wait).await;
         }
     }
-}
-
-/// Removes what a primary has left in `run`.
-pub(super) fn forget(home: &Path, serial: u32) {
-    for path in [trace_of(home, serial), socket_of(home, serial)] {
-        // Not there is as good.
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-/// Ends whatever a primary left behind when it was killed: nobody looks after it, and it may hold the port. Node's workers end
-/// by themselves when their channel closes; other programs do not.
-pub(super) async fn end_leftovers(mark: &str) -> usize {
-    if mark.is_empty() {
-        return 0;
-    }
-    let mark = mark.to_owned();
-    let ending = tokio::task::spawn_blocking(move || {
-        let mut ended = 0;
-        // By the mark alone: numbers end at 2^22 (pid_max), so nobody descends from this one.
-        let Some(nobody) = Pid::new(i32::MAX) else { return 0 };
-        // Who is started between two readings is found by the next.
-        for _ in 0..5 {
-            let members = Processes::read().members(nobody, &mark);
-            let found: Vec<OwnedFd> = members.iter().filter_map(|pid| open_pidfd(*pid).ok()).collect();
-            if found.is_empty() {
-                break;
-            }
-            for pidfd in &found {
-                // One that has ended meanwhile needs no signal.
-                let _ = process::signal(pidfd.as_fd(), process::Signal::KILL);
-            }
-            ended += found.len();
-            oneport_sys::tree::wait_dead(found, Instant::now() + Duration::from_secs(2));
-        }
-        ended
-    });
-    ending.await.unwrap_or(0)
 }

@@ -8,8 +8,8 @@ use oneport_wire::control::{AppView, Create, Job, Problem, ProblemKind, Scale};
 
 use super::Daemon;
 use super::apps::App;
-use super::launch::forget;
 use super::routes::of_call;
+use super::trace::forget;
 use crate::commands::run::managed::{ScaleTo, now_ms};
 use crate::control::{problem, segment};
 

@@ -5,10 +5,12 @@ mod apps;
 mod ending;
 mod find;
 mod launch;
+mod leftovers;
 mod making;
 mod routes;
 pub(crate) mod saving;
 pub(crate) mod start;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -18,7 +20,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oneport_sys::process;
 use rustix::fs::{FlockOperation, flock};
@@ -27,6 +29,7 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::Done;
 use crate::commands::run::managed::now_ms;
+use crate::control::client::Client;
 use crate::control::server;
 use crate::detach;
 use crate::error::{Failure, plain};
@@ -66,6 +69,8 @@ pub(super) enum Again {
     Nothing,
     /// This process becomes the program that is installed now.
     Exec,
+    /// Another daemon takes over; apps go on.
+    GivesWay,
 }
 
 #[derive(Default)]
@@ -114,8 +119,16 @@ impl Daemon {
     async fn end_as_told(&self, signal: &str, terminate: &mut start::Terminate) {
         self.say(&format!("{signal}: all apps are stopped"));
         let _ = crate::boot::notify_stopping();
+        let prolong = async {
+            loop {
+                // Some apps drain for longer than a service manager waits by itself.
+                let _ = crate::boot::notify_extend(EXTENDS * 3);
+                tokio::time::sleep(EXTENDS).await;
+            }
+        };
         tokio::select! {
             () = self.end_apps() => {}
+            () = prolong => {}
             again = terminate.recv() => self.say(&format!("{again} once more: not waiting for them")),
         }
     }
@@ -125,6 +138,13 @@ impl Daemon {
         self.0.over.notify_one();
     }
 }
+
+/// How often a service manager is told that it takes longer.
+const EXTENDS: Duration = Duration::from_secs(10);
+/// How long another daemon may take to give way: it waits for what is just being started.
+const GIVES_WAY: Duration = Duration::from_secs(30);
+/// Between two tries.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// How a daemon is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,9 +166,10 @@ pub(crate) enum SavedApps {
 pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
     oneport_sys::heap::share_one_heap();
     let (home, warnings) = Home::open()?;
-    let (lock, listener) = match start::taken_over() {
-        Some((lock, listener)) => (Some(lock), Some(listener)),
-        None => (lock(&home)?, None),
+    let (lock, listener) = match (start::taken_over(), place) {
+        (Some((lock, listener)), _) => (Some(lock), Some(listener)),
+        (None, Place::Background) => (lock(&home)?, None),
+        (None, Place::Foreground) => (Some(lock_of_another(&home)?), None),
     };
     let Some(lock) = lock else {
         // Another one was quicker, and serves whoever started this one as well.
@@ -186,11 +207,14 @@ pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
             Err(start::become_new(&daemon.0.program, place, lock, listener))
         }
         Again::Nothing => {
-            daemon.is_to_start_again();
             for path in [daemon.0.home.socket(), daemon.0.home.pid()] {
                 // Stale ones are no obstacle.
                 let _ = std::fs::remove_file(path);
             }
+            drop(lock);
+            Ok(ExitCode::SUCCESS)
+        }
+        Again::GivesWay => {
             drop(lock);
             Ok(ExitCode::SUCCESS)
         }
@@ -263,6 +287,30 @@ fn lock(home: &Home) -> Result<Option<File>, Failure> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(failed(errno.into())),
     }
+}
+
+/// For one that a service manager has started: a daemon that was started by some command gives way, and its apps do not notice.
+fn lock_of_another(home: &Home) -> Result<File, Failure> {
+    let failed = |cause: io::Error| Failure::new(format!("cannot run the daemon: {}", plain(&cause)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let client = Client::new(home.socket());
+    let until = Instant::now() + GIVES_WAY;
+    runtime.block_on(async {
+        loop {
+            if let Some(lock) = lock(home)? {
+                return Ok(lock);
+            }
+            if Instant::now() > until {
+                let path = home.lock();
+                let message =
+                    format!("cannot lock `{}`: another daemon has it, and does not give way", path.display());
+                return Err(Failure::new(message));
+            }
+            // It may be about to start, or to end.
+            let _ = client.post::<serde_json::Value>("/v1/yield", &serde_json::json!({})).await;
+            tokio::time::sleep(GLANCE).await;
+        }
+    })
 }
 
 fn open(home: &Home) -> Result<std::os::unix::net::UnixListener, Failure> {

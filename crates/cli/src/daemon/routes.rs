@@ -42,6 +42,7 @@ pub(super) fn routes(daemon: Daemon) -> Router {
         .route("/v1/resurrect", post(saving::resurrect))
         .route("/v1/kill", post(kill))
         .route("/v1/update", post(update))
+        .route("/v1/yield", post(give_way))
         .with_state(daemon)
 }
 
@@ -161,11 +162,27 @@ async fn kill(State(daemon): Ask) -> Response {
 
 /// The daemon becomes the program that is installed now; apps do not notice.
 async fn update(State(daemon): Ask) -> Response {
+    if !daemon.0.program.exists() {
+        let message =
+            format!("cannot update the daemon: there is no `{}` any more", daemon.0.program.display());
+        let hint = "oneport kill, and then the next command, take the one that is installed elsewhere";
+        return refuse(problem(ProblemKind::Conflict, message, Some(hint)));
+    }
     tokio::spawn(async move {
         // What is being started has nobody but this process who knows of it.
         daemon.await_launched().await;
         daemon.say("becoming the installed program");
         daemon.end(Again::Exec);
+    });
+    json(&json!({}))
+}
+
+/// Another daemon takes over; apps do not notice.
+async fn give_way(State(daemon): Ask) -> Response {
+    tokio::spawn(async move {
+        daemon.await_launched().await;
+        daemon.say("another daemon takes over");
+        daemon.end(Again::GivesWay);
     });
     json(&json!({}))
 }

@@ -1,6 +1,7 @@
 //! Saving the list of apps, and bringing saved apps back.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -14,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Daemon;
-use super::launch::Left;
 use super::routes::LISTING;
+use super::trace::Left;
 use crate::commands::run::managed::{Origin, boot_id, now_ms};
 use crate::control::server::{json, read, refuse, to_the_end};
 use crate::control::{problem, segment};
@@ -24,6 +25,9 @@ use crate::state::{Change, Force, Saves, atomic, environment};
 
 /// How long the disk of the saved lists may take, and whoever else has them locked.
 const DISK: Duration = Duration::from_secs(8);
+/// Between two tries to start what is saved, at the start of the machine.
+const PAUSES: [Duration; 4] =
+    [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
 /// Primaries that are started at a time: one that hangs does not keep the others waiting.
 const AT_ONCE: usize = 4;
 
@@ -101,6 +105,12 @@ pub(super) async fn newest(State(daemon): State<Daemon>) -> Response {
         Ok(saved) => json(&saved.map(|saved| saved.apps)),
         Err(problem) => refuse(problem),
     }
+}
+
+/// Saved apps that are yet to be started.
+enum Rest {
+    All,
+    These(Vec<SavedApp>),
 }
 
 /// One app as it is to be saved.
@@ -215,33 +225,77 @@ impl Daemon {
     pub(super) async fn start_saved(&self) {
         // Once after the machine has come up, or after an end in order: a daemon that was killed and is started again by its
         // service manager finds its apps by their primaries, and those that were deleted since are not to come back.
-        let marker = self.0.home.run().join("resurrected");
-        if std::fs::read_to_string(&marker).is_ok_and(|boot| boot == boot_id()) {
+        if std::fs::read_to_string(self.resurrected()).is_ok_and(|boot| boot == boot_id()) {
             return;
         }
-        match self.resurrect(None).await {
-            Ok(done) => {
-                done.warnings.iter().for_each(|warning| self.say(warning));
-                done.failed.values().for_each(|error| self.say(error));
-                self.say(&format!("{} saved apps are started", done.started.len()));
-            }
-            Err(problem) => self.say(&problem.error),
-        }
-        // One that was told to end meanwhile has not started all of them.
-        if !self.table().ending {
-            // Without it the list is only started once too often.
-            let _ = atomic::write_fleeting(&marker, boot_id().as_bytes());
+        if let Some(rest) = self.start_some(Rest::All).await {
+            tokio::spawn(self.clone().start_rest(rest));
         }
     }
 
-    /// This daemon has ended in order, and its apps with it: the next one starts what is saved.
+    /// What could not be started is tried again: disks and networks come up late.
+    async fn start_rest(self, mut rest: Rest) {
+        for pause in PAUSES {
+            tokio::time::sleep(pause).await;
+            match self.start_some(rest).await {
+                Some(left) => rest = left,
+                None => return,
+            }
+        }
+    }
+
+    /// Gives what is to be tried again.
+    async fn start_some(&self, wanted: Rest) -> Option<Rest> {
+        let apps = match wanted {
+            Rest::All => None,
+            Rest::These(apps) => Some(apps),
+        };
+        let is_whole = apps.is_none();
+        let (done, apps) = match self.resurrect_with(apps).await {
+            Ok(done) => done,
+            Err(problem) => {
+                self.say(&problem.error);
+                // Nothing was ever saved, or it is not to be read yet.
+                let there = self.with_saves(|saves| Ok(saves.path().exists())).await.unwrap_or(true);
+                return (there && !self.table().ending).then_some(Rest::All);
+            }
+        };
+        done.warnings.iter().for_each(|warning| self.say(warning));
+        done.failed.values().for_each(|error| self.say(error));
+        self.say(&format!("{} saved apps are started", done.started.len()));
+        // One that was told to end meanwhile has not started all of them.
+        if self.table().ending {
+            return None;
+        }
+        if is_whole {
+            // Without it the list is only started once too often.
+            let _ = atomic::write_fleeting(&self.resurrected(), boot_id().as_bytes());
+        }
+        let failed: Vec<SavedApp> =
+            apps.into_iter().filter(|app| done.failed.contains_key(&app.spec.name)).collect();
+        (!failed.is_empty()).then_some(Rest::These(failed))
+    }
+
+    fn resurrected(&self) -> PathBuf {
+        self.0.home.run().join("resurrected")
+    }
+
+    /// This daemon ends in order, and its apps with it: the next one starts what is saved.
     pub(super) fn is_to_start_again(&self) {
         // There may be none.
-        let _ = std::fs::remove_file(self.0.home.run().join("resurrected"));
+        let _ = std::fs::remove_file(self.resurrected());
     }
 
     /// Starts saved apps that are not there, each as it was.
     pub(super) async fn resurrect(&self, given: Option<Vec<SavedApp>>) -> Result<Resurrected, Problem> {
+        self.resurrect_with(given).await.map(|(done, _)| done)
+    }
+
+    /// What came of it, and of which apps.
+    async fn resurrect_with(
+        &self,
+        given: Option<Vec<SavedApp>>,
+    ) -> Result<(Resurrected, Vec<SavedApp>), Problem> {
         let mut done = Resurrected::default();
         let apps = match given {
             Some(apps) => apps,
@@ -253,7 +307,7 @@ impl Daemon {
         };
         let mut bringing = JoinSet::new();
         let mut brought = Vec::new();
-        for (at, app) in apps.into_iter().enumerate() {
+        for (at, app) in apps.iter().cloned().enumerate() {
             let name = app.spec.name.clone();
             if self.table().apps.contains_key(&name) {
                 done.there.push(name);
@@ -273,7 +327,7 @@ impl Daemon {
                 Err(problem) => _ = done.failed.insert(name, problem.error),
             }
         }
-        Ok(done)
+        Ok((done, apps))
     }
 
     async fn bring(&self, app: SavedApp) -> Result<(), Problem> {

@@ -45,7 +45,8 @@ impl Shared {
 
 impl Guards {
     /// `None`, and no thread, when the plan is nothing. `workers`: key and process of each worker now; `act` is told of what was
-    /// found. Both are called on the thread and keep the others waiting. May walk a large tree of files first.
+    /// found. Both are called on the thread and keep the others waiting. It may walk a large tree of files first: from then on changes
+    /// are seen.
     pub(crate) fn start(
         plan: Plan,
         workers: impl Fn() -> Vec<(u32, i32)> + Send + 'static,
@@ -58,12 +59,9 @@ impl Guards {
             |error: std::io::Error| Failure::new(format!("cannot start the safeguards: {}", plain(&error)));
         let waker = Waker::new().map_err(refuse)?;
         let shared = Arc::new(Shared { waker, stop: AtomicBool::new(false), again: Mutex::default() });
-        let (watcher, notes) = match plan.watch.map(Watcher::start) {
-            Some((watcher, notes)) => (Some(watcher), notes),
-            None => (None, Vec::new()),
-        };
+        let watch = plan.watch;
         let timetable = (!plan.cron.is_never()).then(|| Timetable::new(plan.cron, &Zoned::now(), boot()));
-        let round = Round {
+        let mut round = Round {
             shared: shared.clone(),
             memory: plan.memory.map(|limit| Memory {
                 guard: MemoryGuard::new(limit),
@@ -71,12 +69,18 @@ impl Guards {
                 next: Instant::now(),
             }),
             timetable,
-            watcher,
+            watcher: None,
             workers,
             act,
         };
+        let work = move || {
+            // Of a large tree on a slow disk this takes minutes: nobody waits for it.
+            let (watcher, notes) = watch.map(Watcher::start).unzip();
+            round.watcher = watcher;
+            round.run(notes.unwrap_or_default());
+        };
         let thread = std::thread::Builder::new().name("guards".to_owned());
-        let thread = thread.spawn(move || round.run(notes)).map_err(refuse)?;
+        let thread = thread.spawn(work).map_err(refuse)?;
         Ok(Some(Guards { shared, thread: Some(thread) }))
     }
 
@@ -181,7 +185,7 @@ impl<W: Fn() -> Vec<(u32, i32)>, A: Fn(Alarm)> Round<W, A> {
         let workers = (self.workers)();
         let samples = memory.usage.take(&workers, &[]);
         let limit = memory.guard.limit();
-        let over = memory.guard.over(&workers, &samples);
+        let over = memory.guard.over(&workers, &samples, Instant::now());
         memory.next = Instant::now() + MEMORY_INTERVAL;
         self.tell(over.into_iter().map(|over| Alarm::Memory { key: over.key, used: over.used, limit }));
     }

@@ -16,6 +16,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use plan::is_somebodys_own;
 pub(crate) use plan::{Plan, file_name};
 pub(crate) use show::{Look, Paint, Show, Wanted, empty_files, show};
 pub(crate) use store::Store;

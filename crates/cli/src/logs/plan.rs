@@ -202,7 +202,10 @@ impl Plan {
     pub(super) fn owns(&self, path: &Path) -> bool {
         let ours = path.parent() == Some(&self.logs);
         let like = |of: &&PathBuf| {
-            let with_number = || number_of(path, of).is_some_and(|id| numbered(of, id) == path);
+            // Elsewhere `access-20261120.log` is somebody else's.
+            let is_known = |id: &u32| ours || self.slots.as_ref().is_none_or(|slots| slots.contains(id));
+            let with_number =
+                || number_of(path, of).filter(is_known).is_some_and(|id| numbered(of, id) == path);
             match self.names {
                 Names::Shared => path == of.as_path() || (ours && with_number()),
                 Names::Numbered => with_number() || (ours && path == of.as_path()),
@@ -233,6 +236,14 @@ fn somewhere(path: &str) -> Option<PathBuf> {
     let path = Path::new(path);
     let nowhere = path == Path::new("/dev/null") || path.file_name().is_none_or(|name| name == "NULL");
     (!nowhere).then(|| path.to_owned())
+}
+
+/// Whether that is standard output or error of whoever opens it: not those of the command that was typed, which is not there
+/// any more.
+pub(crate) fn is_somebodys_own(path: &str) -> bool {
+    let beginnings = ["/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"];
+    ["/dev/stdout", "/dev/stderr", "/dev/tty"].contains(&path)
+        || beginnings.iter().any(|one| path.starts_with(one))
 }
 
 /// Longest name of an app that is a file's name as it is: with what is added behind it has to fit into 255

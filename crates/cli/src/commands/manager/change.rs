@@ -40,6 +40,7 @@ pub(super) fn changed(
     if !args.rest.is_empty() {
         spec.args = args.rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     }
+    start::tell_streams(&mut spec);
     check_values(&spec)?;
     Ok(Some(spec))
 }

@@ -28,6 +28,8 @@ pub(super) enum Meant {
     Another(Box<AppSpec>),
     /// Something to be run.
     Script(OsString),
+    /// Behind `--`: a program and its arguments.
+    Command(OsString, Vec<OsString>),
 }
 
 /// How configurations are read.
@@ -98,7 +100,8 @@ fn configured(loaded: Loaded) -> Vec<Meant> {
 
 fn stdin() -> Result<String, Failure> {
     let mut text = String::new();
-    std::io::stdin().take(LARGEST).read_to_string(&mut text).map_err(|cause| {
+    // One more shows that it is too long.
+    std::io::stdin().take(LARGEST + 1).read_to_string(&mut text).map_err(|cause| {
         Failure::new(format!("cannot read standard input: {}", crate::error::plain(&cause)))
     })?;
     Ok(text)
@@ -137,7 +140,7 @@ pub(super) fn targets(words: &[OsString], apps: &[AppView], how: &How<'_>) -> Re
                 targets.specs.push(*spec);
             }
             Meant::Configured(spec) | Meant::Another(spec) => targets.missing.push(*spec),
-            Meant::Script(word) => {
+            Meant::Script(word) | Meant::Command(word, _) => {
                 let found = by_script(&word, apps, &here()?);
                 if found.is_empty() {
                     return Err(super::select::unknown(&word.to_string_lossy(), apps));

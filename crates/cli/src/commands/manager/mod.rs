@@ -8,6 +8,7 @@ mod gather;
 mod keep;
 mod link;
 mod logs;
+mod marks;
 mod select;
 mod show;
 mod start;

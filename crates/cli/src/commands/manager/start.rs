@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use oneport_wire::control::{AppSpec, AppView, Create, Job, JobKind, Restart, Start};
+use oneport_wire::control::{AppSpec, AppView, Create, Job, JobKind, Restart, Span, Start};
 
 use super::apply::{absolute, here};
 use super::gather::{How, Meant, gather, of_this_directory, script_here};
 use super::link::Link;
+use super::marks::Marks;
 use super::select::Chosen;
-use super::stay::{self, Marks};
+use super::stay::{self, Stay};
 use super::watch::{Ended, watch};
 use super::{Manner, alias, change, show_list};
 use crate::Done;
@@ -20,6 +21,7 @@ use crate::args::target::TargetArgs;
 use crate::commands::run::managed::check_values;
 use crate::control::segment;
 use crate::error::Failure;
+use crate::logs::is_somebodys_own;
 use crate::program::Program;
 use crate::render::manager::{Tone, applying};
 use crate::render::voice;
@@ -49,6 +51,18 @@ pub(super) fn take_aliases(spec: &mut AppSpec) {
     }
 }
 
+/// `/dev/stdout` in images made for `pm2-runtime`: it would be that of the primary, which has none.
+pub(super) fn tell_streams(spec: &mut AppSpec) {
+    for file in [&mut spec.out_file, &mut spec.error_file, &mut spec.log_file] {
+        if let Some(path) = file.take_if(|path| is_somebodys_own(path)) {
+            let text = format!(
+                "`{path}` as a log file means nothing here: `logs` and --no-daemon show what is written"
+            );
+            super::say(Tone::Warning, &text);
+        }
+    }
+}
+
 pub(super) fn view_of<'a>(name: &str, apps: &'a [AppView]) -> Result<&'a AppView, Failure> {
     apps.iter().find(|app| app.name == name).ok_or_else(|| super::select::unknown(name, apps))
 }
@@ -75,37 +89,58 @@ pub(super) async fn start(args: &StartArgs) -> Done {
     let link = Link::open().await?;
     let apps = link.apps().await?;
     let how = How::of(&args.spec, &args.only, &link.home);
-    let mut meant = gather(&args.targets, &apps, &how)?;
-    if args.targets.is_empty() {
-        match args.rest.split_first() {
-            Some((program, rest)) => {
-                let spec = spec_of_script(args, program, rest)?;
-                let marks = marks(&link, &args.spec, &[], &[]);
-                let begun = create(&link, spec, args.force, manner).await?;
-                let shown = [begun.app.clone()];
-                let ended = begun.watch(&link, manner).await?;
-                return finish(&link, args, ended, &shown, &marks, manner).await;
-            }
-            None => match of_this_directory(&how)? {
-                Some(configured) => meant = configured,
-                None => {
-                    return Err(Failure::usage(
-                        "cannot start: nothing is named, and there is no configuration here",
-                    )
-                    .hint("oneport start SCRIPT, or oneport init"));
-                }
-            },
+    let meant = match (args.targets.is_empty(), args.rest.split_first()) {
+        (false, _) => gather(&args.targets, &apps, &how)?,
+        (true, Some((program, rest))) => vec![Meant::Command(program.clone(), rest.to_vec())],
+        (true, None) => of_this_directory(&how)?.ok_or_else(|| {
+            Failure::usage("cannot start: nothing is named, and there is no configuration here")
+                .hint("oneport start SCRIPT, or oneport init")
+        })?,
+    };
+    let marks = marks(&link, &args.spec, &meant, &apps);
+    if !args.no_daemon {
+        let (ended, begun) = begin(&link, args, meant, &apps, manner).await?;
+        if ended == Ended::LeftAlone {
+            return Ok(ended.code());
+        }
+        show_list(&link, manner).await?;
+        return match args.spec.wants_logs() && ended == Ended::Done {
+            true => stay::attach(&link, &begun, &marks).await,
+            false => Ok(ended.code()),
+        };
+    }
+    let mut stays = Stay::begin()?;
+    let begun = tokio::select! {
+        biased;
+        () = stays.told() => None,
+        begun = begin(&link, args, meant, &apps, manner) => Some(begun?),
+    };
+    match begun {
+        None | Some((Ended::LeftAlone, _)) => Ok(stays.end(&link).await?.code()),
+        Some((Ended::Done | Ended::Failed, _)) => {
+            show_list(&link, manner).await?;
+            stays.stay(&link, &marks).await
         }
     }
-    let marks = marks(&link, &args.spec, &meant, &apps);
+}
+
+/// Starts them all, and then waits for each: how it went, and what they are called.
+async fn begin(
+    link: &Link,
+    args: &StartArgs,
+    meant: Vec<Meant>,
+    apps: &[AppView],
+    manner: Manner,
+) -> Result<(Ended, Vec<String>), Failure> {
     let (mut ended, alone) = (Ended::Done, meant.len() <= 1);
     let mut all = Vec::new();
     for one in meant {
         let begun = match one {
-            Meant::Known(chosen) => start_known(&link, args, &chosen, None, &apps, manner).await,
-            Meant::Configured(spec) => start_configured(&link, args, *spec, args.force, &apps, manner).await,
-            Meant::Another(spec) => start_configured(&link, args, *spec, true, &apps, manner).await,
-            Meant::Script(word) => start_script(&link, args, &word, &apps, manner).await,
+            Meant::Known(chosen) => start_known(link, args, &chosen, None, apps, manner).await,
+            Meant::Configured(spec) => start_configured(link, args, *spec, args.force, apps, manner).await,
+            Meant::Another(spec) => start_configured(link, args, *spec, true, apps, manner).await,
+            Meant::Script(word) => start_script(link, args, &word, apps, manner).await,
+            Meant::Command(program, rest) => start_command(link, args, &program, &rest, manner).await,
         };
         match begun {
             Ok(begun) => all.push(begun),
@@ -117,33 +152,14 @@ pub(super) async fn start(args: &StartArgs) -> Done {
             }
         }
     }
-    let shown: Vec<String> = all.iter().map(|begun| begun.app.clone()).collect();
+    let names: Vec<String> = all.iter().map(|begun| begun.app.clone()).collect();
     for begun in all {
-        ended = ended.and(begun.watch(&link, manner).await?);
+        ended = ended.and(begun.watch(link, manner).await?);
         if ended == Ended::LeftAlone {
-            return Ok(ended.code());
+            break;
         }
     }
-    finish(&link, args, ended, &shown, &marks, manner).await
-}
-
-/// `shown`: whose logs are shown, from these marks on, where that is wished for.
-async fn finish(
-    link: &Link,
-    args: &StartArgs,
-    ended: Ended,
-    shown: &[String],
-    marks: &Marks,
-    manner: Manner,
-) -> Done {
-    show_list(link, manner).await?;
-    if args.no_daemon {
-        return stay::stay(link, marks).await;
-    }
-    if args.spec.wants_logs() && ended == Ended::Done {
-        return stay::attach(link, shown, marks).await;
-    }
-    Ok(ended.code())
+    Ok((ended, names))
 }
 
 /// Where log files are now, of everything that may be about to write to them.
@@ -190,6 +206,26 @@ impl Begun {
     }
 }
 
+async fn start_command(
+    link: &Link,
+    args: &StartArgs,
+    program: &OsStr,
+    rest: &[OsString],
+    manner: Manner,
+) -> Result<Begun, Failure> {
+    let mut spec = spec_of_script(args, program, rest)?;
+    hurry(args, &mut spec);
+    create(link, spec, args.force, manner).await
+}
+
+/// As process 1 of a container, which is killed 10 s after it was told to end: as `oneport run` there.
+fn hurry(args: &StartArgs, spec: &mut AppSpec) {
+    if args.no_daemon && std::process::id() == 1 {
+        spec.drain_timeout.get_or_insert(Span(8000));
+        spec.kill_timeout.get_or_insert(Span(1500));
+    }
+}
+
 async fn start_script(
     link: &Link,
     args: &StartArgs,
@@ -197,7 +233,8 @@ async fn start_script(
     apps: &[AppView],
     manner: Manner,
 ) -> Result<Begun, Failure> {
-    let spec = spec_of_script(args, target, &args.rest)?;
+    let mut spec = spec_of_script(args, target, &args.rest)?;
+    hurry(args, &mut spec);
     // PM2: the same script once more is the app that is there, if it does not run.
     if let Some(view) = apps.iter().find(|app| app.name == spec.name).filter(|_| !args.force) {
         let same = view.spec.script == spec.script;
@@ -228,6 +265,7 @@ async fn start_configured(
     if args.spec.name.is_none() || args.targets.len() > 1 {
         spec.name = name;
     }
+    hurry(args, &mut spec);
     create(link, spec, force, manner).await
 }
 
@@ -277,6 +315,7 @@ pub(super) async fn create(
     manner: Manner,
 ) -> Result<Begun, Failure> {
     take_aliases(&mut spec);
+    tell_streams(&mut spec);
     check_values(&spec)?;
     let stopped = spec.autostart == Some(false);
     let environment = environment();

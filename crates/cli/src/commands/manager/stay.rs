@@ -1,8 +1,7 @@
 //! Commands that stay: `--attach` shows what apps write until it is ended, and `start --no-daemon` takes everything with it
 //! then. As the first process of a container it also waits for orphans.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +9,13 @@ use std::time::Duration;
 
 use oneport_wire::control::{AppView, Status};
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::link::Link;
 use super::logs::{files_of, nobody_reads};
+use super::marks::Marks;
 use super::say;
 use crate::Done;
 use crate::error::Failure;
@@ -25,38 +25,6 @@ use crate::strangers;
 
 /// How often it is looked whether anybody is left. Nothing depends on it but the end of this command.
 const GLANCE: Duration = Duration::from_secs(1);
-
-/// Where files were before an app was started: what it writes from its first moment on is shown.
-#[derive(Debug, Default)]
-pub(super) struct Marks {
-    folders: Vec<PathBuf>,
-    sizes: HashMap<PathBuf, u64>,
-}
-
-impl Marks {
-    /// Of all files in these folders.
-    pub(super) fn take(folders: impl IntoIterator<Item = PathBuf>) -> Marks {
-        let mut marks = Marks::default();
-        for folder in folders {
-            // There may be none yet.
-            for file in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-                if let Ok(found) = file.metadata() {
-                    marks.sizes.insert(file.path(), found.len());
-                }
-            }
-            marks.folders.push(folder);
-        }
-        marks
-    }
-
-    /// These files from there on; a file in another folder from its end on.
-    fn set(&self, wanted: &mut [Wanted]) {
-        for one in wanted {
-            let is_marked = self.folders.iter().any(|folder| one.path.parent() == Some(folder));
-            one.from = is_marked.then(|| self.sizes.get(&one.path).copied().unwrap_or(0));
-        }
-    }
-}
 
 fn failed(cause: std::io::Error) -> Failure {
     Failure::new(format!("cannot receive signals: {cause}"))
@@ -68,7 +36,7 @@ pub(super) async fn attach(link: &Link, names: &[String], marks: &Marks) -> Done
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut apps = link.apps().await?;
     apps.retain(|app| names.contains(&app.name));
-    let mut shown = follow(&apps, marks, Arc::default());
+    let mut shown = follow(files_of(&apps), marks, Arc::default());
     tokio::select! {
         _ = terminate.recv() => Ok(ExitCode::from(143)),
         _ = interrupt.recv() => Ok(ExitCode::from(130)),
@@ -76,45 +44,101 @@ pub(super) async fn attach(link: &Link, names: &[String], marks: &Marks) -> Done
     }
 }
 
-pub(super) async fn stay(link: &Link, marks: &Marks) -> Done {
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut child = signal(SignalKind::child()).map_err(failed)?;
-    strangers::adopt_orphans();
-    let over = Arc::new(AtomicBool::new(false));
-    let mut shown = follow(&link.apps().await?, marks, over.clone());
-    let mut glance = interval(GLANCE);
-    glance.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let code = loop {
-        tokio::select! {
-            _ = terminate.recv() => break ExitCode::SUCCESS,
-            _ = interrupt.recv() => break ExitCode::SUCCESS,
-            _ = child.recv() => strangers::reap_all(),
-            _ = glance.tick() => {
-                // The daemon may have been killed: another one finds the apps again.
-                let apps = match link.apps().await {
-                    Ok(apps) => apps,
-                    Err(_) => {
-                        Link::open().await?;
-                        continue;
-                    }
-                };
-                if let Some(code) = nobody_left(&apps) {
-                    break code;
-                }
+/// What a command hears that takes everything with it.
+pub(super) struct Stay {
+    terminate: Signal,
+    interrupt: Signal,
+    child: Signal,
+}
+
+impl Stay {
+    /// From now on nothing is left behind, whatever it is told: as process 1 it would not hear of it otherwise.
+    pub(super) fn begin() -> Result<Stay, Failure> {
+        let hear = |kind| signal(kind).map_err(failed);
+        let (terminate, interrupt) = (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
+        let child = hear(SignalKind::child())?;
+        strangers::adopt_orphans();
+        Ok(Stay { terminate, interrupt, child })
+    }
+
+    /// Until it is told to end. Waits for orphans meanwhile. Cancellation safe.
+    pub(super) async fn told(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.child.recv() => strangers::reap_all(),
             }
         }
-    };
-    let _: Value = link.post("/v1/kill", &json!({})).await?;
-    link.await_end(|text| say(Tone::Normal, text)).await?;
-    over.store(true, Ordering::Relaxed);
-    // What was written last is shown then, or nobody reads.
-    shown.recv().await;
-    Ok(code)
+    }
+
+    /// Shows what all apps write, until it is told to end or nobody is left.
+    pub(super) async fn stay(mut self, link: &Link, marks: &Marks) -> Done {
+        let over = Arc::new(AtomicBool::new(false));
+        let (mut known, mut shown) = (HashSet::new(), Vec::new());
+        let mut glance = interval(GLANCE);
+        glance.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let code = loop {
+            tokio::select! {
+                () = self.told() => break ExitCode::SUCCESS,
+                _ = glance.tick() => {}
+            }
+            // The daemon may have been killed: another one finds the apps again.
+            let Ok(apps) = link.apps().await else {
+                Link::open().await?;
+                continue;
+            };
+            // Slots that come later have files of their own.
+            let mut files = files_of(&apps);
+            files.retain(|one| known.insert(one.path.clone()));
+            if !files.is_empty() {
+                shown.push(follow(files, marks, over.clone()));
+            }
+            if let Some(code) = nobody_left(&apps) {
+                break code;
+            }
+        };
+        let ended = self.end(link).await?;
+        over.store(true, Ordering::Relaxed);
+        for mut one in shown {
+            // What was written last is shown then, or nobody reads.
+            one.recv().await;
+        }
+        Ok(if ended == AllEnded::Yes { code } else { ExitCode::from(130) })
+    }
+
+    /// Ends everything. Told once more it does not wait: the daemon goes on with that.
+    pub(super) async fn end(&mut self, link: &Link) -> Result<AllEnded, Failure> {
+        let _: Value = link.post("/v1/kill", &json!({})).await?;
+        tokio::select! {
+            ended = link.await_end(|text| say(Tone::Normal, text)) => ended.map(|()| AllEnded::Yes),
+            () = self.told() => Ok(AllEnded::NotYet),
+        }
+    }
+}
+
+/// Whether it was waited for the end of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AllEnded {
+    Yes,
+    NotYet,
+}
+
+impl AllEnded {
+    pub(super) fn code(self) -> ExitCode {
+        match self {
+            AllEnded::Yes => ExitCode::SUCCESS,
+            AllEnded::NotYet => ExitCode::from(130),
+        }
+    }
 }
 
 /// The exit code once nobody runs, or is to: 0 if all ended in order.
 fn nobody_left(apps: &[AppView]) -> Option<ExitCode> {
+    // One without workers is one whose primary does not answer just now: it comes again.
+    if apps.iter().any(|app| app.workers.is_empty() && app.instances > 0) {
+        return None;
+    }
     let mut workers = apps.iter().flat_map(|app| &app.workers);
     let is_over = |status: Status| match status {
         Status::Stopped | Status::Errored => true,
@@ -145,8 +169,7 @@ impl Shown {
     }
 }
 
-fn follow(apps: &[AppView], marks: &Marks, over: Arc<AtomicBool>) -> Shown {
-    let mut wanted = files_of(apps);
+fn follow(mut wanted: Vec<Wanted>, marks: &Marks, over: Arc<AtomicBool>) -> Shown {
     marks.set(&mut wanted);
     let (says_over, shown) = oneshot::channel::<()>();
     let work = move || {

@@ -52,7 +52,7 @@ fn every_route_is_told_and_nothing_else() {
     there.extend(routed(BOTH));
     there.retain(|(method, _)| method != "any");
     assert_eq!(told(&schema::document()), there);
-    assert_eq!(there.len(), 26);
+    assert_eq!(there.len(), 27);
 }
 
 #[test]
