@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use oneport_wire::control::{AppSpec, AppView, Create, Job, JobKind, Restart, Span, Start};
 
@@ -307,6 +308,16 @@ async fn start_known(
     Ok(Begun { app: one.app.clone(), job: Some(job), scale })
 }
 
+/// What of the environment is not saved with an app: once for all that a command starts.
+fn tell_left_out(environment: &BTreeMap<String, String>, configured: &BTreeMap<String, String>) {
+    static TOLD: Once = Once::new();
+    let left = left_out(environment, configured);
+    if !left.is_empty() {
+        let text = format!("not kept for after a boot, unless configured: {}", listed(&left, super::NAMES));
+        TOLD.call_once(|| super::say(Tone::Info, &text));
+    }
+}
+
 /// A new app, and its start.
 pub(super) async fn create(
     link: &Link,
@@ -320,12 +331,7 @@ pub(super) async fn create(
     let stopped = spec.autostart == Some(false);
     let environment = environment();
     if !manner.silent {
-        let left = left_out(&environment, &spec.env);
-        if !left.is_empty() {
-            let text =
-                format!("not kept for after a boot, unless configured: {}", listed(&left, super::NAMES));
-            super::say(Tone::Info, &text);
-        }
+        tell_left_out(&environment, &spec.env);
     }
     let wanted = Create { spec, environment, force, ids: Vec::new(), stopped };
     let view: AppView = link.post_slow("/v1/apps", &wanted).await?;
