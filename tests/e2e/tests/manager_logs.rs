@@ -274,6 +274,22 @@ fn output_of_native_code_and_of_children_is_stored_too() {
 }
 
 #[test]
+fn logs_shows_slots_that_come_later() {
+    let manager = Manager::new();
+    manager.write("talk.js", TALKER);
+    manager.ok(&["start", "talk.js", "--min-uptime", "100"]);
+    let follow = manager.begin(&["logs", "talk", "--raw", "--out"]);
+    follow.wait_for("out 0 line 1");
+    manager.ok(&["scale", "talk", "2"]);
+    follow.wait_for("out 1 line 1");
+    manager.ok(&["sendSignal", "SIGUSR2", "talk"]);
+    follow.wait_for("out 0 line 2");
+    assert_eq!(follow.told().matches("out 1 line 1").count(), 1, "{}", follow.told());
+    follow.signal(Signal::INT);
+    assert_eq!(follow.end().code, 130);
+}
+
+#[test]
 fn what_is_old_is_put_aside_and_compressed_and_still_shown() {
     let manager = Manager::new();
     manager.write("count.js", "let i = 0; setInterval(() => console.log('number ' + (++i)), 20);");

@@ -1,16 +1,21 @@
 //! Verbs about log files: showing them, emptying them, opening them anew.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use oneport_wire::control::AppView;
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::Manner;
 use super::gather::{How, on_list};
 use super::link::Link;
+use super::marks::Marks;
 use super::select::{Chosen, choose};
 use super::start::view_of;
 use crate::Done;
@@ -31,19 +36,8 @@ pub(super) async fn logs(args: &LogsArgs) -> Done {
     let (of_daemon, words): (Vec<OsString>, Vec<OsString>) = args.targets.iter().cloned().partition(|word| {
         DAEMON.iter().any(|name| word == name) && !apps.iter().any(|app| word == app.name.as_str())
     });
-    // As PM2: nothing is said of an unknown app, and the code is 0.
-    let chosen = match words.is_empty() {
-        false => words
-            .iter()
-            .flat_map(|word| choose(std::slice::from_ref(word), &apps).unwrap_or_default())
-            .collect(),
-        true if of_daemon.is_empty() => choose(&["all".into()], &apps).unwrap_or_default(),
-        true => Vec::new(),
-    };
-    let mut wanted = Vec::new();
-    for one in &chosen {
-        wanted.extend(files(one, view_of(&one.app, &apps)?));
-    }
+    let words = if words.is_empty() && of_daemon.is_empty() { vec!["all".into()] } else { words };
+    let mut wanted = meant(&words, &apps);
     if !of_daemon.is_empty() {
         wanted.push(Wanted {
             app: "oneport".into(),
@@ -75,13 +69,62 @@ pub(super) async fn logs(args: &LogsArgs) -> Done {
         follow: !args.nostream,
         paint: Paint::for_stdout(),
     };
-    drop(link);
-    let mut out = std::io::stdout();
-    match show(&wanted, &how, &mut out, &nobody_reads) {
+    if how.follow {
+        return follow(&link, &words, wanted, how).await;
+    }
+    shown(show(&wanted, &how, &mut std::io::stdout(), &nobody_reads))
+}
+
+fn shown(result: std::io::Result<()>) -> Done {
+    match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(cause) => Err(Failure::new(format!("cannot show logs: {}", plain(&cause)))),
     }
+}
+
+/// The files of everything that these words mean now. As PM2: nothing is said of an unknown app, and the code is 0.
+fn meant(words: &[OsString], apps: &[AppView]) -> Vec<Wanted> {
+    let chosen = words.iter().flat_map(|word| choose(std::slice::from_ref(word), apps).unwrap_or_default());
+    chosen.filter_map(|one| Some(files(&one, view_of(&one.app, apps).ok()?))).flatten().collect()
+}
+
+/// How often it is looked for files that have come.
+const GLANCE: Duration = Duration::from_secs(2);
+
+/// Goes on for ever, also with files of slots that come later: what was one worker's file has a number when there are two.
+async fn follow(link: &Link, words: &[OsString], wanted: Vec<Wanted>, how: Show) -> Done {
+    let mut known: HashSet<PathBuf> = wanted.iter().map(|one| one.path.clone()).collect();
+    let marks = Marks::take(known.iter().filter_map(|path| path.parent().map(Path::to_owned)));
+    let later = Show { lines: 0, ..how.clone() };
+    let mut first = in_thread(wanted, how)?;
+    loop {
+        tokio::select! {
+            result = &mut first => return shown(result.unwrap_or(Ok(()))),
+            () = sleep(GLANCE) => {}
+        }
+        // Without a daemon nothing comes.
+        let Ok(apps) = link.client().get::<Vec<AppView>>("/v1/apps").await else { continue };
+        let mut more = meant(words, &apps);
+        more.retain(|one| known.insert(one.path.clone()));
+        if !more.is_empty() {
+            marks.set(&mut more);
+            // It ends with this command.
+            drop(in_thread(more, later.clone())?);
+        }
+    }
+}
+
+/// Reading files waits for disks and for whoever reads.
+fn in_thread(wanted: Vec<Wanted>, how: Show) -> Result<oneshot::Receiver<std::io::Result<()>>, Failure> {
+    let (tell, told) = oneshot::channel();
+    let work = move || {
+        // Whoever waits for it may be gone.
+        let _ = tell.send(show(&wanted, &how, &mut std::io::stdout(), &nobody_reads));
+    };
+    let thread = std::thread::Builder::new().name("logs".into()).spawn(work);
+    thread.map_err(|cause| Failure::new(format!("cannot show logs: {}", plain(&cause))))?;
+    Ok(told)
 }
 
 /// Whether the reader of standard output has gone: `oneport logs | head`.

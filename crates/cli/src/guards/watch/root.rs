@@ -41,6 +41,9 @@ impl Root {
     }
 
     pub(super) fn parse(text: &str, cwd: &Path) -> Result<Root, String> {
+        // A configuration makes paths absolute: letters of the working directory are meant as they are.
+        let below = cwd.to_str().and_then(|cwd| text.strip_prefix(cwd)?.strip_prefix('/'));
+        let text = below.unwrap_or(text);
         check(text)?;
         let (base, rest) = split(text, cwd);
         if !is_glob(&rest) {
@@ -105,6 +108,16 @@ mod tests {
             assert_eq!((root.path.as_path(), root.dots), (Path::new(path), Dots::Ignored));
             assert!(root.means(&root.path.join("a/b")) && root.enters(&root.path.join("a/b/c")));
         }
+    }
+
+    #[test]
+    fn letters_of_the_working_directory_are_meant_as_they_are() {
+        let cwd = Path::new("/srv/app[1]{x}/web*");
+        for text in ["src", "/srv/app[1]{x}/web*/src"] {
+            assert_eq!(Root::parse(text, cwd).unwrap().path, cwd.join("src"));
+        }
+        let root = Root::parse("/srv/app[1]{x}/web*/*.js", cwd).unwrap();
+        assert!(root.path == cwd && root.means(&cwd.join("a.js")) && !root.means(&cwd.join("a.css")));
     }
 
     #[test]
