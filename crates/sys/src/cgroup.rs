@@ -46,6 +46,15 @@ impl Below {
         match fs::create_dir(&path) {
             Ok(()) => Ok(Some(Below(path))),
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(Some(Below(path))),
+            // Handed over to the container as a whole, and shown to what is in it to look at.
+            Err(cause)
+                if matches!(
+                    cause.kind(),
+                    io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Ok(None)
+            }
             Err(cause) => Err(cause),
         }
     }

@@ -1,6 +1,7 @@
 //! What outlives a daemon: saved apps, PM2's list; and that nothing grows in the long run.
 
 use oneport_e2e::manager::{Manager, SERVER};
+use oneport_e2e::wait::eventually;
 use oneport_e2e::{http, procfs};
 use serde_json::{Value, json};
 
@@ -115,9 +116,11 @@ fn a_daemon_of_a_service_takes_over_from_one_that_a_command_has_started() {
     daemon.wait_for("daemon: started");
     assert_eq!((manager.daemon(), manager.pids("app")), (daemon.pid(), pids));
     assert_eq!(essence(&manager), before);
-    assert!(!procfs::runs(old));
-    // A command's daemon does not push it out.
+    eventually("the end of the other", || (!procfs::runs(old)).then_some(()));
+    // Neither a command's daemon nor another service's pushes it out.
     manager.ok(&["daemon"]);
+    let told = manager.ends(&["daemon", "--foreground"], 1);
+    assert!(told.err.contains("this daemon is a service's own"), "{}", told.all());
     assert_eq!(manager.daemon(), daemon.pid());
     daemon.signal(oneport_e2e::Signal::TERM);
     assert_eq!(daemon.end().code, 0);

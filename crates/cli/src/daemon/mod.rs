@@ -23,13 +23,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use oneport_sys::process;
+use oneport_wire::control::ProblemKind;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, broadcast};
 
 use crate::Done;
 use crate::commands::run::managed::now_ms;
-use crate::control::client::Client;
+use crate::control::client::{CallError, Client};
 use crate::control::server;
 use crate::detach;
 use crate::error::{Failure, plain};
@@ -59,6 +60,7 @@ pub(super) struct Shared {
     /// What comes after it.
     again: Mutex<Again>,
     launching: launch::Launching,
+    place: Place,
     /// What programs may have open by default; this process may have more.
     nofile_soft: Option<u64>,
 }
@@ -81,6 +83,8 @@ pub(super) struct Table {
     next_serial: u32,
     /// Everything is being stopped: nothing is started any more.
     ending: bool,
+    /// Another one is to take over.
+    giving_way: bool,
 }
 
 impl Table {
@@ -193,6 +197,7 @@ pub(crate) fn run(place: Place, saved: SavedApps) -> Done {
         over: Notify::new(),
         again: Mutex::new(Again::Nothing),
         launching: launch::Launching::default(),
+        place,
         nofile_soft,
     }));
     warnings.iter().for_each(|warning| daemon.say(warning));
@@ -294,7 +299,7 @@ fn lock_of_another(home: &Home) -> Result<File, Failure> {
     let failed = |cause: io::Error| Failure::new(format!("cannot run the daemon: {}", plain(&cause)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let client = Client::new(home.socket());
-    let until = Instant::now() + GIVES_WAY;
+    let mut until = Instant::now() + GIVES_WAY;
     runtime.block_on(async {
         loop {
             if let Some(lock) = lock(home)? {
@@ -306,8 +311,27 @@ fn lock_of_another(home: &Home) -> Result<File, Failure> {
                     format!("cannot lock `{}`: another daemon has it, and does not give way", path.display());
                 return Err(Failure::new(message));
             }
-            // It may be about to start, or to end.
-            let _ = client.post::<serde_json::Value>("/v1/yield", &serde_json::json!({})).await;
+            match client.post::<serde_json::Value>("/v1/yield", &serde_json::json!({})).await {
+                Err(CallError::Refused(problem)) if problem.kind == ProblemKind::NotAllowed => {
+                    let failure = Failure::new(problem.error);
+                    return Err(match problem.hint {
+                        Some(hint) => failure.hint(hint),
+                        None => failure,
+                    });
+                }
+                // Its apps drain, and then it is gone.
+                Err(CallError::Refused(problem)) if problem.kind == ProblemKind::Conflict => {
+                    until = Instant::now() + GIVES_WAY;
+                }
+                // It may be about to start, or to end.
+                Ok(_)
+                | Err(
+                    CallError::Refused(_)
+                    | CallError::NotThere(_)
+                    | CallError::TimedOut
+                    | CallError::Broken(_),
+                ) => {}
+            }
             tokio::time::sleep(GLANCE).await;
         }
     })

@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use super::apps::{App, Primary};
-use super::{Again, Daemon, saving};
+use super::{Again, Daemon, Place, saving};
 use crate::commands::run::managed::now_ms;
 use crate::control::client::{CallError, Client};
 use crate::control::server::{self, json, read, refuse};
@@ -168,26 +168,48 @@ async fn update(State(daemon): Ask) -> Response {
         let hint = "oneport kill, and then the next command, take the one that is installed elsewhere";
         return refuse(problem(ProblemKind::Conflict, message, Some(hint)));
     }
-    tokio::spawn(async move {
-        // What is being started has nobody but this process who knows of it.
-        daemon.await_launched().await;
-        daemon.say("becoming the installed program");
-        daemon.end(Again::Exec);
-    });
-    json(&json!({}))
+    daemon.give_way("update", "becoming the installed program", Again::Exec)
 }
 
 /// Another daemon takes over; apps do not notice.
 async fn give_way(State(daemon): Ask) -> Response {
-    tokio::spawn(async move {
-        daemon.await_launched().await;
-        daemon.say("another daemon takes over");
-        daemon.end(Again::GivesWay);
-    });
-    json(&json!({}))
+    if daemon.0.place == Place::Foreground {
+        let message = "cannot yield: this daemon is a service's own";
+        return refuse(problem(ProblemKind::NotAllowed, message, Some("stop that service first")));
+    }
+    daemon.give_way("yield", "another daemon takes over", Again::GivesWay)
 }
 
 impl Daemon {
+    /// Ends and leaves apps to the next one, once nothing is being started: of that nobody but this process knows.
+    fn give_way(&self, verb: &str, says: &'static str, again: Again) -> Response {
+        let is_first = {
+            let mut table = self.table();
+            if table.ending {
+                let message = format!("cannot {verb}: everything is being stopped");
+                return refuse(problem(ProblemKind::Conflict, message, None));
+            }
+            !std::mem::replace(&mut table.giving_way, true)
+        };
+        let daemon = self.clone();
+        let work = async move {
+            daemon.await_launched().await;
+            let is_ending = {
+                let mut table = daemon.table();
+                table.giving_way = false;
+                table.ending
+            };
+            if !is_ending {
+                daemon.say(says);
+                daemon.end(again);
+            }
+        };
+        if is_first {
+            tokio::spawn(work);
+        }
+        json(&json!({}))
+    }
+
     /// Log files of all apps are opened anew.
     pub(super) async fn reopen_logs(&self) {
         let apps: Vec<App> = self.table().apps.values().cloned().collect();

@@ -242,6 +242,7 @@ impl Daemon {
                 None => return,
             }
         }
+        self.has_started_saved();
     }
 
     /// Gives what is to be tried again.
@@ -250,13 +251,15 @@ impl Daemon {
             Rest::All => None,
             Rest::These(apps) => Some(apps),
         };
-        let is_whole = apps.is_none();
         let (done, apps) = match self.resurrect_with(apps).await {
             Ok(done) => done,
             Err(problem) => {
                 self.say(&problem.error);
                 // Nothing was ever saved, or it is not to be read yet.
                 let there = self.with_saves(|saves| Ok(saves.path().exists())).await.unwrap_or(true);
+                if !there {
+                    self.has_started_saved();
+                }
                 return (there && !self.table().ending).then_some(Rest::All);
             }
         };
@@ -267,13 +270,21 @@ impl Daemon {
         if self.table().ending {
             return None;
         }
-        if is_whole {
+        let failed: Vec<SavedApp> =
+            apps.into_iter().filter(|app| done.failed.contains_key(&app.spec.name)).collect();
+        if failed.is_empty() {
+            self.has_started_saved();
+            return None;
+        }
+        Some(Rest::These(failed))
+    }
+
+    /// Until the next end in order, or the next boot.
+    fn has_started_saved(&self) {
+        if !self.table().ending {
             // Without it the list is only started once too often.
             let _ = atomic::write_fleeting(&self.resurrected(), boot_id().as_bytes());
         }
-        let failed: Vec<SavedApp> =
-            apps.into_iter().filter(|app| done.failed.contains_key(&app.spec.name)).collect();
-        (!failed.is_empty()).then_some(Rest::These(failed))
     }
 
     fn resurrected(&self) -> PathBuf {

@@ -33,6 +33,8 @@ pub(crate) struct Guards {
 struct Shared {
     waker: Waker,
     stop: AtomicBool,
+    /// It knows the tree that it watches, and looks whether it is to stop.
+    looks: AtomicBool,
     /// Workers that are to be told of again. Emptied every second.
     again: Mutex<BTreeSet<u32>>,
 }
@@ -58,7 +60,12 @@ impl Guards {
         let refuse =
             |error: std::io::Error| Failure::new(format!("cannot start the safeguards: {}", plain(&error)));
         let waker = Waker::new().map_err(refuse)?;
-        let shared = Arc::new(Shared { waker, stop: AtomicBool::new(false), again: Mutex::default() });
+        let shared = Arc::new(Shared {
+            waker,
+            stop: AtomicBool::new(false),
+            looks: AtomicBool::new(false),
+            again: Mutex::default(),
+        });
         let watch = plan.watch;
         let timetable = (!plan.cron.is_never()).then(|| Timetable::new(plan.cron, &Zoned::now(), boot()));
         let mut round = Round {
@@ -77,6 +84,7 @@ impl Guards {
             // Of a large tree on a slow disk this takes minutes: nobody waits for it.
             let (watcher, notes) = watch.map(Watcher::start).unzip();
             round.watcher = watcher;
+            round.shared.looks.store(true, Ordering::Release);
             round.run(notes.unwrap_or_default());
         };
         let thread = std::thread::Builder::new().name("guards".to_owned());
@@ -95,7 +103,10 @@ impl Drop for Guards {
         self.shared.stop.store(true, Ordering::Release);
         // It cannot fail but for a descriptor that is not one.
         let _ = self.shared.waker.wake();
+        // In the middle of a walk through a large tree it ends when it is through: nobody waits for that.
+        let looks = self.shared.looks.load(Ordering::Acquire);
         if let Some(thread) = self.thread.take()
+            && looks
             && thread.thread().id() != std::thread::current().id()
         {
             // What was called on it has ended when this returns. Its panic is not passed on.

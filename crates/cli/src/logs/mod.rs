@@ -18,7 +18,7 @@ mod testing;
 
 pub(crate) use plan::is_somebodys_own;
 pub(crate) use plan::{Plan, file_name};
-pub(crate) use show::{Look, Paint, Show, Wanted, empty_files, show};
+pub(crate) use show::{Look, Paint, Show, Wanted, WholeLines, empty_files, show};
 pub(crate) use store::Store;
 
 /// Which of a worker's two streams.

@@ -108,6 +108,27 @@ impl Show {
     }
 }
 
+/// Standard output for several who show files at a time: each line as a whole.
+#[derive(Default)]
+pub(crate) struct WholeLines(Vec<u8>);
+
+impl Write for WholeLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        if let Some(end) = self.0.iter().rposition(|byte| *byte == b'\n') {
+            let mut out = io::stdout().lock();
+            out.write_all(&self.0[..=end]).and_then(|()| out.flush())?;
+            self.0.drain(..=end);
+        }
+        Ok(bytes.len())
+    }
+
+    /// What has no end yet waits for it: everything that is shown has one.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Shows the files. With `follow` it ends when `stop` says so, which is asked five times a second, or when
 /// nobody reads.
 pub(crate) fn show(

@@ -23,7 +23,7 @@ use crate::args::keep::LogsArgs;
 use crate::args::manager::{MaybeArgs, PlainArgs};
 use crate::control::segment;
 use crate::error::{Failure, plain};
-use crate::logs::{Look, Paint, Show, Stream, Wanted, empty_files, show};
+use crate::logs::{Look, Paint, Show, Stream, Wanted, WholeLines, empty_files, show};
 use crate::render::manager::Tone;
 
 /// The daemon's own log is asked for by these names.
@@ -99,12 +99,16 @@ async fn follow(link: &Link, words: &[OsString], wanted: Vec<Wanted>, how: Show)
     let later = Show { lines: 0, ..how.clone() };
     let mut first = in_thread(wanted, how)?;
     loop {
-        tokio::select! {
+        let look = async {
+            sleep(GLANCE).await;
+            link.client().get::<Vec<AppView>>("/v1/apps").await
+        };
+        let apps = tokio::select! {
             result = &mut first => return shown(result.unwrap_or(Ok(()))),
-            () = sleep(GLANCE) => {}
-        }
+            apps = look => apps,
+        };
         // Without a daemon nothing comes.
-        let Ok(apps) = link.client().get::<Vec<AppView>>("/v1/apps").await else { continue };
+        let Ok(apps) = apps else { continue };
         let mut more = meant(words, &apps);
         more.retain(|one| known.insert(one.path.clone()));
         if !more.is_empty() {
@@ -120,7 +124,7 @@ fn in_thread(wanted: Vec<Wanted>, how: Show) -> Result<oneshot::Receiver<std::io
     let (tell, told) = oneshot::channel();
     let work = move || {
         // Whoever waits for it may be gone.
-        let _ = tell.send(show(&wanted, &how, &mut std::io::stdout(), &nobody_reads));
+        let _ = tell.send(show(&wanted, &how, &mut WholeLines::default(), &nobody_reads));
     };
     let thread = std::thread::Builder::new().name("logs".into()).spawn(work);
     thread.map_err(|cause| Failure::new(format!("cannot show logs: {}", plain(&cause))))?;

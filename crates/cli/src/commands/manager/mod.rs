@@ -9,6 +9,7 @@ mod keep;
 mod link;
 mod logs;
 mod marks;
+mod script;
 mod select;
 mod show;
 mod start;

@@ -7,23 +7,21 @@ use std::sync::Once;
 
 use oneport_wire::control::{AppSpec, AppView, Create, Job, JobKind, Restart, Span, Start};
 
-use super::apply::{absolute, here};
-use super::gather::{How, Meant, gather, of_this_directory, script_here};
+use super::apply::here;
+use super::gather::{How, Meant, gather, of_this_directory};
 use super::link::Link;
 use super::marks::Marks;
 use super::select::Chosen;
 use super::stay::{self, Stay};
 use super::watch::{Ended, watch};
-use super::{Manner, alias, change, show_list};
+use super::{Manner, alias, change, script, show_list};
 use crate::Done;
 use crate::args::manager::{ChangeArgs, StartArgs};
 use crate::args::spec::SpecArgs;
-use crate::args::target::TargetArgs;
 use crate::commands::run::managed::check_values;
 use crate::control::segment;
 use crate::error::Failure;
 use crate::logs::is_somebodys_own;
-use crate::program::Program;
 use crate::render::manager::{Tone, applying};
 use crate::render::voice;
 use crate::state::environment::{left_out, listed};
@@ -68,23 +66,8 @@ pub(super) fn view_of<'a>(name: &str, apps: &'a [AppView]) -> Result<&'a AppView
     apps.iter().find(|app| app.name == name).ok_or_else(|| super::select::unknown(name, apps))
 }
 
-/// `start --watch app.js`: an option whose value may be left out has taken the script for one.
-fn give_back(args: &StartArgs, here: &Path) -> StartArgs {
-    let mut args = args.clone();
-    let options = [&mut args.spec.watch, &mut args.spec.filter_env];
-    for values in options.into_iter().flatten() {
-        if let ([], [], [word]) = (&*args.targets, &*args.rest, &**values)
-            && here.join(word).is_file()
-        {
-            args.targets.push(word.into());
-            values.clear();
-        }
-    }
-    args
-}
-
 pub(super) async fn start(args: &StartArgs) -> Done {
-    let args = &give_back(args, &here()?);
+    let args = &script::give_back(args, &here()?);
     let manner = Manner::of(&args.common)?;
     warn_of_foreign(&args.spec);
     let link = Link::open().await?;
@@ -214,7 +197,7 @@ async fn start_command(
     rest: &[OsString],
     manner: Manner,
 ) -> Result<Begun, Failure> {
-    let mut spec = spec_of_script(args, program, rest)?;
+    let mut spec = script::spec_of(args, program, rest)?;
     hurry(args, &mut spec);
     create(link, spec, args.force, manner).await
 }
@@ -234,7 +217,7 @@ async fn start_script(
     apps: &[AppView],
     manner: Manner,
 ) -> Result<Begun, Failure> {
-    let mut spec = spec_of_script(args, target, &args.rest)?;
+    let mut spec = script::spec_of(args, target, &args.rest)?;
     hurry(args, &mut spec);
     // PM2: the same script once more is the app that is there, if it does not run.
     if let Some(view) = apps.iter().find(|app| app.name == spec.name).filter(|_| !args.force) {
@@ -345,60 +328,4 @@ pub(super) async fn create(
     // Its first.
     let job: Job = link.get(&format!("/v1/apps/{}/jobs/1", segment(&view.name))).await?;
     Ok(Begun { app: view.name, job: Some(job), scale: None })
-}
-
-fn spec_of_script(args: &StartArgs, target: &OsStr, rest: &[OsString]) -> Result<AppSpec, Failure> {
-    let here = here()?;
-    let cwd = args.spec.cwd.as_ref().map_or(here.clone(), |cwd| here.join(cwd));
-    let wanted = TargetArgs {
-        target: Some(target.to_owned()),
-        stray: Vec::new(),
-        rest: rest.to_vec(),
-        cwd: Some(cwd.clone()),
-        env: Vec::new(),
-        interpreter: args.spec.interpreter.clone().map(Into::into),
-        node_args: args.spec.node_args.clone(),
-    };
-    if !cwd.is_dir() {
-        return Err(crate::commands::run::no_directory(&cwd).in_the_world());
-    }
-    let line = target.to_string_lossy();
-    if line.contains(char::is_whitespace) && script_here(&cwd, target).is_none() {
-        return spec_of_line(args, &line, rest, &cwd, &here);
-    }
-    let program = Program::resolve(&wanted).map_err(Failure::in_the_world)?;
-    let text = target.to_string_lossy().into_owned();
-    let script = if script_here(&cwd, target).is_some() { absolute(&cwd, &text) } else { text };
-    let stem = Path::new(&program.title).file_stem();
-    let mut spec = AppSpec {
-        name: stem.map_or(program.title.clone(), |stem| stem.to_string_lossy().into_owned()),
-        script,
-        args: rest.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
-        cwd: Some(cwd.to_string_lossy().into_owned()),
-        ..AppSpec::default()
-    };
-    args.spec.apply(&mut spec, &here)?;
-    spec.cwd = Some(cwd.to_string_lossy().into_owned());
-    Ok(spec)
-}
-
-/// As PM2: `start "npm run web"` is a line of shell.
-fn spec_of_line(
-    args: &StartArgs,
-    line: &str,
-    rest: &[OsString],
-    cwd: &Path,
-    here: &Path,
-) -> Result<AppSpec, Failure> {
-    let rest = rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let mut spec = AppSpec {
-        name: crate::config::name_of_line(line),
-        script: "bash".to_owned(),
-        args: crate::config::shell_words(line, rest),
-        cwd: Some(cwd.to_string_lossy().into_owned()),
-        ..AppSpec::default()
-    };
-    args.spec.apply(&mut spec, here)?;
-    spec.cwd = Some(cwd.to_string_lossy().into_owned());
-    Ok(spec)
 }

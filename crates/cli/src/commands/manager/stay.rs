@@ -19,7 +19,7 @@ use super::marks::Marks;
 use super::say;
 use crate::Done;
 use crate::error::Failure;
-use crate::logs::{Show, Wanted, show};
+use crate::logs::{Show, Wanted, WholeLines, show};
 use crate::render::manager::Tone;
 use crate::strangers;
 
@@ -175,7 +175,7 @@ fn follow(mut wanted: Vec<Wanted>, marks: &Marks, over: Arc<AtomicBool>) -> Show
     let work = move || {
         let is_over = || over.load(Ordering::Relaxed) || nobody_reads();
         // Nobody may read: apps go on all the same.
-        let _ = show(&wanted, &Show::to_come(), &mut std::io::stdout(), &is_over);
+        let _ = show(&wanted, &Show::to_come(), &mut WholeLines::default(), &is_over);
         drop(says_over);
     };
     // Without a thread nothing is shown.

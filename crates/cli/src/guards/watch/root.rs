@@ -42,6 +42,9 @@ impl Root {
 
     pub(super) fn parse(text: &str, cwd: &Path) -> Result<Root, String> {
         // A configuration makes paths absolute: letters of the working directory are meant as they are.
+        if Path::new(text) == cwd {
+            return Ok(Root::everything(cwd));
+        }
         let below = cwd.to_str().and_then(|cwd| text.strip_prefix(cwd)?.strip_prefix('/'));
         let text = below.unwrap_or(text);
         check(text)?;
@@ -116,6 +119,7 @@ mod tests {
         for text in ["src", "/srv/app[1]{x}/web*/src"] {
             assert_eq!(Root::parse(text, cwd).unwrap().path, cwd.join("src"));
         }
+        assert_eq!(Root::parse("/srv/app[1]{x}/web*", cwd).unwrap(), Root::everything(cwd));
         let root = Root::parse("/srv/app[1]{x}/web*/*.js", cwd).unwrap();
         assert!(root.path == cwd && root.means(&cwd.join("a.js")) && !root.means(&cwd.join("a.css")));
     }

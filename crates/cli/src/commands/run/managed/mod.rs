@@ -163,7 +163,6 @@ pub(crate) fn run() -> Done {
         managed.start(&to_start, JobKind::Start);
     }
     detach::say_ready();
-    // Walks through what is watched, which may be many files.
     managed.set_guards();
     let code = managed.until_the_end(&queue);
     if managed.after == After::Delete {
