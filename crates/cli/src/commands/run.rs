@@ -36,7 +36,7 @@ mod unshared;
 use addresses::Addresses;
 use policy::Placing;
 use roll::Roll;
-pub(crate) use setup::no_directory;
+pub(crate) use setup::{Spans, no_directory};
 use setup::{log, settings};
 use unheard::Unheard;
 use unshared::Unshared;

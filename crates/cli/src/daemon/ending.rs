@@ -71,19 +71,12 @@ impl Daemon {
 
     /// Waits until there is no app any more, or so long.
     async fn await_fewer(&self, limit: Duration) {
-        let until = Instant::now() + limit;
-        let is_any = || !self.table().apps.is_empty() || self.0.launching.is_any();
-        while is_any() && Instant::now() < until {
-            tokio::time::sleep(GLANCE).await;
-        }
+        wait_while(|| !self.table().apps.is_empty() || self.0.launching.is_any(), limit).await;
     }
 
     /// Waits until no primary is being started, or as long as that may take.
     pub(super) async fn await_launched(&self) {
-        let until = Instant::now() + LAUNCHED;
-        while self.0.launching.is_any() && Instant::now() < until {
-            tokio::time::sleep(GLANCE).await;
-        }
+        wait_while(|| self.0.launching.is_any(), LAUNCHED).await;
     }
 
     /// Takes an app off the list, also one whose primary is not there.
@@ -121,5 +114,12 @@ impl Daemon {
         }
         end_leftovers(&app.mark).await;
         forget(self.0.home.path(), app.serial);
+    }
+}
+
+async fn wait_while(is_so: impl Fn() -> bool, limit: Duration) {
+    let until = Instant::now() + limit;
+    while is_so() && Instant::now() < until {
+        tokio::time::sleep(GLANCE).await;
     }
 }

@@ -152,9 +152,11 @@ async fn find(daemon: &Daemon, serial: u32) -> io::Result<()> {
         Ok(process) => process,
         Err(cause) => {
             // Its name is taken until it is known how it is.
-            let app = app_of(daemon, serial, &trace).await;
-            daemon.table().took(serial, &trace.ids);
-            daemon.table().apps.entry(trace.name.clone()).or_insert(App { primary: Primary::Unseen, ..app });
+            let environment = best_known(daemon, &trace.name).await;
+            let app = App { primary: Primary::Unseen, environment, ..app_of(serial, &trace) };
+            let mut table = daemon.table();
+            table.took(serial, &trace.ids);
+            table.apps.entry(trace.name.clone()).or_insert(app);
             return Err(cause);
         }
     };
@@ -164,7 +166,7 @@ async fn find(daemon: &Daemon, serial: u32) -> io::Result<()> {
 
 /// Puts it on the list; one whose primary is gone is started again.
 async fn take_in(daemon: &Daemon, serial: u32, trace: Trace, process: Process) {
-    let mut app = app_of(daemon, serial, &trace).await;
+    let mut app = app_of(serial, &trace);
     {
         let mut table = daemon.table();
         table.took(serial, &trace.ids);
@@ -181,6 +183,7 @@ async fn take_in(daemon: &Daemon, serial: u32, trace: Trace, process: Process) {
             let Trace { name, pid, .. } = &trace;
             daemon.say(&format!("the primary of `{name}` (pid {pid}) is gone; it is started again"));
             end_leftovers(&trace.mark).await;
+            app.environment = best_known(daemon, &trace.name).await;
             daemon.table().apps.insert(trace.name.clone(), app);
             daemon.bring_back(trace.name, serial, trace.stopped, Duration::ZERO);
         }
@@ -193,8 +196,13 @@ async fn take_in(daemon: &Daemon, serial: u32, trace: Trace, process: Process) {
                     daemon.table().took(serial, &app.ids);
                 }
                 // It is alive: what the trace says has to do until it answers.
-                Err(error) => daemon
-                    .say(&format!("the primary of `{}` (pid {pid}) does not answer: {error}", trace.name)),
+                Err(error) => {
+                    app.environment = best_known(daemon, &trace.name).await;
+                    daemon.say(&format!(
+                        "the primary of `{}` (pid {pid}) does not answer: {error}",
+                        trace.name
+                    ));
+                }
             }
             daemon.table().apps.insert(trace.name.clone(), app);
             // It was put on the list a moment ago.
@@ -204,14 +212,12 @@ async fn take_in(daemon: &Daemon, serial: u32, trace: Trace, process: Process) {
     }
 }
 
-/// As its trace tells of it.
-async fn app_of(daemon: &Daemon, serial: u32, trace: &Trace) -> App {
+/// As its trace tells of it, which knows no environment.
+fn app_of(serial: u32, trace: &Trace) -> App {
     App {
         spec: trace.spec.clone(),
         created_at: trace.created_at,
         mark: trace.mark.clone(),
-        // Until its primary tells that of who started it.
-        environment: best_known(daemon, &trace.name).await,
         is_guessed: true,
         ..App::nobody(&trace.name, serial, trace.ids.clone())
     }

@@ -40,14 +40,18 @@ pub(super) struct Link {
 }
 
 impl Link {
+    fn of(home: Home) -> Link {
+        let client = Client::new(home.socket());
+        Link { home, client }
+    }
+
     /// To the daemon of this home; one is started where there is none.
     pub(super) async fn open() -> Result<Link, Failure> {
         let (home, warnings) = Home::open()?;
         for warning in warnings {
             super::say(Tone::Warning, &warning);
         }
-        let client = Client::new(home.socket());
-        let link = Link { home, client };
+        let link = Link::of(home);
         link.reach().await?;
         Ok(link)
     }
@@ -55,8 +59,7 @@ impl Link {
     /// To the daemon of this home, if there is one.
     pub(super) async fn existing() -> Result<Option<Link>, Failure> {
         let Some((home, _)) = Home::existing()? else { return Ok(None) };
-        let client = Client::new(home.socket());
-        let link = Link { home, client };
+        let link = Link::of(home);
         Ok(if link.is_answered().await? { Some(link) } else { None })
     }
 
@@ -64,8 +67,7 @@ impl Link {
     /// finds them.
     async fn responsible() -> Result<Option<Link>, Failure> {
         let Some((home, _)) = Home::existing()? else { return Ok(None) };
-        let client = Client::new(home.socket());
-        let link = Link { home, client };
+        let link = Link::of(home);
         if !link.is_answered().await? {
             if !crate::daemon::has_traces(&link.home) {
                 return Ok(None);

@@ -97,7 +97,7 @@ async fn follow(link: &Link, words: &[OsString], wanted: Vec<Wanted>, how: Show)
     let mut known: HashSet<PathBuf> = wanted.iter().map(|one| one.path.clone()).collect();
     let marks = Marks::take(known.iter().filter_map(|path| path.parent().map(Path::to_owned)));
     let later = Show { lines: 0, ..how.clone() };
-    let mut first = in_thread(wanted, how)?;
+    let mut first = in_thread(wanted, how, nobody_reads)?;
     loop {
         let look = async {
             sleep(GLANCE).await;
@@ -114,17 +114,21 @@ async fn follow(link: &Link, words: &[OsString], wanted: Vec<Wanted>, how: Show)
         if !more.is_empty() {
             marks.set(&mut more);
             // It ends with this command.
-            drop(in_thread(more, later.clone())?);
+            drop(in_thread(more, later.clone(), nobody_reads)?);
         }
     }
 }
 
-/// Reading files waits for disks and for whoever reads.
-fn in_thread(wanted: Vec<Wanted>, how: Show) -> Result<oneshot::Receiver<std::io::Result<()>>, Failure> {
+/// Shows them until `stop` says so: reading files waits for disks and for whoever reads. How it went comes at its end.
+pub(super) fn in_thread(
+    wanted: Vec<Wanted>,
+    how: Show,
+    stop: impl Fn() -> bool + Send + 'static,
+) -> Result<oneshot::Receiver<std::io::Result<()>>, Failure> {
     let (tell, told) = oneshot::channel();
     let work = move || {
         // Whoever waits for it may be gone.
-        let _ = tell.send(show(&wanted, &how, &mut WholeLines::default(), &nobody_reads));
+        let _ = tell.send(show(&wanted, &how, &mut WholeLines::default(), &stop));
     };
     let thread = std::thread::Builder::new().name("logs".into()).spawn(work);
     thread.map_err(|cause| Failure::new(format!("cannot show logs: {}", plain(&cause))))?;

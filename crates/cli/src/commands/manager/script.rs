@@ -42,43 +42,19 @@ pub(super) fn spec_of(args: &StartArgs, target: &OsStr, rest: &[OsString]) -> Re
     if !cwd.is_dir() {
         return Err(crate::commands::run::no_directory(&cwd).in_the_world());
     }
-    let line = target.to_string_lossy();
-    if line.contains(char::is_whitespace) && script_here(&cwd, target).is_none() {
-        return spec_of_line(args, &line, rest, &cwd, &here);
-    }
-    let program = Program::resolve(&wanted).map_err(Failure::in_the_world)?;
-    let text = target.to_string_lossy().into_owned();
-    let script = if script_here(&cwd, target).is_some() { absolute(&cwd, &text) } else { text };
-    let stem = Path::new(&program.title).file_stem();
-    let mut spec = AppSpec {
-        name: stem.map_or(program.title.clone(), |stem| stem.to_string_lossy().into_owned()),
-        script,
-        args: rest.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
-        cwd: Some(cwd.to_string_lossy().into_owned()),
-        ..AppSpec::default()
-    };
-    args.spec.apply(&mut spec, &here)?;
-    spec.cwd = Some(cwd.to_string_lossy().into_owned());
-    Ok(spec)
-}
-
-/// As PM2: `start "npm run web"` is a line of shell.
-fn spec_of_line(
-    args: &StartArgs,
-    line: &str,
-    rest: &[OsString],
-    cwd: &Path,
-    here: &Path,
-) -> Result<AppSpec, Failure> {
+    let (text, is_here) = (target.to_string_lossy().into_owned(), script_here(&cwd, target).is_some());
     let rest = rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let mut spec = AppSpec {
-        name: crate::config::name_of_line(line),
-        script: "bash".to_owned(),
-        args: crate::config::shell_words(line, rest),
-        cwd: Some(cwd.to_string_lossy().into_owned()),
-        ..AppSpec::default()
+    let (name, script, words) = if text.contains(char::is_whitespace) && !is_here {
+        // As PM2: `start "npm run web"` is a line of shell.
+        (crate::config::name_of_line(&text), "bash".to_owned(), crate::config::shell_words(&text, rest))
+    } else {
+        let program = Program::resolve(&wanted).map_err(Failure::in_the_world)?;
+        let stem = Path::new(&program.title).file_stem();
+        let name = stem.map_or(program.title.clone(), |stem| stem.to_string_lossy().into_owned());
+        (name, if is_here { absolute(&cwd, &text) } else { text }, rest)
     };
-    args.spec.apply(&mut spec, here)?;
+    let mut spec = AppSpec { name, script, args: words, ..AppSpec::default() };
+    args.spec.apply(&mut spec, &here)?;
     spec.cwd = Some(cwd.to_string_lossy().into_owned());
     Ok(spec)
 }

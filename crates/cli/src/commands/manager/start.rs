@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::time::Duration;
 
 use oneport_wire::control::{AppSpec, AppView, Create, Job, JobKind, Restart, Span, Start};
 
@@ -18,6 +19,7 @@ use super::{Manner, alias, change, script, show_list};
 use crate::Done;
 use crate::args::manager::{ChangeArgs, StartArgs};
 use crate::args::spec::SpecArgs;
+use crate::commands::run::Spans;
 use crate::commands::run::managed::check_values;
 use crate::control::segment;
 use crate::error::Failure;
@@ -81,7 +83,8 @@ pub(super) async fn start(args: &StartArgs) -> Done {
                 .hint("oneport start SCRIPT, or oneport init")
         })?,
     };
-    let marks = marks(&link, &args.spec, &meant, &apps);
+    let shows = args.no_daemon || args.spec.wants_logs();
+    let marks = if shows { marks(&link, &args.spec, &meant, &apps) } else { Marks::default() };
     if !args.no_daemon {
         let (ended, begun) = begin(&link, args, meant, &apps, manner).await?;
         if ended == Ended::LeftAlone {
@@ -204,9 +207,12 @@ async fn start_command(
 
 /// As process 1 of a container, which is killed 10 s after it was told to end: as `oneport run` there.
 fn hurry(args: &StartArgs, spec: &mut AppSpec) {
-    if args.no_daemon && std::process::id() == 1 {
-        spec.drain_timeout.get_or_insert(Span(8000));
-        spec.kill_timeout.get_or_insert(Span(1500));
+    let own = oneport_sys::process::own_pid();
+    if args.no_daemon && own.get() == 1 {
+        let spans = Spans::of(own);
+        let ms = |span: Duration| Span(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+        spec.drain_timeout.get_or_insert(ms(spans.drain));
+        spec.kill_timeout.get_or_insert(ms(spans.kill));
     }
 }
 

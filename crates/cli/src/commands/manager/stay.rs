@@ -14,12 +14,12 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::link::Link;
-use super::logs::{files_of, nobody_reads};
+use super::logs::{files_of, in_thread, nobody_reads};
 use super::marks::Marks;
 use super::say;
 use crate::Done;
 use crate::error::Failure;
-use crate::logs::{Show, Wanted, WholeLines, show};
+use crate::logs::{Show, Wanted};
 use crate::render::manager::Tone;
 use crate::strangers;
 
@@ -36,11 +36,11 @@ pub(super) async fn attach(link: &Link, names: &[String], marks: &Marks) -> Done
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut apps = link.apps().await?;
     apps.retain(|app| names.contains(&app.name));
-    let mut shown = follow(files_of(&apps), marks, Arc::default());
+    let shown = follow(files_of(&apps), marks, Arc::default())?;
     tokio::select! {
         _ = terminate.recv() => Ok(ExitCode::from(143)),
         _ = interrupt.recv() => Ok(ExitCode::from(130)),
-        () = shown.recv() => Ok(ExitCode::SUCCESS),
+        _ = shown => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -92,7 +92,8 @@ impl Stay {
             let mut files = files_of(&apps);
             files.retain(|one| known.insert(one.path.clone()));
             if !files.is_empty() {
-                shown.push(follow(files, marks, over.clone()));
+                // Without a thread they are not shown.
+                shown.extend(follow(files, marks, over.clone()).ok());
             }
             if let Some(code) = nobody_left(&apps) {
                 break code;
@@ -100,9 +101,9 @@ impl Stay {
         };
         let ended = self.end(link).await?;
         over.store(true, Ordering::Relaxed);
-        for mut one in shown {
+        for one in shown {
             // What was written last is shown then, or nobody reads.
-            one.recv().await;
+            let _ = one.await;
         }
         Ok(if ended == AllEnded::Yes { code } else { ExitCode::from(130) })
     }
@@ -158,27 +159,12 @@ fn nobody_left(apps: &[AppView]) -> Option<ExitCode> {
     Some(ExitCode::from(u8::from(errored)))
 }
 
-/// A thread that shows what apps write.
-struct Shown(oneshot::Receiver<()>);
-
-impl Shown {
-    /// Until it shows nothing any more.
-    async fn recv(&mut self) {
-        // It says so by being gone.
-        let _ = (&mut self.0).await;
-    }
-}
-
-fn follow(mut wanted: Vec<Wanted>, marks: &Marks, over: Arc<AtomicBool>) -> Shown {
+/// What they write from these marks on. Nobody may read: apps go on all the same.
+fn follow(
+    mut wanted: Vec<Wanted>,
+    marks: &Marks,
+    over: Arc<AtomicBool>,
+) -> Result<oneshot::Receiver<std::io::Result<()>>, Failure> {
     marks.set(&mut wanted);
-    let (says_over, shown) = oneshot::channel::<()>();
-    let work = move || {
-        let is_over = || over.load(Ordering::Relaxed) || nobody_reads();
-        // Nobody may read: apps go on all the same.
-        let _ = show(&wanted, &Show::to_come(), &mut WholeLines::default(), &is_over);
-        drop(says_over);
-    };
-    // Without a thread nothing is shown.
-    let _ = std::thread::Builder::new().name("logs".into()).spawn(work);
-    Shown(shown)
+    in_thread(wanted, Show::to_come(), move || over.load(Ordering::Relaxed) || nobody_reads())
 }

@@ -22,7 +22,7 @@ pub(super) struct Taken {
 impl Run {
     pub(super) fn explain_refusal(&mut self, address: &Address, error: &io::Error) {
         let is_new = self.refused.insert(&address.text);
-        if error.kind() == ErrorKind::AddrInUse && self.manner == Manner::Managed {
+        if error.kind() == ErrorKind::AddrInUse && (is_new || self.manner == Manner::Managed) {
             let holder = holder(address).map(|(pid, command)| (pid.get(), command));
             self.taken = Some(Taken { address: address.text.clone(), holder });
         }
@@ -32,8 +32,8 @@ impl Run {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the standard library's list grows")]
         match error.kind() {
             ErrorKind::AddrInUse => {
-                let holder = holder(address).map(|(pid, command)| (pid.get(), command));
-                self.teller.taken(address, holder.as_ref());
+                let holder = self.taken.as_ref().and_then(|taken| taken.holder.as_ref());
+                self.teller.taken(address, holder);
             }
             ErrorKind::PermissionDenied if address.kind == AddressKind::Unix => {
                 let hint = "the directory must exist and be writable";

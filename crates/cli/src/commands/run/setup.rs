@@ -20,14 +20,14 @@ use crate::render::scribe::Scribe;
 
 /// The defaults of how long a stop may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Spans {
-    drain: Duration,
-    kill: Duration,
+pub(crate) struct Spans {
+    pub(crate) drain: Duration,
+    pub(crate) kill: Duration,
 }
 
 impl Spans {
     /// Docker kills a container 10 s after it asked process 1 to stop: both together stay below that.
-    fn of(primary: Pid) -> Spans {
+    pub(crate) fn of(primary: Pid) -> Spans {
         match primary.get() {
             1 => Spans { drain: Duration::from_secs(8), kill: Duration::from_millis(1500) },
             _ => Spans { drain: Duration::from_secs(30), kill: Duration::from_secs(5) },
